@@ -1,1 +1,20 @@
-//! .
+//! Proofs about the audit log, and the checker that an outsider runs with nothing but files and a public key.
+//!
+//! An entry is encoded in exactly one way ([`Entry::canonical`]); its hash is a leaf of a Merkle tree ([`merkle`], RFC 6962);
+//! the tree's root is signed from time to time as a checkpoint ([`checkpoint`], C2SP tlog-checkpoint in a C2SP signed note)
+//! and sent outside the database. [`verify`] holds the entries against those checkpoints.
+//!
+//! Never: opens a connection, reads a clock, or says more than it can show. Without a checkpoint from outside it says
+//! `unverified`, because whoever owns the database could have recomputed everything.
+
+pub mod checkpoint;
+pub mod entry;
+pub mod merkle;
+pub mod note;
+pub mod verify;
+
+pub use checkpoint::Checkpoint;
+pub use entry::{Entry, EntryError};
+pub use merkle::{Hash, Tree};
+pub use note::{NoteError, Signer, Verifier};
+pub use verify::{Finding, Report, Sealed, Verdict, verify};
