@@ -1,0 +1,192 @@
+//! What can be made to go wrong at a stand-in, how often, and at which requests.
+//!
+//! A rule is used up by the request or the webhook it hits; the oldest matching rule goes first. Faults of the
+//! answer (`LostAnswer`) happen after the work was accepted; faults of the door (429, 5xx, 402, `Unreachable`) before.
+
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+
+use crate::lock::lock;
+
+/// One way of failing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Fault {
+    /// The work is accepted and done; the connection is cut before a byte of the answer.
+    LostAnswer,
+    /// The connection is cut before anything is read as a request: nothing was accepted.
+    Unreachable,
+    /// 429 in the provider's own shape; nothing accepted.
+    TooManyRequests {
+        /// Sent as `Retry-After`, seconds; none: no header.
+        retry_after_seconds: Option<u64>,
+    },
+    /// A 5xx before any work, in the provider's own shape.
+    ServerError {
+        /// 500 to 599.
+        status: u16,
+    },
+    /// 402: no money left at Fal, a declined card at Stripe.
+    PaymentRequired,
+    /// Resend: 429 `daily_quota_exceeded`, which no quick retry mends.
+    QuotaExceeded,
+    /// Stripe: a 500 after execution began; under an idempotency key it is stored and replayed.
+    StoredServerError,
+    /// A webhook that is never sent.
+    DropWebhook,
+    /// A webhook that is sent twice.
+    DoubleWebhook,
+    /// A webhook that comes late.
+    DelayWebhook {
+        /// How late, milliseconds.
+        millis: u64,
+    },
+    /// A webhook that is held back until the next one was sent.
+    SwapWebhooks,
+    /// Fal: cancel answers 202, the work goes on, and the webhook says OK.
+    CancelIgnored,
+    /// Fal: the purge answers 200 as if all went well, and every file is still there.
+    PurgeRemovesNothing,
+    /// Fal: the purge answers 200; the first file carries an exception and is still there.
+    PurgeFailsOneFile,
+    /// Supabase Auth: 500, `Database error deleting user`; the user stays.
+    UserDeletionFails,
+}
+
+impl Fault {
+    /// True for what happens at the door, before the provider's own code.
+    fn at_the_door(self) -> bool {
+        matches!(
+            self,
+            Fault::Unreachable
+                | Fault::TooManyRequests { .. }
+                | Fault::ServerError { .. }
+                | Fault::PaymentRequired
+                | Fault::QuotaExceeded
+        )
+    }
+
+    fn of_webhooks(self) -> bool {
+        matches!(
+            self,
+            Fault::DropWebhook | Fault::DoubleWebhook | Fault::DelayWebhook { .. } | Fault::SwapWebhooks
+        )
+    }
+}
+
+/// A fault with its bounds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// What goes wrong.
+    #[serde(flatten)]
+    pub fault: Fault,
+    /// How many more times; `None`: until cleared.
+    #[serde(default)]
+    pub times: Option<u32>,
+    /// Only where `METHOD /path` (for a webhook: its event type or request id) contains this text.
+    #[serde(default)]
+    pub on: Option<String>,
+}
+
+/// The faults of one stand-in; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    rules: Arc<Mutex<Vec<Rule>>>,
+}
+
+impl Faults {
+    /// Goes wrong once.
+    pub fn once(&self, fault: Fault) {
+        self.times(1, fault);
+    }
+
+    /// Goes wrong that many times.
+    pub fn times(&self, times: u32, fault: Fault) {
+        self.add(Rule { fault, times: Some(times), on: None });
+    }
+
+    /// Goes wrong until [`Faults::clear`].
+    pub fn always(&self, fault: Fault) {
+        self.add(Rule { fault, times: None, on: None });
+    }
+
+    /// Adds a rule with bounds of its own.
+    pub fn add(&self, rule: Rule) {
+        lock(&self.rules).push(rule);
+    }
+
+    /// Forgets all rules.
+    pub fn clear(&self) {
+        lock(&self.rules).clear();
+    }
+
+    /// The rules that still wait for their request.
+    #[must_use]
+    pub fn list(&self) -> Vec<Rule> {
+        lock(&self.rules).clone()
+    }
+
+    pub(crate) fn take_at_the_door(&self, label: &str) -> Option<Fault> {
+        self.take_if(label, Fault::at_the_door)
+    }
+
+    pub(crate) fn take_webhook(&self, label: &str) -> Option<Fault> {
+        self.take_if(label, Fault::of_webhooks)
+    }
+
+    pub(crate) fn take(&self, label: &str, fault: Fault) -> bool {
+        self.take_if(label, |f| f == fault).is_some()
+    }
+
+    fn take_if(&self, label: &str, wanted: impl Fn(Fault) -> bool) -> Option<Fault> {
+        let mut rules = lock(&self.rules);
+        let at = rules.iter().position(|rule| {
+            wanted(rule.fault)
+                && rule.times != Some(0)
+                && rule.on.as_deref().is_none_or(|part| label.contains(part))
+        })?;
+        let rule = &mut rules[at];
+        let fault = rule.fault;
+        if let Some(times) = &mut rule.times {
+            *times -= 1;
+            if *times == 0 {
+                rules.remove(at);
+            }
+        }
+        Some(fault)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_used_up_by_the_requests_it_hits_and_by_no_others() {
+        let faults = Faults::default();
+        faults.add(Rule {
+            fault: Fault::ServerError { status: 503 },
+            times: Some(2),
+            on: Some("POST /emails".to_owned()),
+        });
+        assert_eq!(faults.take_at_the_door("GET /emails/1"), None);
+        assert_eq!(faults.take_webhook("POST /emails"), None);
+        assert_eq!(faults.take_at_the_door("POST /emails"), Some(Fault::ServerError { status: 503 }));
+        assert_eq!(faults.take_at_the_door("POST /emails"), Some(Fault::ServerError { status: 503 }));
+        assert_eq!(faults.take_at_the_door("POST /emails"), None);
+        assert!(faults.list().is_empty());
+    }
+
+    #[test]
+    fn a_rule_written_as_json_reads_back() {
+        let text = r#"{"kind":"too_many_requests","retry_after_seconds":7,"times":1,"on":"POST"}"#;
+        let rule: Rule = serde_json::from_str(text).unwrap();
+        assert_eq!(rule.fault, Fault::TooManyRequests { retry_after_seconds: Some(7) });
+        assert_eq!(serde_json::from_str::<Rule>(&serde_json::to_string(&rule).unwrap()).unwrap(), rule);
+        assert_eq!(
+            serde_json::from_str::<Rule>(r#"{"kind":"lost_answer"}"#).unwrap(),
+            Rule { fault: Fault::LostAnswer, times: None, on: None }
+        );
+    }
+}

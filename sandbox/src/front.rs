@@ -1,0 +1,57 @@
+//! The door of every stand-in: reads the request, writes it down, lets the faults act, and passes it on.
+
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::calls::Calls;
+use crate::faults::{Fault, Faults};
+use crate::server::Cut;
+
+/// The largest request body that is taken, bytes.
+const LARGEST_BODY: usize = 256 * 1024 * 1024;
+
+/// What the door of one stand-in knows.
+pub(crate) struct Front {
+    pub(crate) calls: Calls,
+    pub(crate) faults: Faults,
+    /// Says a refusal in the provider's own words.
+    pub(crate) refuse: fn(Fault) -> Response,
+}
+
+/// Middleware over all routes of a stand-in.
+pub(crate) async fn at_the_door(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
+    };
+    let cut = parts.extensions.get::<ConnectInfo<Cut>>().map(|ConnectInfo(cut)| cut.clone());
+    let label = format!("{} {}", parts.method, parts.uri.path());
+    let call = front.calls.arrived(&parts.method, &parts.uri, &parts.headers, &body);
+
+    let response = match front.faults.take_at_the_door(&label) {
+        Some(Fault::Unreachable) => return lose(cut),
+        Some(fault) => (front.refuse)(fault),
+        None => {
+            let lost = front.faults.take(&label, Fault::LostAnswer);
+            let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+            if lost {
+                return lose(cut);
+            }
+            response
+        }
+    };
+    front.calls.answered(call, response.status().as_u16());
+    response
+}
+
+fn lose(cut: Option<Cut>) -> Response {
+    if let Some(cut) = cut {
+        cut.cut();
+    }
+    StatusCode::BAD_GATEWAY.into_response()
+}
