@@ -1,0 +1,223 @@
+//! What we read of Stripe's answers, and what can go wrong. Unknown words parse: Stripe's enums are open.
+
+use std::{collections::HashMap, time::Duration};
+
+use serde::{Deserialize, Deserializer};
+
+use super::ORDER_ID_FIELD;
+
+/// A Checkout Session, reduced to what decides about an order.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "Wire")]
+pub struct Session {
+    /// `cs_…`
+    pub id: String,
+    /// Whether the money is there. A session can be complete and unpaid: some banks take days.
+    pub payment_status: PaymentStatus,
+    /// How far the customer came.
+    pub status: SessionStatus,
+    /// What was or will be paid, in the smallest unit of the currency; tax included.
+    pub amount_total_cents: Option<i64>,
+    /// Three lower-case letters.
+    pub currency: Option<String>,
+    /// What we called the order when we made the session.
+    pub client_reference_id: Option<String>,
+    /// Our order id in the metadata.
+    pub order_id: Option<String>,
+    /// Unix seconds.
+    pub created: i64,
+    /// False for test money.
+    pub livemode: bool,
+    /// `pi_…`, once there is a payment.
+    pub payment_intent: Option<String>,
+    /// Two letters, for the tax rules; the only thing we keep of the customer's details.
+    pub country: Option<String>,
+}
+
+impl Session {
+    /// True when there is nothing left to pay.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.payment_status, PaymentStatus::Paid | PaymentStatus::NoPaymentRequired)
+    }
+}
+
+macro_rules! open_words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+            /// A word that is newer than this program, or none.
+            Other(String),
+        }
+        impl From<Option<String>> for $name {
+            fn from(word: Option<String>) -> Self {
+                match word.as_deref() {
+                    $(Some($word) => Self::$variant,)*
+                    _ => Self::Other(word.unwrap_or_default()),
+                }
+            }
+        }
+    };
+}
+
+open_words! {
+    /// Whether a session is paid.
+    PaymentStatus {
+        /// The money is there.
+        Paid = "paid",
+        /// It is not, or not yet.
+        Unpaid = "unpaid",
+        /// A coupon covered everything.
+        NoPaymentRequired = "no_payment_required",
+    }
+}
+
+open_words! {
+    /// How far a session is.
+    SessionStatus {
+        /// The payment page works.
+        Open = "open",
+        /// The customer is through; look at the payment status.
+        Complete = "complete",
+        /// The payment page is closed and nothing will be paid.
+        Expired = "expired",
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    id: String,
+    payment_status: Option<String>,
+    status: Option<String>,
+    amount_total: Option<i64>,
+    currency: Option<String>,
+    client_reference_id: Option<String>,
+    #[serde(default)]
+    metadata: Option<HashMap<String, String>>,
+    created: i64,
+    livemode: bool,
+    #[serde(default, deserialize_with = "id_of")]
+    payment_intent: Option<String>,
+    customer_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    address: Option<Address>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    country: Option<String>,
+}
+
+impl From<Wire> for Session {
+    fn from(wire: Wire) -> Self {
+        let country = wire.customer_details.and_then(|details| details.address).and_then(|address| address.country);
+        Self {
+            id: wire.id,
+            payment_status: wire.payment_status.into(),
+            status: wire.status.into(),
+            amount_total_cents: wire.amount_total,
+            currency: wire.currency,
+            client_reference_id: wire.client_reference_id,
+            order_id: wire.metadata.and_then(|mut metadata| metadata.remove(ORDER_ID_FIELD)),
+            created: wire.created,
+            livemode: wire.livemode,
+            payment_intent: wire.payment_intent,
+            country: country.filter(|code| code.len() == 2),
+        }
+    }
+}
+
+/// The id of a related object, which Stripe sends as text, or as an object when it was expanded.
+pub(in crate::providers) fn id_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Expandable {
+        Id(String),
+        Object { id: String },
+    }
+    Ok(Option::<Expandable>::deserialize(deserializer)?.map(|found| match found {
+        Expandable::Id(id) | Expandable::Object { id } => id,
+    }))
+}
+
+/// A payment page that was just opened.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CreatedSession {
+    /// `cs_…`
+    pub id: String,
+    /// Where to send the browser; absent once the session is closed.
+    pub url: Option<String>,
+}
+
+/// Money on its way back.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Refund {
+    /// `re_…`
+    pub id: String,
+    /// `pending`, `requires_action`, `succeeded`, `failed`, `canceled`, or a newer word.
+    pub status: Option<String>,
+    /// In the smallest unit of the currency.
+    #[serde(rename = "amount")]
+    pub amount_cents: i64,
+    /// Three lower-case letters.
+    pub currency: Option<String>,
+}
+
+/// Why Stripe did not do what was asked. `request` is Stripe's id of the request, for its support.
+#[derive(Debug, thiserror::Error)]
+pub enum StripeError {
+    /// No such session, payment or refund under this key: wrong account, test instead of live, or never made.
+    #[error("Stripe knows no such object (request {request}); check that the key belongs to the same account and mode")]
+    NotFound {
+        /// Stripe's id of the request.
+        request: String,
+    },
+    /// Stripe says no, and would say it again.
+    #[error("Stripe refused with `{code}` (field {param:?}, request {request}); a repeat will not help")]
+    Refused {
+        /// Stripe's code, for example `charge_already_refunded` or `idempotency_error`.
+        code: String,
+        /// The parameter it is about.
+        param: Option<String>,
+        /// Stripe's id of the request.
+        request: String,
+    },
+    /// The key is wrong, revoked, or lacks a permission.
+    #[error(
+        "Stripe does not accept the key ({status}, request {request}); check STRIPE_SECRET_KEY and its permissions"
+    )]
+    NotAllowed {
+        /// 401 or 403.
+        status: u16,
+        /// Stripe's id of the request.
+        request: String,
+    },
+    /// Too many requests, or the same key still runs. Nothing was done.
+    #[error("Stripe is busy; ask again after {after:?}")]
+    Busy {
+        /// Stripe's own wish where it names one.
+        after: Duration,
+    },
+    /// No answer, or a fault at Stripe. A call with a key may be repeated under the same key.
+    #[error("Stripe could not be reached: {why}; repeat under the same key")]
+    Unreachable {
+        /// What happened on the way.
+        why: &'static str,
+    },
+    /// A success whose body is not what we know. What was asked has been done.
+    #[error("Stripe's answer could not be read (request {request}); compare the API version")]
+    Unreadable {
+        /// Stripe's id of the request.
+        request: String,
+    },
+    /// An argument of ours that must not be sent.
+    #[error("the {what} is not one that Stripe could know; nothing was sent")]
+    BadInput {
+        /// Which argument.
+        what: &'static str,
+    },
+}
