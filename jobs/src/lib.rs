@@ -1,1 +1,175 @@
-//! .
+//! The domain of Safelight: what a job is, the queue, the gates, the deletion engine, the provider clients, and one file a
+//! job. Knows neither axum nor apalis.
+//!
+//! Six words. *Subject*: a person, by random id. *Artifact*: one stored thing about a person. *Grant*: one consent event.
+//! *Gate*: the check that hands a proof to the code that needs it. *Intent*: a provider call, written down before it is
+//! made. *Deletion*: a plan of steps, each seen to be done.
+//!
+//! Read first: [`job`], then [`train_model`], then [`queue`].
+
+pub mod audit;
+mod bundle;
+pub mod calls;
+pub mod check_image;
+mod client_errors;
+mod collect;
+pub mod collect_image;
+pub mod collect_model;
+pub mod compare_faces;
+pub mod confirm_payment;
+pub mod db;
+pub mod delete_data;
+mod deletion;
+mod delivery;
+pub mod deliver_order;
+pub mod expire_consents;
+pub mod gate;
+pub mod generate_batch;
+pub mod id;
+pub mod images;
+pub mod intake;
+pub mod job;
+pub mod keys;
+pub mod measure_selfies;
+pub mod orders;
+pub mod policy;
+pub mod policy_rows;
+pub mod providers;
+pub mod purge_call;
+pub mod queue;
+pub mod reconcile_calls;
+pub mod run;
+pub mod send_notice;
+pub mod services;
+pub mod stop;
+pub mod sweep_retention;
+pub mod train_model;
+pub mod vault;
+pub mod webhooks;
+
+/// The one list of all jobs. A job that is not in it does not exist.
+#[macro_export]
+macro_rules! for_each_job {
+    ($use:path) => {
+        $use! {
+            confirm_payment::ConfirmPayment,
+            train_model::TrainModel,
+            collect_model::CollectModel,
+            generate_batch::GenerateBatch,
+            collect_image::CollectImage,
+            check_image::CheckImage,
+            measure_selfies::MeasureSelfies,
+            compare_faces::CompareFaces,
+            deliver_order::DeliverOrder,
+            send_notice::SendNotice,
+            sweep_retention::SweepRetention,
+            reconcile_calls::ReconcileCalls,
+            expire_consents::ExpireConsents,
+            purge_call::PurgeCall,
+            delete_data::DeleteData,
+        }
+    };
+}
+
+pub mod registry {
+    //! From a stored name to a typed job: made from the one list.
+
+    use std::{sync::Arc, time::Duration};
+
+    use sqlx::PgPool;
+
+    use crate::{
+        job::{Job, Retry, Undecodable},
+        queue::{Bell, Claimed, Wish},
+        run::Run,
+        services::Services,
+        stop::{Done, Stop},
+    };
+
+    /// What the engine knows of a job by its name.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Known {
+        /// Stored name.
+        pub name: &'static str,
+        /// Stored name of its queue.
+        pub queue: crate::job::Queue,
+        /// Backoff.
+        pub retry: Retry,
+        /// What a second attempt may do.
+        pub effect: crate::job::Effect,
+    }
+
+    /// Why a foreign payload was not taken as a job.
+    #[derive(Debug, thiserror::Error)]
+    pub enum BadWish {
+        /// No job of this name.
+        #[error("no job is named `{0}`; GET /v1/jobs/kinds lists the names")]
+        UnknownKind(String),
+        /// The payload does not fit.
+        #[error("the payload of `{kind}` does not fit: {source}")]
+        Payload {
+            /// The name.
+            kind: &'static str,
+            /// What does not fit.
+            source: serde_json::Error,
+        },
+    }
+
+    async fn perform_one<J: Job>(job: J, run: &Run) -> Result<Done, Stop> {
+        let pass = job.gate(run).await?;
+        job.run(pass, run).await
+    }
+
+    macro_rules! registry {
+        ($($module:ident::$job:ident,)*) => {
+            /// All jobs.
+            pub const ALL: &[Known] = &[$(Known {
+                name: <crate::$module::$job as Job>::NAME,
+                queue: <crate::$module::$job as Job>::QUEUE,
+                retry: <crate::$module::$job as Job>::RETRY,
+                effect: <crate::$module::$job as Job>::EFFECT,
+            }),*];
+
+            /// Decode a claimed job, ask its gate, and run it.
+            pub async fn perform(
+                claimed: &Claimed,
+                pool: PgPool,
+                bell: Bell,
+                services: Arc<Services>,
+            ) -> Result<Result<Done, Stop>, Undecodable> {
+                match claimed.kind.as_str() {
+                    $(<crate::$module::$job as Job>::NAME => {
+                        let kind = <crate::$module::$job as Job>::NAME;
+                        let job: crate::$module::$job = serde_json::from_value(claimed.payload.clone())
+                            .map_err(|source| Undecodable::Payload { job: claimed.lease.job.uuid(), kind, source })?;
+                        let run = Run::new(kind, claimed, pool, bell, services);
+                        Ok(Box::pin(perform_one(job, &run)).await)
+                    })*
+                    _ => Err(Undecodable::UnknownKind { job: claimed.lease.job.uuid(), kind: claimed.kind.clone() }),
+                }
+            }
+
+            /// Read a foreign payload as a typed job.
+            pub fn wish(kind: &str, payload: serde_json::Value) -> Result<Wish, BadWish> {
+                match kind {
+                    $(<crate::$module::$job as Job>::NAME => {
+                        let kind = <crate::$module::$job as Job>::NAME;
+                        let bad = |source| BadWish::Payload { kind, source };
+                        let job: crate::$module::$job = serde_json::from_value(payload).map_err(bad)?;
+                        Wish::of(&job).map_err(bad)
+                    })*
+                    other => Err(BadWish::UnknownKind(other.to_owned())),
+                }
+            }
+        };
+    }
+    for_each_job!(registry);
+
+    /// The stored backoff of a job by name; a moderate one for a name that this version does not know.
+    pub fn retry_of(kind: &str) -> Retry {
+        ALL.iter().find(|known| known.name == kind).map_or(
+            Retry { attempts: 5, first: Duration::from_secs(10), most: Duration::from_secs(600) },
+            |known| known.retry,
+        )
+    }
+}

@@ -1,1 +1,20 @@
-//! .
+//! Pools of apalis workers over Safelight's own queue.
+//!
+//! apalis is the runtime: it polls, limits concurrency, catches panics and shuts down. [`backend`] gives it jobs from our
+//! queue; three tasks beside it claim, keep leases and settle. apalis is spelled in `backend.rs`, `layer.rs`, `pools.rs`
+//! and `schedule.rs` only. This crate knows no job by name and no route.
+
+mod backend;
+mod claimer;
+pub mod config;
+mod ears;
+mod keeper;
+mod layer;
+mod pools;
+mod rescuer;
+mod schedule;
+mod settler;
+mod verdict;
+
+pub use pools::run;
+pub use schedule::run as run_schedule;

@@ -215,7 +215,7 @@ pub(super) fn is_plain_id(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::testing::*, *};
 
     #[test]
     fn h23_plain_http_is_refused_for_every_host_but_this_machine() {
@@ -229,6 +229,17 @@ mod tests {
         {
             assert!(matches!(Base::parse("stripe", bad), Err(ConfigError::BadAddress { .. })), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_read_up_to_its_limit_and_a_longer_one_is_an_unknown_outcome() {
+        let say = || Reply::Say(200, vec![], "12345678".into());
+        let server = StandIn::start([say(), say()]).await;
+        let client = Client::new();
+        let answer = exchange(client.post(&server.url), 8).await.map(|answer| answer.body);
+        assert_eq!(answer, Ok(Bytes::from_static(b"12345678")));
+        let answer = exchange(client.post(&server.url), 7).await.map(|answer| answer.body);
+        assert_eq!(answer, Err(Lost::Unknown("the answer is larger than it may be")));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::{path::Path as Folder, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
@@ -185,15 +185,8 @@ impl Storage {
         if found.meta.size > most {
             return Err(StorageError::TooLarge { most });
         }
-        let mut all = BytesMut::new();
-        let mut chunks = found.into_stream();
-        while let Some(chunk) = chunks.try_next().await.map_err(reason)? {
-            if (all.len() + chunk.len()) as u64 > most {
-                return Err(StorageError::TooLarge { most });
-            }
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.freeze())
+        // The size is the answer's own length, so no more than that can come.
+        found.bytes().await.map_err(reason)
     }
 
     /// Looks whether an object is there.

@@ -110,7 +110,7 @@ async fn another_customers_good_signature_is_not_ours() {
 
 #[tokio::test]
 async fn a_new_key_of_fals_is_found_and_any_key_of_the_set_will_do() {
-    let server = StandIn::start([jwks(&[&key(1)]), jwks(&[&key(1), &key(2)])]).await;
+    let server = StandIn::start([jwks(&[&key(1)]), jwks(&[&key(1), &key(2)]), jwks(&[&key(2)])]).await;
     let check = check(&server, None);
     assert!(check.verify(BODY, &signed(&key(1), BODY, "u", NOW), NOW).await.is_ok());
     let later = NOW + 60;
@@ -119,6 +119,10 @@ async fn a_new_key_of_fals_is_found_and_any_key_of_the_set_will_do() {
     let heard = check.verify(BODY, &signed(&key(3), BODY, "u", later), later).await;
     assert_eq!(heard, Err(FalWebhookError::Forged));
     assert_eq!(server.asked().len(), 2);
+    let later = later + 60;
+    let heard = check.verify(BODY, &signed(&key(3), BODY, "u", later), later).await;
+    assert_eq!(heard, Err(FalWebhookError::Forged), "not by the newest keys either");
+    assert_eq!(server.asked().len(), 3);
 }
 
 #[tokio::test]

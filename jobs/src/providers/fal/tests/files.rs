@@ -37,12 +37,14 @@ async fn without_an_admin_key_nothing_is_purged_and_nothing_is_sent() {
 #[tokio::test]
 async fn a_file_is_fetched_up_to_its_limit_and_without_our_key() {
     let say = |body: &str| Reply::Say(200, vec![("content-type", "image/png".into())], body.into());
-    let server = StandIn::start([say("12345678"), say("123456789"), Reply::BreakOff, Reply::BreakOff]).await;
+    let server =
+        StandIn::start([say("12345678"), say("123456789"), say("123456789"), Reply::BreakOff, Reply::BreakOff]).await;
     let fal = fal(&server.url);
     let link = server.url.clone() + "/files/a.png";
     let file = fal.download(&link, 8).await.unwrap();
     assert_eq!((&file.bytes[..], file.content_type.as_deref()), (&b"12345678"[..], Some("image/png")));
-    assert_eq!(fal.download(&link, 8).await.err(), Some(FalError::TooLarge { most: 8 }), "by its stated length");
+    assert_eq!(fal.download(&link, 8).await.err(), Some(FalError::TooLarge { most: 8 }));
+    assert_eq!(fal.open(&link, 8).await.err(), Some(FalError::TooLarge { most: 8 }), "before a byte, by its length");
     assert_eq!(fal.download(&link, 4).await.err(), Some(FalError::TooLarge { most: 4 }), "without a stated length");
     assert!(matches!(fal.download(&link, 100).await.err(), Some(FalError::Unreachable { .. })));
     assert!(server.asked().iter().all(|asked| asked.header("authorization").is_empty()));

@@ -1,0 +1,269 @@
+//! Provider calls in two steps: the intent is committed before the request leaves, the outcome is recorded behind the
+//! gate again.
+//!
+//! A crash in between leaves an intent whose outcome nobody knows. It is marked `unknown` and reconciled by the
+//! provider's webhook, by the provider's listing, or by a person. It is never sent again blindly.
+
+use rand::RngCore;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+
+use crate::{
+    gate::{self, Allowed, Ask, For},
+    id::{Artifact, Id, Intent, Order, Subject},
+    orders::OrderRow,
+    policy::{DataClass, Processor},
+    providers::fal::{SubmitError, Submitted},
+    purge_call::PurgeCall,
+    run::Run,
+    stop::Stop,
+};
+
+/// A call that somebody wants to make.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    /// The wish, for example `train:order_…`. At most one call of a wish is alive or succeeded.
+    pub wish: String,
+    /// For which order.
+    pub order: &'a OrderRow,
+    /// About which object.
+    pub about: Option<Id<Artifact>>,
+    /// Which image of the order it makes.
+    pub position: Option<i32>,
+    /// The provider.
+    pub processor: Processor,
+    /// The provider's model.
+    pub model: &'a str,
+    /// What is sent.
+    pub classes: &'a [DataClass],
+    /// Which objects are sent.
+    pub objects: &'a [Id<Artifact>],
+}
+
+/// A committed intent. Its token travels in the webhook address; only the token's hash is stored.
+#[derive(Debug)]
+pub struct Intention {
+    /// The call.
+    pub id: Id<Intent>,
+    token: String,
+}
+
+impl Intention {
+    /// Where the provider calls back.
+    pub fn webhook_url(&self, run: &Run) -> String {
+        format!("{}/webhooks/fal/{}", run.services.public_url, self.token)
+    }
+}
+
+/// What became of a plan.
+#[derive(Debug)]
+pub enum Intended {
+    /// Committed: make the call now, once.
+    Now(Intention),
+    /// An earlier attempt may have made it. Do not make it again.
+    Unknown(Id<Intent>),
+    /// It was made.
+    Already(Id<Intent>),
+}
+
+/// The stored form of a token.
+pub fn token_sha256(token: &str) -> Vec<u8> {
+    Sha256::digest(token.as_bytes()).to_vec()
+}
+
+/// Commit the intent behind the gate.
+pub async fn intend<P: For>(run: &Run, plan: &Plan<'_>) -> Result<(Intended, Allowed<P>), Stop> {
+    let mut tx = run.begin().await?;
+    let ask = Ask::of(plan.order.subject, plan.processor, plan.classes).order(plan.order.id).objects(plan.objects);
+    let allowed = gate::pass::<P>(&mut tx, ask).await?;
+    let known = sqlx::query!(
+        "select id, state from safelight.provider_calls where wish = $1 and state <> 'refused' for update",
+        plan.wish
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let intended = match known {
+        Some(call) if call.state == "intended" => {
+            sqlx::query!("update safelight.provider_calls set state = 'unknown' where id = $1", call.id)
+                .execute(&mut *tx)
+                .await?;
+            run.note("call.unknown", "to_reconcile").allowed(&allowed).write(&mut tx).await?;
+            Intended::Unknown(call.id.into())
+        }
+        Some(call) if call.state == "unknown" => Intended::Unknown(call.id.into()),
+        Some(call) => Intended::Already(call.id.into()),
+        None => {
+            let intention = Intention { id: Id::new(), token: new_token() };
+            sqlx::query!(
+                r#"insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, artifact_id, position, job_id,
+                    purpose, processor, model, wish, token_sha256, grants, policy_version)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"#,
+                intention.id.uuid(),
+                plan.order.tenant,
+                plan.order.subject.uuid(),
+                allowed.generation(),
+                plan.order.id.uuid(),
+                plan.about.map(Id::uuid),
+                plan.position,
+                run.job().uuid(),
+                P::PURPOSE.as_str(),
+                plan.processor.as_str(),
+                plan.model,
+                plan.wish,
+                token_sha256(&intention.token),
+                allowed.grants(),
+                allowed.policy_version(),
+            )
+            .execute(&mut *tx)
+            .await?;
+            run.note("call.intended", "committed").allowed(&allowed).write(&mut tx).await?;
+            Intended::Now(intention)
+        }
+    };
+    tx.commit().await?;
+    Ok((intended, allowed))
+}
+
+/// Record what the provider answered, behind the gate again. Where the gate has closed meanwhile the request id is kept
+/// as one to cancel and purge.
+pub async fn record(
+    run: &Run,
+    call: Id<Intent>,
+    classes: &[DataClass],
+    answer: Result<Submitted, SubmitError>,
+) -> Result<(), Stop> {
+    let mut tx = run.begin().await?;
+    let stop = match answer {
+        Ok(submitted) => {
+            let classes: Vec<String> = classes.iter().map(|class| class.as_str().to_owned()).collect();
+            let open = sqlx::query_scalar!(
+                r#"select safelight.record_request($1, $2, $3, $4, $5, $6) as "open!""#,
+                call.uuid(),
+                submitted.request_id,
+                submitted.response_url,
+                submitted.status_url,
+                submitted.cancel_url,
+                &classes
+            )
+            .fetch_one(&mut *tx)
+            .await?;
+            run.note("call.submitted", if open { "recorded" } else { "gate_closed" }).write(&mut tx).await?;
+            if !open {
+                tx.enqueue(&PurgeCall { call }).await?;
+            }
+            None
+        }
+        Err(error) if error.is_unknown() => {
+            sqlx::query!(
+                "update safelight.provider_calls set state = 'unknown' where id = $1 and state = 'intended'",
+                call.uuid()
+            )
+            .execute(&mut *tx)
+            .await?;
+            run.note("call.unknown", "to_reconcile").write(&mut tx).await?;
+            tracing::warn!(job.id = %run.job(), call.id = %call, %error, "nobody knows whether the provider accepted; it is reconciled, not repeated");
+            None
+        }
+        Err(error) => {
+            let stop = Stop::from(error);
+            let code = match &stop {
+                Stop::Retry { code, .. } | Stop::GiveUp { code, .. } => *code,
+                Stop::Wait { .. } => "busy",
+            };
+            sqlx::query!(
+                "update safelight.provider_calls set state = 'refused', code = $2, finished_at = safelight.now() where id = $1",
+                call.uuid(),
+                code
+            )
+            .execute(&mut *tx)
+            .await?;
+            run.note("call.refused", code).write(&mut tx).await?;
+            Some(stop)
+        }
+    };
+    tx.commit().await?;
+    stop.map_or(Ok(()), Err)
+}
+
+fn new_token() -> String {
+    let mut bytes = [0_u8; 32];
+    rand::rngs::OsRng.fill_bytes(&mut bytes);
+    hex::encode(bytes)
+}
+
+/// A call as the jobs that collect its result read it.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Its id.
+    pub id: Id<Intent>,
+    /// Whose data was sent.
+    pub subject: Id<Subject>,
+    /// Under which generation.
+    pub generation: i32,
+    /// For which order; none once the order is gone.
+    pub order: Option<Id<Order>>,
+    /// About which object.
+    pub about: Option<Id<Artifact>>,
+    /// Which image of the order.
+    pub position: Option<i32>,
+    /// The provider's model.
+    pub model: String,
+    /// Where it stands.
+    pub state: String,
+    /// The provider's id of it.
+    pub request_id: Option<String>,
+    /// Where its result is.
+    pub response_url: Option<String>,
+    /// Where its state is.
+    pub status_url: Option<String>,
+    /// Where to ask for its end.
+    pub cancel_url: Option<String>,
+    /// Is it to be cancelled?
+    pub cancel_wanted: bool,
+    /// Where its purge stands.
+    pub purge: String,
+}
+
+/// Read a call.
+pub async fn load(connection: &mut PgConnection, call: Id<Intent>) -> Result<Call, Stop> {
+    let row = sqlx::query!(
+        r#"select id, subject_id, generation, order_id, artifact_id, position, model, state, request_id, response_url, status_url,
+            cancel_url, cancel_wanted, purge from safelight.provider_calls where id = $1"#,
+        call.uuid()
+    )
+    .fetch_optional(connection)
+    .await?
+    .ok_or_else(|| Stop::give_up("call_gone", format!("{call} does not exist any more")))?;
+    Ok(Call {
+        id: row.id.into(),
+        subject: row.subject_id.into(),
+        generation: row.generation,
+        order: row.order_id.map(Id::from),
+        about: row.artifact_id.map(Id::from),
+        position: row.position,
+        model: row.model,
+        state: row.state,
+        request_id: row.request_id,
+        response_url: row.response_url,
+        status_url: row.status_url,
+        cancel_url: row.cancel_url,
+        cancel_wanted: row.cancel_wanted,
+        purge: row.purge,
+    })
+}
+
+/// Write how a call ended. From then on the copy at the provider is to be purged.
+pub async fn end(tx: &mut PgConnection, call: Id<Intent>, state: &str, code: Option<&str>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"update safelight.provider_calls set state = $2, code = $3, finished_at = coalesce(finished_at, safelight.now()),
+            collected_at = case when $2 = 'succeeded' then coalesce(collected_at, safelight.now()) end,
+            purge = case when purge = 'none' then 'wanted' else purge end
+        where id = $1"#,
+        call.uuid(),
+        state,
+        code
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Ask Fal.ai whether one generated image is safe for work, for tenants whose policy names that purpose.
+//!
+//! Life: enqueued by `CollectImage` -> gate: nsfw -> intent -> submit -> wait, without a slot, for Fal's webhook -> verdict,
+//! and the next look or the delivery in the same commit.
+//! Input: one stored image behind a short-lived URL of ours.  Output: a verdict; a flagged image is withheld and goes at once.
+//! Gives up: `object_gone`, `fal_rejected`.  Unknown outcome: reconciled, never repeated.
+//! Source: fal-ai/imageutils/nsfw, <https://fal.ai/models/fal-ai/imageutils/nsfw/api> (read 2026-11).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    calls::{self, Intended, Plan},
+    collect, delivery,
+    gate::{Allowed, Ask, Nsfw},
+    id::{Artifact, Id, Intent},
+    images::{self, Image},
+    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    keys, orders,
+    policy::{DataClass, Processor},
+    providers::fal::{self, NsfwRequest},
+    purge_call::PurgeCall,
+    run::Run,
+    stop::{Done, Stop},
+};
+
+const INPUT_LIFE: Duration = Duration::from_secs(3600);
+
+/// One look at one image.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CheckImage {
+    /// Which image.
+    pub image: Id<Artifact>,
+}
+
+impl Job for CheckImage {
+    const NAME: &'static str = "check_image";
+    const QUEUE: Queue = Queue::Generation;
+    const RETRY: Retry = Retry { attempts: 10, first: Duration::from_secs(2), most: Duration::from_secs(600) };
+    const EFFECT: Effect = Effect::Reconcile;
+    type Pass = (Image, Allowed<Nsfw>);
+
+    fn key(&self) -> JobKey {
+        JobKey::new(Self::NAME, &[&self.image])
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Artifact(self.image)
+    }
+
+    async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
+        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+        let image = images::load(&mut connection, self.image).await?;
+        drop(connection);
+        let ask = Ask::of(image.subject, Processor::Fal, &[DataClass::Image])
+            .order(image.order)
+            .objects(std::slice::from_ref(&self.image))
+            .generation(image.generation);
+        let allowed = run.pass::<Nsfw>(ask).await?;
+        Ok((image, allowed))
+    }
+
+    async fn run(&self, (image, _): Self::Pass, run: &Run) -> Result<Done, Stop> {
+        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+        let order = orders::load(&mut connection, image.order).await?;
+        drop(connection);
+        let model = run.services.policies.of(&order.tenant)?.nsfw()?.clone();
+        let plan = Plan {
+            wish: format!("nsfw:{}", self.image),
+            order: &order,
+            about: Some(self.image),
+            position: None,
+            processor: Processor::Fal,
+            model: &model.model,
+            classes: &[DataClass::Image],
+            objects: std::slice::from_ref(&self.image),
+        };
+        let (intended, nsfw) = calls::intend::<Nsfw>(run, &plan).await?;
+        let call = match intended {
+            Intended::Now(intention) => {
+                let url = run.services.storage.signed_get(&keys::stored(&image.key)?, INPUT_LIFE).await?;
+                let request = NsfwRequest {
+                    model_id: model.model.clone(),
+                    image_url: url,
+                    webhook_url: intention.webhook_url(run),
+                };
+                let answer = run.services.fal.check_nsfw(&nsfw, &request).await;
+                calls::record(run, intention.id, plan.classes, answer).await?;
+                return Err(Stop::wait(Duration::from_secs(120), "fal_checks: the answer comes by webhook"));
+            }
+            Intended::Already(call) => call,
+            Intended::Unknown(_) => return Err(Stop::wait(Duration::from_secs(300), "call_unknown: being reconciled")),
+        };
+        self.judge(run, &order, call, model.threshold).await
+    }
+}
+
+impl CheckImage {
+    async fn judge(&self, run: &Run, order: &orders::OrderRow, call: Id<Intent>, threshold: f32) -> Result<Done, Stop> {
+        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+        let call = calls::load(&mut connection, call).await?;
+        drop(connection);
+        let probability = match collect::result(run, &call).await? {
+            Ok(result) => fal::nsfw_probability(&result).ok().map(|probability| probability as f32),
+            Err(_) => None,
+        };
+        let mut tx = run.begin().await?;
+        orders::lock(&mut tx, order.id).await?;
+        // No answer is no clearance: an image that could not be checked is withheld.
+        let flagged = probability.is_none_or(|probability| probability >= threshold);
+        sqlx::query!(
+            r#"insert into safelight.image_checks (image_id, flagged, probability, checked_by) values ($1, $2, $3, $4)
+            on conflict (image_id) do nothing"#,
+            self.image.uuid(),
+            flagged,
+            probability,
+            call.model
+        )
+        .execute(&mut *tx)
+        .await?;
+        calls::end(&mut tx, call.id, if probability.is_some() { "succeeded" } else { "failed" }, None).await?;
+        tx.enqueue(&PurgeCall { call: call.id }).await?;
+        if flagged {
+            images::withhold(&mut tx, self.image, if probability.is_some() { "nsfw" } else { "unchecked" }).await?;
+            run.note("image.withheld", if probability.is_some() { "nsfw" } else { "unchecked" }).write(&mut tx).await?;
+        } else {
+            run.note("image.checked", "clear").write(&mut tx).await?;
+            delivery::next_look(run, &mut tx, order, self.image).await?;
+        }
+        delivery::deliver(run, &mut tx, order).await?;
+        run.finish(tx).await
+    }
+}

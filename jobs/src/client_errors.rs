@@ -1,0 +1,116 @@
+//! What each client's error means for a job: try again, wait, or give up. Every variant is named, so that a new one asks
+//! to be thought about.
+
+use std::time::Duration;
+
+use crate::{
+    providers::{
+        auth::AuthError,
+        fal::{FalError, NotAccepted, SubmitError},
+        mail::MailError,
+        storage::StorageError,
+        stripe::StripeError,
+    },
+    stop::Stop,
+};
+
+const A_PERSON_ACTS: Duration = Duration::from_secs(15 * 60);
+
+fn busy(who: &str, after: Option<Duration>) -> Stop {
+    Stop::wait(after.unwrap_or(Duration::from_secs(10)), format!("{who}_busy: too many requests"))
+}
+
+impl From<SubmitError> for Stop {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::NotAccepted(NotAccepted::Busy { after }) => busy("fal", after),
+            SubmitError::NotAccepted(NotAccepted::Unsent { .. }) => Self::retry("fal_unreachable", error),
+            SubmitError::NotAccepted(NotAccepted::NoMoney) => {
+                Self::wait(A_PERSON_ACTS, "fal_without_money: the account's balance is used up")
+            }
+            SubmitError::NotAccepted(NotAccepted::NotAllowed { .. }) => {
+                Self::wait(A_PERSON_ACTS, "fal_key_refused: check FAL_KEY")
+            }
+            SubmitError::NotAccepted(NotAccepted::Refused { .. }) => Self::give_up("fal_rejected", error.to_string()),
+            SubmitError::NotAccepted(NotAccepted::BadInput { .. }) => Self::give_up("bad_input", error.to_string()),
+            SubmitError::Unknown { .. } => Self::wait(Duration::from_secs(300), "call_unknown: being reconciled"),
+        }
+    }
+}
+
+impl From<FalError> for Stop {
+    fn from(error: FalError) -> Self {
+        match error {
+            FalError::NotFound => Self::give_up("result_expired", error.to_string()),
+            FalError::Unfinished => Self::wait(Duration::from_secs(60), "fal_works: the request is not finished"),
+            FalError::Failed(_) => Self::give_up("fal_failed", error.to_string()),
+            FalError::ForeignLink => Self::give_up("foreign_link", error.to_string()),
+            FalError::NotAllowed { .. } => {
+                Self::wait(A_PERSON_ACTS, "fal_key_refused: check FAL_KEY and FAL_ADMIN_KEY")
+            }
+            FalError::NoAdminKey => Self::wait(A_PERSON_ACTS, "fal_admin_key_missing: set FAL_ADMIN_KEY"),
+            FalError::Busy { after } => busy("fal", after),
+            FalError::Unreachable { .. } => Self::retry("fal_unreachable", error),
+            FalError::Unreadable { .. } => Self::retry("fal_unreadable", error),
+            FalError::TooLarge { .. } => Self::give_up("file_too_large", error.to_string()),
+        }
+    }
+}
+
+impl From<StripeError> for Stop {
+    fn from(error: StripeError) -> Self {
+        match error {
+            StripeError::NotFound { .. } => Self::give_up("session_not_found", error.to_string()),
+            StripeError::Refused { .. } => Self::give_up("stripe_refused", error.to_string()),
+            StripeError::NotAllowed { .. } => Self::wait(A_PERSON_ACTS, "stripe_key_refused: check STRIPE_SECRET_KEY"),
+            StripeError::Busy { after } => busy("stripe", after.into()),
+            StripeError::Unreachable { .. } => Self::retry("stripe_unreachable", error),
+            StripeError::Unreadable { .. } => Self::retry("stripe_unreadable", error),
+            StripeError::BadInput { .. } => Self::give_up("bad_input", error.to_string()),
+        }
+    }
+}
+
+impl From<StorageError> for Stop {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::BadKey => Self::give_up("bad_key", error.to_string()),
+            StorageError::NotFound => Self::give_up("object_gone", error.to_string()),
+            StorageError::TooLarge { .. } => Self::give_up("file_too_large", error.to_string()),
+            StorageError::NotAllowed => Self::wait(A_PERSON_ACTS, "store_key_refused: check the S3 access key"),
+            StorageError::NotSupported | StorageError::BadLife => Self::give_up("store_cannot_sign", error.to_string()),
+            StorageError::Unreachable => Self::retry("store_unreachable", error),
+            StorageError::SourceBroke => Self::retry("source_broke", error),
+        }
+    }
+}
+
+impl From<MailError> for Stop {
+    fn from(error: MailError) -> Self {
+        match error {
+            MailError::Busy { after } | MailError::InFlight { after } => busy("resend", Some(after)),
+            MailError::QuotaUsedUp { after, .. } => {
+                Self::wait(after.unwrap_or(Duration::from_secs(3600)), "resend_quota: the plan's mails are used up")
+            }
+            MailError::NotAllowed { .. } => {
+                Self::wait(A_PERSON_ACTS, "resend_key_refused: check RESEND_API_KEY and the domain")
+            }
+            MailError::KeyReused | MailError::Refused { .. } | MailError::BadInput { .. } => {
+                Self::give_up("mail_refused", error.to_string())
+            }
+            MailError::Unreachable { .. } | MailError::Unreadable => Self::retry("resend_unreachable", error),
+        }
+    }
+}
+
+impl From<AuthError> for Stop {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Kept { .. } => Self::retry("auth_user_kept", error),
+            AuthError::NotAllowed { .. } => Self::wait(A_PERSON_ACTS, "auth_key_refused: check SUPABASE_SERVICE_KEY"),
+            AuthError::Refused { .. } => Self::retry("auth_refused", error),
+            AuthError::Busy { after } => busy("supabase", Some(after)),
+            AuthError::Unreachable { .. } => Self::retry("auth_unreachable", error),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What collecting a model and collecting an image have in common: read the result, write the row, fetch the bytes.
+//!
+//! The provider's result addresses are used and forgotten: they are never stored and never logged.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+
+use crate::{
+    calls::{self, Call},
+    id::{Artifact, Id, Order},
+    keys, orders,
+    providers::{fal::FalFile, storage::Key},
+    purge_call::PurgeCall,
+    run::Run,
+    stop::{Done, Stop},
+};
+
+/// The result of a call. `Ok(Err(code))`: the model failed. `Err`: not now.
+pub(crate) async fn result(run: &Run, call: &Call) -> Result<Result<Value, String>, Stop> {
+    let Some(request) = call.request_id.as_deref() else {
+        return Err(Stop::wait(
+            std::time::Duration::from_secs(60),
+            "call_unknown: the provider's request id is not known yet",
+        ));
+    };
+    let url = match &call.response_url {
+        Some(url) => url.clone(),
+        None => run.services.fal.response_url(&call.model, request),
+    };
+    match run.services.fal.result(&url).await {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) => match error.model_failure() {
+            Some(code) => Ok(Err(code.to_owned())),
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// A row for what is about to be stored.
+pub(crate) struct Expected {
+    pub(crate) id: Id<Artifact>,
+    key: Key,
+    state: String,
+}
+
+impl Expected {
+    /// An earlier attempt stored it already.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.state != "expected"
+    }
+}
+
+/// The object's row before its bytes, behind the gate.
+pub(crate) async fn expect(
+    run: &Run,
+    call: &Call,
+    order: Id<Order>,
+    class: &str,
+    position: Option<i32>,
+) -> Result<Expected, Stop> {
+    let wanted = Id::<Artifact>::new();
+    let mut tx = run.begin().await?;
+    let tenant = sqlx::query_scalar!("select tenant from safelight.orders where id = $1", order.uuid())
+        .fetch_one(&mut *tx)
+        .await?;
+    let wanted_key = keys::of(&tenant, call.subject, class, wanted)?;
+    let id = sqlx::query_scalar!(
+        r#"select safelight.expect_artifact($1, $2, $3, $4, $5, $6, $7) as "id!""#,
+        wanted.uuid(),
+        call.subject.uuid(),
+        call.generation,
+        order.uuid(),
+        class,
+        position,
+        wanted_key.as_str()
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let row = sqlx::query!("select storage_key, state from safelight.artifacts where id = $1", id)
+        .fetch_one(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(Expected { id: id.into(), key: keys::stored(&row.storage_key)?, state: row.state })
+}
+
+/// What lies in the store by now.
+pub(crate) struct Fetched {
+    content_type: String,
+    bytes: i64,
+    sha256: String,
+}
+
+/// From the provider's file to our store, as it streams in: a model does not pass through memory whole.
+pub(crate) async fn fetch(run: &Run, file: &FalFile, to: &Expected) -> Result<Fetched, Stop> {
+    let download = run.services.fal.open(file.url.expose(), keys::MOST_BYTES).await?;
+    let content_type = download
+        .content_type
+        .or_else(|| file.content_type.clone())
+        .unwrap_or_else(|| "application/octet-stream".to_owned());
+    let hash = Arc::new(Mutex::new(Sha256::new()));
+    let hashing = hash.clone();
+    let chunks = download
+        .chunks
+        .inspect_ok(move |chunk| hashing.lock().unwrap_or_else(PoisonError::into_inner).update(chunk))
+        .boxed();
+    let bytes = run.services.storage.put_stream(&to.key, chunks, &content_type).await?;
+    let sha256 = hex::encode(hash.lock().unwrap_or_else(PoisonError::into_inner).clone().finalize());
+    Ok(Fetched { content_type, bytes: i64::try_from(bytes).unwrap_or(i64::MAX), sha256 })
+}
+
+/// The bytes are in the store: record it behind the gate, in the caller's transaction.
+pub(crate) async fn arrived(
+    tx: &mut PgConnection,
+    object: &Expected,
+    fetched: &Fetched,
+    deliver: bool,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "select safelight.artifact_arrived($1, $2, $3, $4, $5)",
+        object.id.uuid(),
+        fetched.content_type,
+        fetched.bytes,
+        fetched.sha256,
+        deliver
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(())
+}
+
+/// The gate is closed: collect nothing, have the result purged where it lies, and let a person look at the money.
+pub(crate) async fn leave_it_there(run: &Run, call: &Call, code: &'static str) -> Result<Done, Stop> {
+    let mut tx = run.begin().await?;
+    calls::end(&mut tx, call.id, "cancelled", Some(code)).await?;
+    if let Some(order) = call.order {
+        orders::stop(&mut tx, order, code).await?;
+    }
+    tx.enqueue(&PurgeCall { call: call.id }).await?;
+    run.note("result.left", code).write(&mut tx).await?;
+    run.finish(tx).await
+}

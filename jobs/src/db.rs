@@ -1,0 +1,109 @@
+//! Connections: which role, which clock zone, which planner settings. Runs migrations.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Executor, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// The migrations, in the binary.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// What a process may do in the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Runs migrations, installs policies, creates tokens.
+    Owner,
+    /// The HTTP intake.
+    Api,
+    /// The workers.
+    Worker,
+    /// Reads the evidence.
+    Auditor,
+}
+
+impl Role {
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Owner => None,
+            Self::Api => Some("safelight_api"),
+            Self::Worker => Some("safelight_worker"),
+            Self::Auditor => Some("safelight_auditor"),
+        }
+    }
+}
+
+/// The database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// The address is not one.
+    #[error("DATABASE_URL is not a Postgres address; expected postgres://user:password@host:port/database")]
+    Address,
+    /// Nobody answers, or not as expected.
+    #[error("Postgres at {place} did not let us in: {source}; check that it runs and that DATABASE_URL is right")]
+    Connect {
+        /// Host, port and database, never the password.
+        place: String,
+        /// What was answered.
+        source: sqlx::Error,
+    },
+    /// A migration failed; nothing of it was kept.
+    #[error("the schema could not be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A query failed.
+    #[error(transparent)]
+    Query(#[from] sqlx::Error),
+}
+
+/// A pool whose connections act in one role, in UTC.
+pub async fn connect(url: &str, role: Role, most: u32) -> Result<PgPool, DbError> {
+    pool(url, role, most, &[]).await
+}
+
+/// A pool for the queue's own statements. Their plans must not depend on statistics: the table is empty one minute and
+/// full the next, so sequential scans, hash and merge joins are switched off and plans are fixed.
+pub async fn connect_queue(url: &str, most: u32) -> Result<PgPool, DbError> {
+    let fixed = [
+        "jit = off",
+        "enable_seqscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off",
+        "plan_cache_mode = force_generic_plan",
+    ];
+    pool(url, Role::Worker, most, &fixed).await
+}
+
+async fn pool(url: &str, role: Role, most: u32, settings: &[&str]) -> Result<PgPool, DbError> {
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| DbError::Address)?
+        .application_name(&format!("safelight {}", role.name().unwrap_or("owner")))
+        .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(2));
+    let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
+    let mut greeting = String::from("set time zone 'UTC'");
+    for setting in settings {
+        greeting.push_str("; set ");
+        greeting.push_str(setting);
+    }
+    if let Some(name) = role.name() {
+        greeting.push_str("; set role ");
+        greeting.push_str(name);
+    }
+    let pool = PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(Duration::from_secs(10))
+        .after_connect(move |connection, _| {
+            let greeting = greeting.clone();
+            Box::pin(async move { connection.execute(AssertSqlSafe(greeting)).await.map(|_| ()) })
+        })
+        .connect_with(options)
+        .await
+        .map_err(|source| DbError::Connect { place, source })?;
+    Ok(pool)
+}
+
+/// Bring the schema up to date.
+pub async fn migrate(pool: &PgPool) -> Result<(), DbError> {
+    MIGRATIONS.run(pool).await?;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Carry out one deletion until every part of it was seen to be gone.
+//!
+//! Life: enqueued with the fence of an erasure, by the retention sweep, or with a withdrawal -> plan persisted -> step by
+//! step: delete, look, record how it was seen -> complete, in one commit with the job's end.
+//! Input: a deletion.  Output: its steps, each `verified` or `retained_by_law`; an erased subject stays as a tombstone.
+//! A failing step does not stop the others; the deletion is complete only when none is left. Tried until verified.
+//! No gate: taking data away needs no permission.
+//! Source: erasure-notes 5 and 6; policy rows H13 to H17, K18, K23 to K27.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    deletion::{self, DeletionRow, Step},
+    id::{Deletion, Id},
+    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    run::Run,
+    stop::{Done, Stop},
+};
+
+/// One deletion.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeleteData {
+    /// Which.
+    pub deletion: Id<Deletion>,
+}
+
+impl Job for DeleteData {
+    const NAME: &'static str = "delete_data";
+    const QUEUE: Queue = Queue::Deletion;
+    const RETRY: Retry = Retry { attempts: 20, first: Duration::from_secs(5), most: Duration::from_secs(3600) };
+    const EFFECT: Effect = Effect::UntilVerified;
+    type Pass = ();
+
+    fn key(&self) -> JobKey {
+        JobKey::new(Self::NAME, &[&self.deletion])
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Deletion(self.deletion)
+    }
+
+    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+        let mut tx = run.begin().await?;
+        let deletion = deletion::load(&mut tx, self.deletion)
+            .await?
+            .ok_or_else(|| Stop::give_up("no_such_deletion", format!("{} does not exist", self.deletion)))?;
+        if deletion.state == "complete" {
+            return run.finish(tx).await;
+        }
+        if deletion.state == "fenced" {
+            let steps = deletion::plan(&mut tx, &deletion).await?;
+            set_state(&mut tx, &deletion, "planned").await?;
+            run.note("deletion.planned", "persisted").count("steps", steps).write(&mut tx).await?;
+        }
+        tx.commit().await?;
+
+        let mut unfinished = None;
+        for step in deletion::steps(&mut *run.pool().acquire().await.map_err(Stop::from)?, deletion.id).await? {
+            if matches!(step.state.as_str(), "verified" | "retained_by_law") {
+                continue;
+            }
+            if let Err(stop) = take(run, &deletion, &step).await {
+                tracing::warn!(deletion.id = %deletion.id, step = step.seq, class = %step.class, ?stop, "a step of a deletion is not verified yet");
+                unfinished = Some(stop);
+            }
+        }
+        if let Some(stop) = unfinished {
+            return Err(until_verified(stop));
+        }
+
+        let mut tx = run.begin().await?;
+        if deletion.trigger == "erasure" {
+            sqlx::query!(
+                "update safelight.subjects set state = 'erased', erased_at = safelight.now() where id = $1 and state = 'erasing'",
+                deletion.subject.uuid()
+            )
+            .execute(&mut *tx)
+            .await?;
+        }
+        sqlx::query!(
+            "update safelight.deletions set state = 'complete', completed_at = safelight.now() where id = $1",
+            deletion.id.uuid()
+        )
+        .execute(&mut *tx)
+        .await?;
+        // The exact targets were needed to finish after a crash; evidence and counts stay.
+        sqlx::query!("update safelight.deletion_steps set targets = '{}' where deletion_id = $1", deletion.id.uuid())
+            .execute(&mut *tx)
+            .await?;
+        let total: i64 = sqlx::query_scalar!(
+            r#"select coalesce(sum(deleted), 0)::bigint as "n!" from safelight.deletion_steps where deletion_id = $1"#,
+            deletion.id.uuid()
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        run.note("deletion.complete", "verified").count("deleted", total).write(&mut tx).await?;
+        run.finish(tx).await
+    }
+}
+
+async fn set_state(tx: &mut sqlx::PgConnection, deletion: &DeletionRow, state: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("update safelight.deletions set state = $2 where id = $1", deletion.id.uuid(), state)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn take(run: &Run, deletion: &DeletionRow, step: &Step) -> Result<(), Stop> {
+    let mut tx = run.begin().await?;
+    sqlx::query!(
+        "update safelight.deletion_steps set state = 'doing', tries = tries + 1, updated_at = safelight.now() where deletion_id = $1 and seq = $2",
+        deletion.id.uuid(),
+        step.seq
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let carried = match deletion::carry_out(run, deletion, step).await {
+        Ok(carried) => carried,
+        Err(stop) => {
+            let (state, code) = match &stop {
+                Stop::Wait { why, .. } => ("waiting_provider", why.split(':').next().unwrap_or_default().to_owned()),
+                Stop::Retry { code, .. } | Stop::GiveUp { code, .. } => ("doing", (*code).to_owned()),
+            };
+            let mut tx = run.begin().await?;
+            sqlx::query!(
+                "update safelight.deletion_steps set state = $3, code = $4, updated_at = safelight.now() where deletion_id = $1 and seq = $2",
+                deletion.id.uuid(),
+                step.seq,
+                state,
+                code
+            )
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            return Err(stop);
+        }
+    };
+    let mut tx = run.begin().await?;
+    sqlx::query!(
+        r#"update safelight.deletion_steps set state = $3, deleted = deleted + $4, evidence = $5, code = null,
+            verified_at = safelight.now(), updated_at = safelight.now()
+        where deletion_id = $1 and seq = $2"#,
+        deletion.id.uuid(),
+        step.seq,
+        carried.state,
+        i32::try_from(carried.deleted).unwrap_or(i32::MAX),
+        carried.evidence
+    )
+    .execute(&mut *tx)
+    .await?;
+    run.note("deletion.step", carried.state)
+        .count("class", step.class.clone())
+        .count("processor", step.processor.clone())
+        .count("deleted", carried.deleted)
+        .write(&mut tx)
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// A deletion never gives up: what no later try seems to help is tried later all the same, and shown.
+fn until_verified(stop: Stop) -> Stop {
+    match stop {
+        Stop::GiveUp { code, why } => Stop::retry(code, anyhow::anyhow!(why)),
+        other => other,
+    }
+}

@@ -1,0 +1,239 @@
+//! Carrying out one step: delete, look, and say how it was seen.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{DeletionRow, Object, Step, Targets};
+use crate::{
+    calls, keys,
+    providers::{
+        auth::UserDeletion,
+        storage::{Key, Prefix},
+    },
+    purge_call::purge,
+    run::Run,
+    stop::Stop,
+};
+
+/// How a step ended.
+pub(crate) struct Carried {
+    /// `verified` or `retained_by_law`.
+    pub(crate) state: &'static str,
+    /// What went now.
+    pub(crate) deleted: u64,
+    /// How absence was seen, or by which law something stays.
+    pub(crate) evidence: String,
+}
+
+impl Carried {
+    fn verified(deleted: u64, evidence: impl Into<String>) -> Self {
+        Self { state: "verified", deleted, evidence: evidence.into() }
+    }
+}
+
+/// Carry out one step. May be called again after any crash: what is gone stays gone and is counted as found gone.
+pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) -> Result<Carried, Stop> {
+    let subject = deletion.subject.uuid();
+    match &step.targets {
+        Targets::Calls { ids } => calls_at_fal(run, ids).await,
+        Targets::Objects { objects } => stored_objects(run, objects).await,
+        Targets::Prefix => prefix(run, deletion).await,
+        Targets::Embeddings => {
+            let mut tx = run.begin().await?;
+            let gone = sqlx::query!("delete from safelight.embeddings where subject_id = $1", subject)
+                .execute(&mut *tx)
+                .await?;
+            let left: i64 = sqlx::query_scalar!(
+                r#"select count(*) as "n!" from safelight.embeddings where subject_id = $1"#,
+                subject
+            )
+            .fetch_one(&mut *tx)
+            .await?;
+            none_left(left, "vectors")?;
+            tx.commit().await?;
+            Ok(Carried::verified(gone.rows_affected(), "counted: no vector left"))
+        }
+        Targets::Verdicts => {
+            let mut tx = run.begin().await?;
+            let scores = sqlx::query!(
+                "delete from safelight.similarities s using safelight.artifacts a where a.id = s.image_id and a.subject_id = $1",
+                subject
+            )
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok(Carried::verified(scores.rows_affected(), "counted: scores went here or with their images"))
+        }
+        Targets::Notices => {
+            let mut tx = run.begin().await?;
+            let gone =
+                sqlx::query!("delete from safelight.notices where subject_id = $1", subject).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(Carried::verified(gone.rows_affected(), "counted: no notice left"))
+        }
+        Targets::Orders { ids } => orders(run, subject, ids).await,
+        Targets::AuthUser { user: None } => Ok(Carried::verified(0, "the account never had a sign-in user")),
+        Targets::AuthUser { user: Some(user) } => {
+            let first = run.services.auth.delete_user(*user).await?;
+            // Success is a claim: asked again, the answer must be that there is nobody.
+            match run.services.auth.delete_user(*user).await? {
+                UserDeletion::AlreadyGone => {
+                    Ok(Carried::verified(u64::from(first == UserDeletion::Deleted), "asked again: no such user"))
+                }
+                UserDeletion::Deleted => Err(Stop::retry(
+                    "auth_user_kept",
+                    anyhow::anyhow!("{}: the sign-in user was there again", deletion.id),
+                )),
+            }
+        }
+        Targets::Account => {
+            let mut tx = run.begin().await?;
+            let gone =
+                sqlx::query!("delete from safelight.accounts where subject_id = $1", subject).execute(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(Carried::verified(gone.rows_affected(), "counted: no account row left"))
+        }
+        Targets::Jobs => jobs(run, subject).await,
+        Targets::Consents => {
+            let kept: i64 = sqlx::query_scalar!(
+                r#"select count(*) as "n!" from safelight.consents where subject_id = $1"#,
+                subject
+            )
+            .fetch_one(run.pool())
+            .await?;
+            Ok(Carried {
+                state: "retained_by_law",
+                deleted: 0,
+                evidence: format!(
+                    "{kept} consent events stay as proof (GDPR Art. 7(1)), tied to a random id that names nobody"
+                ),
+            })
+        }
+        Targets::Key => {
+            let mut tx = run.begin().await?;
+            let gone = sqlx::query!("delete from safelight.subject_keys where subject_id = $1", subject)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            Ok(Carried::verified(gone.rows_affected(), "counted: no key left; what it sealed opens nowhere"))
+        }
+    }
+}
+
+fn none_left(left: i64, what: &str) -> Result<(), Stop> {
+    if left == 0 { Ok(()) } else { Err(Stop::retry("rows_left", anyhow::anyhow!("{left} {what} are still there"))) }
+}
+
+async fn calls_at_fal(run: &Run, ids: &[Uuid]) -> Result<Carried, Stop> {
+    let mut files = 0;
+    for &id in ids {
+        let mut tx = run.begin().await?;
+        let call = calls::load(&mut tx, id.into()).await?;
+        tx.commit().await?;
+        files += purge(run, &call).await?;
+    }
+    Ok(Carried::verified(
+        ids.len() as u64,
+        format!("Fal answered for {} requests; each of {files} files named as deleted", ids.len()),
+    ))
+}
+
+async fn stored_objects(run: &Run, objects: &[Object]) -> Result<Carried, Stop> {
+    let keys: Vec<Key> = objects.iter().map(|object| keys::stored(&object.key)).collect::<Result<_, _>>()?;
+    let failed =
+        run.services.storage.delete_many(&keys).await.into_iter().filter(|(_, answer)| answer.is_err()).count();
+    let mut present = Vec::new();
+    for (object, key) in objects.iter().zip(&keys) {
+        if !run.services.storage.absent(key).await? {
+            present.push(object.id);
+        }
+    }
+    // Rows of objects that are gone go; rows that name surviving objects stay.
+    let gone: Vec<Uuid> = objects.iter().map(|object| object.id).filter(|id| !present.contains(id)).collect();
+    let mut tx = run.begin().await?;
+    sqlx::query!("delete from safelight.embeddings where upload_id = any ($1)", &gone).execute(&mut *tx).await?;
+    sqlx::query!("update safelight.provider_calls set artifact_id = null where artifact_id = any ($1)", &gone)
+        .execute(&mut *tx)
+        .await?;
+    let rows = sqlx::query!("delete from safelight.artifacts where id = any ($1)", &gone).execute(&mut *tx).await?;
+    tx.commit().await?;
+    if !present.is_empty() {
+        return Err(Stop::retry(
+            "objects_left",
+            anyhow::anyhow!(
+                "{} of {} objects are still in the store ({failed} deletes were refused)",
+                present.len(),
+                objects.len()
+            ),
+        ));
+    }
+    Ok(Carried::verified(
+        rows.rows_affected(),
+        format!("looked: the store has none of {} objects; their rows are gone", objects.len()),
+    ))
+}
+
+/// Objects without a row, for example put there by an upload link that was used late.
+async fn prefix(run: &Run, deletion: &DeletionRow) -> Result<Carried, Stop> {
+    let prefix = Prefix::subject(&deletion.tenant, deletion.subject)?;
+    let strays: Vec<Key> = run.services.storage.list(&prefix).await?.into_iter().map(|listed| listed.key).collect();
+    run.services.storage.delete_many(&strays).await;
+    let left = run.services.storage.list(&prefix).await?.len();
+    if left > 0 {
+        return Err(Stop::retry(
+            "objects_left",
+            anyhow::anyhow!("{left} objects are still listed under the prefix of {}", deletion.subject),
+        ));
+    }
+    Ok(Carried::verified(strays.len() as u64, "listed: nothing under the person's prefix"))
+}
+
+/// The rows of orders and batches. The sale stays for tax law, without a link.
+async fn orders(run: &Run, subject: Uuid, ids: &[Uuid]) -> Result<Carried, Stop> {
+    let mut tx = run.begin().await?;
+    let cut = sqlx::query!("update safelight_fiscal.sales set order_id = null where order_id = any ($1)", ids)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query!("delete from safelight.orders where subject_id = $1", subject).execute(&mut *tx).await?;
+    sqlx::query!("delete from safelight.upload_batches where subject_id = $1", subject).execute(&mut *tx).await?;
+    tx.commit().await?;
+    if cut.rows_affected() == 0 {
+        return Ok(Carried::verified(ids.len() as u64, "counted: no order left; nothing was sold"));
+    }
+    Ok(Carried {
+        state: "retained_by_law",
+        deleted: ids.len() as u64,
+        evidence: format!(
+            "{} sales stay for tax law with amount, currency, date and Stripe's session id; their link to the person is cut",
+            cut.rows_affected()
+        ),
+    })
+}
+
+async fn jobs(run: &Run, subject: Uuid) -> Result<Carried, Stop> {
+    let mut tx = run.begin().await?;
+    let gone = delete_jobs(&mut tx, subject, run.job().uuid()).await?;
+    tx.commit().await?;
+    Ok(Carried::verified(gone, "counted: no finished job, dead letter, attempt or key of the person left but this one"))
+}
+
+async fn delete_jobs(tx: &mut PgConnection, subject: Uuid, this: Uuid) -> Result<u64, sqlx::Error> {
+    let mut gone = 0;
+    gone += sqlx::query!("delete from safelight.jobs_archive where subject_id = $1", subject)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    gone += sqlx::query!("delete from safelight.dead_letters where subject_id = $1", subject)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    gone += sqlx::query!("delete from safelight.job_attempts where subject_id = $1 and job_id <> $2", subject, this)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    gone += sqlx::query!("delete from safelight.job_keys where subject_id = $1 and job_id <> $2", subject, this)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+    Ok(gone)
+}

@@ -1,0 +1,106 @@
+//! The one deletion engine: erasure, retention and withdrawal differ in their plan only.
+//!
+//! The plan names its exact targets and is persisted before the first delete. Storage goes before rows: a row without an
+//! object is harmless, an object without a row is lost. Success of a delete call is a claim; a step is `verified` only
+//! after looking. Nothing is skipped, and nothing found is a result with a count.
+
+mod carry_out;
+mod plan;
+
+pub(crate) use carry_out::carry_out;
+pub(crate) use plan::plan;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::id::{Deletion, Id, Subject};
+
+/// What a step deletes, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub(crate) enum Targets {
+    /// What calls left at Fal.
+    Calls { ids: Vec<Uuid> },
+    /// Objects in the store and their rows, with everything that was made from them and shares their fate.
+    Objects { objects: Vec<Object> },
+    /// Whatever else lies under the person's prefix.
+    Prefix,
+    /// Vectors.
+    Embeddings,
+    /// Scores and labels.
+    Verdicts,
+    /// Notices.
+    Notices,
+    /// Orders and the acts of uploading; the fiscal minimum stays, unlinked.
+    Orders { ids: Vec<Uuid> },
+    /// The account's row.
+    Account,
+    /// The sign-in user.
+    AuthUser { user: Option<Uuid> },
+    /// Finished and dead jobs, attempts, keys.
+    Jobs,
+    /// Proof of consent.
+    Consents,
+    /// The key that opens what was sealed, and the pseudonym.
+    Key,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Object {
+    pub(crate) id: Uuid,
+    pub(crate) key: String,
+}
+
+/// A deletion as its job reads it.
+#[derive(Debug, Clone)]
+pub struct DeletionRow {
+    pub(crate) id: Id<Deletion>,
+    pub(crate) tenant: String,
+    pub(crate) subject: Id<Subject>,
+    pub(crate) trigger: String,
+    pub(crate) purpose: Option<String>,
+    pub(crate) state: String,
+}
+
+pub(crate) async fn load(connection: &mut PgConnection, id: Id<Deletion>) -> Result<Option<DeletionRow>, sqlx::Error> {
+    let row = sqlx::query!(
+        "select tenant, subject_id, trigger, purpose, state from safelight.deletions where id = $1",
+        id.uuid()
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.map(|row| DeletionRow {
+        id,
+        tenant: row.tenant,
+        subject: row.subject_id.into(),
+        trigger: row.trigger,
+        purpose: row.purpose,
+        state: row.state,
+    }))
+}
+
+/// One step of a plan.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) seq: i32,
+    pub(crate) class: String,
+    pub(crate) processor: String,
+    pub(crate) targets: Targets,
+    pub(crate) state: String,
+}
+
+pub(crate) async fn steps(connection: &mut PgConnection, id: Id<Deletion>) -> Result<Vec<Step>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "select seq, class, processor, targets, state from safelight.deletion_steps where deletion_id = $1 order by seq",
+        id.uuid()
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let targets = serde_json::from_value(row.targets).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+            Ok(Step { seq: row.seq, class: row.class, processor: row.processor, targets, state: row.state })
+        })
+        .collect()
+}

@@ -1,0 +1,142 @@
+//! The plan: computed once, persisted whole before the first delete.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{DeletionRow, Object, Targets};
+
+/// Which objects a plan takes.
+enum Which<'a> {
+    /// Everything of the person.
+    All,
+    /// What a sweep marked for this deletion.
+    Marked,
+    /// Of these classes.
+    Classes(&'a [&'a str]),
+}
+
+/// Write the steps of a deletion, in the order in which they are carried out.
+pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow) -> Result<usize, sqlx::Error> {
+    let mut steps: Vec<(&str, &str, Targets, usize)> = Vec::new();
+    match (deletion.trigger.as_str(), deletion.purpose.as_deref()) {
+        ("erasure", _) => {
+            calls(tx, deletion, None, &mut steps).await?;
+            objects(tx, deletion, Which::All, &mut steps).await?;
+            steps.push(("upload", "supabase", Targets::Prefix, 0));
+            steps.push(("embedding", "self", Targets::Embeddings, count_embeddings(tx, deletion).await?));
+            steps.push(("verdict", "self", Targets::Verdicts, 0));
+            steps.push(("notice", "self", Targets::Notices, 0));
+            let orders: Vec<Uuid> =
+                sqlx::query_scalar!("select id from safelight.orders where subject_id = $1", deletion.subject.uuid())
+                    .fetch_all(&mut *tx)
+                    .await?;
+            let count = orders.len();
+            steps.push(("order", "self", Targets::Orders { ids: orders }, count));
+            let user = sqlx::query_scalar!(
+                "select auth_user from safelight.accounts where subject_id = $1",
+                deletion.subject.uuid()
+            )
+            .fetch_optional(&mut *tx)
+            .await?
+            .flatten();
+            steps.push(("account", "supabase", Targets::AuthUser { user }, usize::from(user.is_some())));
+            steps.push(("account", "self", Targets::Account, 1));
+            steps.push(("job", "self", Targets::Jobs, 0));
+            steps.push(("consent", "self", Targets::Consents, 0));
+            steps.push(("account", "self", Targets::Key, 1));
+        }
+        ("withdrawal", Some("compare")) => {
+            steps.push(("embedding", "self", Targets::Embeddings, count_embeddings(tx, deletion).await?));
+            steps.push(("verdict", "self", Targets::Verdicts, 0));
+        }
+        ("withdrawal", Some(purpose)) => {
+            calls(tx, deletion, Some(purpose), &mut steps).await?;
+            let classes: &[&str] = if purpose == "train" { &["bundle", "model"] } else { &[] };
+            objects(tx, deletion, Which::Classes(classes), &mut steps).await?;
+        }
+        _ => objects(tx, deletion, Which::Marked, &mut steps).await?,
+    }
+    let count = steps.len();
+    for (seq, (class, processor, targets, planned)) in (1_i32..).zip(steps) {
+        sqlx::query!(
+            r#"insert into safelight.deletion_steps (deletion_id, seq, class, processor, targets, planned)
+            values ($1, $2, $3, $4, $5, $6)"#,
+            deletion.id.uuid(),
+            seq,
+            class,
+            processor,
+            serde_json::to_value(&targets).map_err(|error| sqlx::Error::Encode(Box::new(error)))?,
+            i32::try_from(planned).unwrap_or(i32::MAX)
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    Ok(count)
+}
+
+type Steps<'a> = Vec<(&'a str, &'a str, Targets, usize)>;
+
+async fn calls(
+    tx: &mut PgConnection,
+    deletion: &DeletionRow,
+    purpose: Option<&str>,
+    steps: &mut Steps<'_>,
+) -> Result<(), sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "select id from safelight.provider_calls where subject_id = $1 and ($2::text is null or purpose = $2) and state <> 'refused'",
+        deletion.subject.uuid(),
+        purpose
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let count = ids.len();
+    steps.push(("processor_copy", "fal", Targets::Calls { ids }, count));
+    Ok(())
+}
+
+/// One step a class: uploads first, since nothing may be made from them any more.
+async fn objects(
+    tx: &mut PgConnection,
+    deletion: &DeletionRow,
+    which: Which<'_>,
+    steps: &mut Steps<'_>,
+) -> Result<(), sqlx::Error> {
+    let (all, classes): (bool, Vec<String>) = match which {
+        Which::All => (true, Vec::new()),
+        Which::Marked => (false, Vec::new()),
+        Which::Classes(classes) => (false, classes.iter().map(|&class| class.to_owned()).collect()),
+    };
+    let rows = sqlx::query!(
+        r#"update safelight.artifacts set deletion_id = $2
+        where subject_id = $1 and ($3 or class = any ($4) or deletion_id = $2)
+        returning id, class, storage_key"#,
+        deletion.subject.uuid(),
+        deletion.id.uuid(),
+        all,
+        &classes
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    for class in ["upload", "bundle", "model", "image", "export"] {
+        let objects: Vec<Object> = rows
+            .iter()
+            .filter(|row| row.class == class)
+            .map(|row| Object { id: row.id, key: row.storage_key.clone() })
+            .collect();
+        let count = objects.len();
+        if count > 0 {
+            steps.push((class, "supabase", Targets::Objects { objects }, count));
+        }
+    }
+    Ok(())
+}
+
+async fn count_embeddings(tx: &mut PgConnection, deletion: &DeletionRow) -> Result<usize, sqlx::Error> {
+    let count: i64 = sqlx::query_scalar!(
+        r#"select count(*) as "n!" from safelight.embeddings where subject_id = $1"#,
+        deletion.subject.uuid()
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}

@@ -1,0 +1,142 @@
+//! Delivery: which look an image still needs, what the buyer may have now, and when an order is complete.
+//!
+//! Which looks there are follows from the tenant's policy and the person's consent, never from the tenant's name.
+
+use sqlx::PgConnection;
+
+use crate::{
+    check_image::CheckImage,
+    compare_faces::CompareFaces,
+    gate::{self, Ask, Closed, Compare},
+    id::{Artifact, Id, Notice, Subject},
+    orders::{self, OrderRow},
+    policy::{DataClass, Policy, Processor, Purpose},
+    run::{Run, Tx},
+    send_notice::SendNotice,
+    stop::Stop,
+    sweep_retention::SweepRetention,
+};
+
+/// The looks that an order's images need before they are delivered.
+struct Looks {
+    nsfw: bool,
+    compare: bool,
+}
+
+async fn looks(tx: &mut PgConnection, policy: &Policy, order: &OrderRow) -> Result<Looks, Stop> {
+    let nsfw = policy.allows(Purpose::Nsfw, Processor::Fal, DataClass::Image);
+    let compare = policy.allows(Purpose::Compare, Processor::SelfHosted, DataClass::Image) && {
+        let ask = Ask::of(order.subject, Processor::SelfHosted, &[DataClass::Upload, DataClass::Image]).order(order.id);
+        match gate::pass::<Compare>(tx, ask).await {
+            Ok(_) => true,
+            Err(Closed::Refused(_)) => false,
+            Err(closed) => return Err(closed.into()),
+        }
+    };
+    Ok(Looks { nsfw, compare })
+}
+
+/// Enqueue the next look at a stored image, if it needs one.
+pub(crate) async fn next_look(run: &Run, tx: &mut Tx, order: &OrderRow, image: Id<Artifact>) -> Result<(), Stop> {
+    let looks = looks(tx, run.services.policies.of(&order.tenant)?, order).await?;
+    let seen = sqlx::query!(
+        r#"select exists (select from safelight.image_checks where image_id = $1) as "nsfw!",
+            exists (select from safelight.similarities where image_id = $1) as "compare!""#,
+        image.uuid()
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    if looks.nsfw && !seen.nsfw {
+        tx.enqueue(&CheckImage { image }).await?;
+    } else if looks.compare && !seen.compare {
+        tx.enqueue(&CompareFaces { image }).await?;
+    }
+    Ok(())
+}
+
+/// Deliver every image that needs no further look, and the order once nothing is missing any more. The order's row is
+/// locked: of two jobs that end at the same time, the second sees what the first did.
+pub(crate) async fn deliver(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<(), Stop> {
+    orders::lock(tx, order.id).await?;
+    let policy = run.services.policies.of(&order.tenant)?;
+    let looks = looks(tx, policy, order).await?;
+    let delivered = sqlx::query_scalar!(
+        r#"update safelight.artifacts a set delivered_at = safelight.now()
+        where a.order_id = $1 and a.class = 'image' and a.state = 'stored' and a.delivered_at is null
+            and (not $2 or exists (select from safelight.image_checks c where c.image_id = a.id and not c.flagged))
+            and (not $3 or exists (select from safelight.similarities s where s.image_id = a.id))
+            and exists (select from safelight.orders o where o.id = $1 and o.state = 'generating')
+        returning a.id"#,
+        order.id.uuid(),
+        looks.nsfw,
+        looks.compare
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    if !delivered.is_empty() {
+        run.note("image.delivered", "delivered").count("images", delivered.len()).write(tx).await?;
+    }
+
+    let left = sqlx::query!(
+        r#"select
+            (select count(*) from safelight.provider_calls c where c.order_id = $1 and c.position is not null
+                and c.state in ('succeeded', 'failed', 'cancelled')) as "ended!",
+            (select count(*) from safelight.artifacts a where a.order_id = $1 and a.class = 'image'
+                and a.state in ('expected', 'stored') and a.delivered_at is null) as "undecided!",
+            (select count(*) from safelight.artifacts a where a.order_id = $1 and a.class = 'image'
+                and a.delivered_at is not null) as "delivered!""#,
+        order.id.uuid()
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    if left.ended < i64::from(order.images_wanted) || left.undecided > 0 {
+        return Ok(());
+    }
+    if left.delivered == 0 {
+        if orders::stop(tx, order.id, "no_image_to_deliver").await? {
+            run.note("order.stopped", "no_image_to_deliver").write(tx).await?;
+        }
+    } else if orders::advance(tx, order.id, &["generating"], "delivered").await? {
+        sqlx::query!("update safelight.orders set delivered_at = safelight.now() where id = $1", order.id.uuid())
+            .execute(&mut **tx)
+            .await?;
+        run.note("order.delivered", "delivered")
+            .count("images", left.delivered)
+            .count("withheld", left.ended - left.delivered)
+            .write(tx)
+            .await?;
+        tell(tx, policy, order.subject, order, "order_delivered").await?;
+        tx.enqueue(&SweepRetention { because: format!("delivered:{}", order.id) }).await?;
+    }
+    Ok(())
+}
+
+/// A notice, by the channel that the tenant's policy names. In the product it is there with this commit.
+async fn tell(
+    tx: &mut Tx,
+    policy: &Policy,
+    subject: Id<Subject>,
+    order: &OrderRow,
+    template: &str,
+) -> Result<(), Stop> {
+    let by_mail = policy.allows(Purpose::Notify, Processor::Resend, DataClass::Account);
+    let notice = Id::<Notice>::new();
+    let new = sqlx::query!(
+        r#"insert into safelight.notices (id, tenant, subject_id, order_id, template, channel, sent_at)
+        values ($1, $2, $3, $4, $5, case when $6 then 'mail' else 'product' end, case when $6 then null else safelight.now() end)
+        on conflict do nothing"#,
+        notice.uuid(),
+        order.tenant,
+        subject.uuid(),
+        order.id.uuid(),
+        template,
+        by_mail
+    )
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    if new == 1 && by_mail {
+        tx.enqueue(&SendNotice { notice }).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! What a web backend tells Safelight: people, consents, uploads, orders, withdrawals, erasures. Each is one short
+//! transaction that decides nothing which a gate would not decide again.
+
+mod consent;
+mod erase;
+mod order;
+mod subject;
+mod upload;
+
+pub use consent::{Grant, Withdrawn, grant, withdraw};
+pub use erase::{ErasureStarted, erase};
+pub use order::{Checkout, NewOrder, place, start_checkout};
+pub use subject::{Account, register};
+pub use upload::{Arrival, UploadSlot, arrived, open_batch, slot};
+
+use crate::{gate::Refusal, queue::EnqueueError, vault::VaultError};
+
+/// Why the intake did not take something. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// 404. No such person, order, batch or object of this tenant.
+    #[error("{what} does not exist, or is not of this tenant")]
+    NotFound {
+        /// Which id.
+        what: String,
+    },
+    /// 409. What was asked for does not fit what is there.
+    #[error("{why}")]
+    Conflict {
+        /// Stable code.
+        code: &'static str,
+        /// A sentence.
+        why: String,
+    },
+    /// 422. A value that cannot be taken.
+    #[error("{why}")]
+    Invalid {
+        /// Stable code.
+        code: &'static str,
+        /// A sentence.
+        why: String,
+    },
+    /// 409. A gate is closed.
+    #[error("not allowed now: {0}")]
+    Refused(#[from] Refusal),
+    /// Sealing failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A job was not taken.
+    #[error(transparent)]
+    Enqueue(#[from] EnqueueError),
+    /// The store did not answer.
+    #[error(transparent)]
+    Storage(#[from] crate::providers::storage::StorageError),
+    /// The database did not answer.
+    #[error("the database did not answer")]
+    Database(sqlx::Error),
+}
+
+impl From<sqlx::Error> for IntakeError {
+    fn from(error: sqlx::Error) -> Self {
+        match Refusal::from_database(&error) {
+            Some(refusal) => Self::Refused(refusal),
+            None => Self::Database(error),
+        }
+    }
+}
+
+impl IntakeError {
+    fn not_found(what: impl std::fmt::Display) -> Self {
+        Self::NotFound { what: what.to_string() }
+    }
+    fn invalid(code: &'static str, why: impl Into<String>) -> Self {
+        Self::Invalid { code, why: why.into() }
+    }
+}
+
+/// The person exists and is of this tenant. The state is the business of gates.
+async fn subject_of(
+    tx: &mut sqlx::PgConnection,
+    tenant: &str,
+    subject: crate::id::Id<crate::id::Subject>,
+) -> Result<(), IntakeError> {
+    let known = sqlx::query_scalar!("select tenant from safelight.subjects where id = $1", subject.uuid())
+        .fetch_optional(tx)
+        .await?;
+    if known.as_deref() == Some(tenant) { Ok(()) } else { Err(IntakeError::not_found(subject)) }
+}

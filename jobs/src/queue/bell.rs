@@ -1,0 +1,67 @@
+//! The bell: tells waiting workers, after a commit, that a queue has work.
+//!
+//! It rings from a connection of its own, never inside an enqueuing transaction: a NOTIFY there holds one global lock
+//! through the commit and caps the whole database at a fifth of its commits. The first ring goes out at once; while it
+//! is on its way further rings gather into the next. A lost ring costs a poll interval, never a job.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sqlx::PgPool;
+use tokio::sync::Notify;
+
+use crate::job::Queue;
+
+/// The channel that workers listen on; the message is a queue's name.
+pub const CHANNEL: &str = "safelight_bell";
+
+/// At most one ring per queue in this time.
+const HOLD: Duration = Duration::from_millis(4);
+
+/// A handle to ring with; cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Bell(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    waiting: Mutex<BTreeSet<Queue>>,
+    wake: Notify,
+}
+
+impl Bell {
+    /// A bell that rings from `pool` until it is dropped everywhere else.
+    pub fn start(pool: PgPool) -> Self {
+        let bell = Self::default();
+        let inner = Arc::downgrade(&bell.0);
+        let first = bell.0.clone();
+        tokio::spawn(async move {
+            let mut strong = Some(first);
+            while let Some(inner) = strong.take().or_else(|| inner.upgrade()) {
+                // Looks again from time to time so that the task ends when nobody holds the bell any more.
+                let _ = tokio::time::timeout(Duration::from_secs(5), inner.wake.notified()).await;
+                let queues = std::mem::take(&mut *inner.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+                if queues.is_empty() {
+                    continue;
+                }
+                let names: Vec<String> = queues.iter().map(|queue| queue.as_str().to_owned()).collect();
+                let rung = sqlx::query!("select pg_notify($1, q) from unnest($2::text[]) q", CHANNEL, &names)
+                    .fetch_all(&pool)
+                    .await;
+                if let Err(error) = rung {
+                    tracing::debug!(%error, "the bell did not ring; workers will find the work by polling");
+                }
+                tokio::time::sleep(HOLD).await;
+            }
+        });
+        bell
+    }
+
+    /// Ring for one queue. Call it after the commit. Never waits, never fails.
+    pub fn ring(&self, queue: Queue) {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
+        self.0.wake.notify_one();
+    }
+}

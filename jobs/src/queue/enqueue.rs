@@ -1,0 +1,175 @@
+//! Enqueue: in the caller's transaction, idempotent by key.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::{
+    id,
+    id::Id,
+    job::{Effect, Job, Queue, Scope},
+};
+
+/// What became of a wish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Enqueued {
+    /// The job; the same one for the same wish.
+    pub id: Id<id::Job>,
+    /// The wish was known.
+    pub already: bool,
+    /// Whose bell to ring after the commit.
+    pub queue: Queue,
+}
+
+/// Why a wish was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// 409. The key is known with another payload.
+    #[error(
+        "the job key `{key}` was used before with another payload; use another key, or send the first payload again"
+    )]
+    Conflict {
+        /// The key.
+        key: String,
+    },
+    /// The database did not take it.
+    #[error("the job could not be stored")]
+    Database(#[from] sqlx::Error),
+    /// The payload has no JSON form.
+    #[error("the payload could not be written as JSON")]
+    Payload(#[from] serde_json::Error),
+}
+
+impl From<EnqueueError> for crate::stop::Stop {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Database(error) => error.into(),
+            EnqueueError::Conflict { .. } | EnqueueError::Payload(_) => {
+                Self::give_up("enqueue_refused", error.to_string())
+            }
+        }
+    }
+}
+
+/// A wish as it is stored: what a typed job and a foreign caller have in common.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The job's stored name.
+    pub kind: &'static str,
+    /// Ids only.
+    pub payload: serde_json::Value,
+    /// The pool.
+    pub queue: Queue,
+    /// Idempotency key.
+    pub key: String,
+    /// Not before this instant; now if none.
+    pub run_at: Option<DateTime<Utc>>,
+    /// Lower runs first.
+    pub priority: i16,
+    /// How many attempts may be spent.
+    pub max_attempts: i32,
+    /// Version of the payload.
+    pub version: i16,
+    /// Whose work it is.
+    pub scope: Scope,
+}
+
+impl Wish {
+    /// The stored form of a typed job.
+    pub fn of<J: Job>(job: &J) -> Result<Self, serde_json::Error> {
+        Ok(Self {
+            kind: J::NAME,
+            payload: serde_json::to_value(job)?,
+            queue: J::QUEUE,
+            key: job.key().as_str().to_owned(),
+            run_at: None,
+            priority: 0,
+            max_attempts: match J::EFFECT {
+                Effect::UntilVerified => i32::MAX,
+                Effect::Reconcile | Effect::Repeatable => J::RETRY.attempts,
+            },
+            version: J::VERSION,
+            scope: job.scope(),
+        })
+    }
+
+    /// Store it in the caller's transaction.
+    pub async fn enqueue(&self, tx: &mut PgConnection) -> Result<Enqueued, EnqueueError> {
+        let (order, subject) = match self.scope {
+            Scope::Order(order) => (Some(order.uuid()), None),
+            Scope::Call(call) => {
+                sqlx::query!("select order_id, subject_id from safelight.provider_calls where id = $1", call.uuid())
+                    .fetch_optional(&mut *tx)
+                    .await?
+                    .map_or((None, None), |row| (row.order_id, Some(row.subject_id)))
+            }
+            Scope::Artifact(artifact) => {
+                sqlx::query!("select order_id, subject_id from safelight.artifacts where id = $1", artifact.uuid())
+                    .fetch_optional(&mut *tx)
+                    .await?
+                    .map_or((None, None), |row| (row.order_id, Some(row.subject_id)))
+            }
+            Scope::Notice(notice) => {
+                sqlx::query!("select order_id, subject_id from safelight.notices where id = $1", notice.uuid())
+                    .fetch_optional(&mut *tx)
+                    .await?
+                    .map_or((None, None), |row| (row.order_id, Some(row.subject_id)))
+            }
+            Scope::Deletion(deletion) => (
+                None,
+                sqlx::query_scalar!("select subject_id from safelight.deletions where id = $1", deletion.uuid())
+                    .fetch_optional(&mut *tx)
+                    .await?,
+            ),
+            Scope::Subject(subject) => (None, Some(subject.uuid())),
+            Scope::System => (None, None),
+        };
+        let row = sqlx::query!(
+            r#"select job_id as "job_id!", already as "already!" from safelight.enqueue(
+                p_kind => $1, p_payload => $2, p_queue => $3, p_key => $4, p_run_at => $5, p_priority => $6,
+                p_max_attempts => $7, p_version => $8, p_subject => $9, p_order => $10, p_id => $11)"#,
+            self.kind,
+            self.payload,
+            self.queue.as_str(),
+            self.key,
+            self.run_at,
+            self.priority,
+            self.max_attempts,
+            self.version,
+            subject,
+            order,
+            Id::<id::Job>::new().uuid(),
+        )
+        .fetch_one(tx)
+        .await
+        .map_err(|error| match error.as_database_error().and_then(|e| e.code()) {
+            Some(code) if code == "SL001" => EnqueueError::Conflict { key: self.key.clone() },
+            _ => EnqueueError::Database(error),
+        })?;
+        Ok(Enqueued { id: row.job_id.into(), already: row.already, queue: self.queue })
+    }
+}
+
+/// Store one job in the caller's transaction. Ring the bell of its queue after the commit.
+pub async fn enqueue<J: Job>(tx: &mut PgConnection, job: &J) -> Result<Enqueued, EnqueueError> {
+    Wish::of(job)?.enqueue(tx).await
+}
+
+/// The same, to run at a later instant of the system's clock.
+pub async fn enqueue_later<J: Job>(
+    tx: &mut PgConnection,
+    job: &J,
+    run_at: DateTime<Utc>,
+) -> Result<Enqueued, EnqueueError> {
+    let mut wish = Wish::of(job)?;
+    wish.run_at = Some(run_at);
+    wish.enqueue(tx).await
+}
+
+/// Several at once; a known key is an answer for its item and fails none of the others.
+pub async fn enqueue_all<J: Job>(tx: &mut PgConnection, jobs: &[J]) -> Result<Vec<Enqueued>, EnqueueError> {
+    let mut all = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        all.push(enqueue(tx, job).await?);
+    }
+    Ok(all)
+}

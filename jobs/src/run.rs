@@ -1,0 +1,193 @@
+//! What a job holds while it runs: its lease, its transactions, its recorded steps, and the clients.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::{
+    audit::Entry,
+    gate::{self, Allowed, Ask, For},
+    id,
+    id::{Id, Order, Subject},
+    job::{Job, Queue},
+    queue::{self, Bell, Claimed, Enqueued, Lease},
+    services::Services,
+    stop::{Done, Ending, Stop},
+};
+
+/// One attempt of one job.
+pub struct Run {
+    /// The job's stored name.
+    pub kind: &'static str,
+    /// Attempts spent before this one.
+    pub attempt: i32,
+    lease: Lease,
+    subject: Option<Id<Subject>>,
+    order: Option<Id<Order>>,
+    pool: PgPool,
+    bell: Bell,
+    /// The clients and the configuration.
+    pub services: Arc<Services>,
+}
+
+impl Run {
+    /// For the worker, once per attempt.
+    pub fn new(kind: &'static str, claimed: &Claimed, pool: PgPool, bell: Bell, services: Arc<Services>) -> Self {
+        Self {
+            kind,
+            attempt: claimed.attempt,
+            lease: claimed.lease,
+            subject: claimed.subject,
+            order: claimed.order,
+            pool,
+            bell,
+            services,
+        }
+    }
+
+    /// The job's id.
+    pub fn job(&self) -> Id<id::Job> {
+        self.lease.job
+    }
+
+    /// For reading. What is written goes through [`Run::begin`].
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// A transaction that proves the lease first: a zombie gets none. The subject is locked before the job's row, in
+    /// the order in which a withdrawal takes them.
+    pub async fn begin(&self) -> Result<Tx, Stop> {
+        let mut tx = Tx::begin(&self.pool, &self.bell).await?;
+        if let Some(subject) = self.subject {
+            sqlx::query!("select safelight.share_subject($1)", subject.uuid()).fetch_one(&mut *tx).await?;
+        }
+        if !self.lease.holds(&mut tx).await? {
+            return Err(Stop::retry(
+                "lease_lost",
+                anyhow::anyhow!("{} is run by somebody else by now, or was cancelled", self.lease.job),
+            ));
+        }
+        Ok(tx)
+    }
+
+    /// Commit the last effects and the job's end as one.
+    pub async fn finish(&self, mut tx: Tx) -> Result<Done, Stop> {
+        if !queue::settle_within(&mut tx, self.lease).await? {
+            return Err(Stop::retry(
+                "lease_lost",
+                anyhow::anyhow!("{} is run by somebody else by now", self.lease.job),
+            ));
+        }
+        tx.commit().await?;
+        Ok(Done(Ending::Committed))
+    }
+
+    /// Ask a gate in a transaction of its own, before anything leaves the house.
+    pub async fn pass<P: For>(&self, ask: Ask<'_>) -> Result<Allowed<P>, gate::Closed> {
+        let mut tx = self.pool.begin().await?;
+        let allowed = gate::pass(&mut tx, ask).await?;
+        tx.commit().await?;
+        Ok(allowed)
+    }
+
+    /// The recorded answer of a step that an earlier attempt did (the future is dropped unpolled), or the step's answer
+    /// now, recorded. The name is stored: a contract.
+    pub async fn step<T, F>(&self, name: &'static str, work: F) -> Result<T, Stop>
+    where
+        T: Serialize + DeserializeOwned + Send,
+        F: Future<Output = Result<T, Stop>> + Send,
+    {
+        let known = sqlx::query_scalar!(
+            "select answer from safelight.job_steps where job_id = $1 and name = $2",
+            self.lease.job.uuid(),
+            name
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        if let Some(answer) = known {
+            return serde_json::from_value(answer).map_err(|error| Stop::retry("step_unreadable", error));
+        }
+        let answer = work.await?;
+        let stored = serde_json::to_value(&answer).map_err(|error| Stop::retry("step_unwritable", error))?;
+        let mut tx = self.begin().await?;
+        sqlx::query!(
+            "insert into safelight.job_steps (job_id, name, answer) values ($1, $2, $3) on conflict do nothing",
+            self.lease.job.uuid(),
+            name,
+            stored
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(answer)
+    }
+
+    /// An idempotency key for one step of this job, the same for every attempt.
+    pub fn key(&self, step: &str) -> String {
+        format!("{}:{}:{step}", self.kind, self.lease.job)
+    }
+
+    /// An audit entry of this job.
+    pub fn note(&self, action: &'static str, outcome: &'static str) -> Entry {
+        let mut entry = Entry::new("worker", action, outcome).job(self.kind, self.lease.job);
+        if let Some(subject) = self.subject {
+            entry = entry.subject(subject);
+        }
+        if let Some(order) = self.order {
+            entry = entry.order(order);
+        }
+        entry
+    }
+}
+
+/// A transaction that rings the bells of what it enqueued, after it committed.
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+    bell: Bell,
+    rings: Vec<Queue>,
+}
+
+impl Tx {
+    /// Begin one.
+    pub async fn begin(pool: &PgPool, bell: &Bell) -> Result<Self, sqlx::Error> {
+        Ok(Self { inner: pool.begin().await?, bell: bell.clone(), rings: Vec::new() })
+    }
+
+    /// Enqueue a follow-up; it exists when this transaction commits.
+    pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<Enqueued, queue::EnqueueError> {
+        let enqueued = queue::enqueue(&mut self.inner, job).await?;
+        self.ring(enqueued.queue);
+        Ok(enqueued)
+    }
+
+    /// Ring this bell after the commit.
+    pub fn ring(&mut self, queue: Queue) {
+        self.rings.push(queue);
+    }
+
+    /// Commit, then ring.
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.inner.commit().await?;
+        for queue in self.rings {
+            self.bell.ring(queue);
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Tx {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        &self.inner
+    }
+}
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+}

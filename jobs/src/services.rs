@@ -1,0 +1,97 @@
+//! The clients and settings that jobs work with: made once, when a process starts.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use safelight_faces::{Embedding, FaceEngine, Limits, ModelId};
+use tokio::sync::Semaphore;
+
+use crate::{
+    policy::Policy,
+    providers::{auth::Auth, fal::Fal, mail::Mailer, storage::Storage, stripe::Stripe},
+    stop::Stop,
+    vault::Vault,
+};
+
+/// Everything a job may use.
+pub struct Services {
+    /// Payments.
+    pub stripe: Stripe,
+    /// Training and inference.
+    pub fal: Fal,
+    /// Where objects lie.
+    pub storage: Storage,
+    /// Mail.
+    pub mail: Mailer,
+    /// Sign-in users.
+    pub auth: Auth,
+    /// The face model, in process.
+    pub faces: Faces,
+    /// Keys of persons.
+    pub vault: Vault,
+    /// The tenants' policies.
+    pub policies: Policies,
+    /// Where providers call back: scheme, host and path without a slash at the end.
+    pub public_url: String,
+    /// `Name <address>` of outgoing mail.
+    pub mail_from: String,
+    /// Stripe's mode: a session of the other mode pays nothing.
+    pub livemode: bool,
+}
+
+/// The policies of all tenants.
+#[derive(Debug, Clone)]
+pub struct Policies(Arc<BTreeMap<String, Policy>>);
+
+impl Policies {
+    /// By tenant.
+    pub fn new(policies: impl IntoIterator<Item = Policy>) -> Self {
+        Self(Arc::new(policies.into_iter().map(|policy| (policy.tenant().to_owned(), policy)).collect()))
+    }
+    /// The policy of one tenant; a job of an unknown tenant can do nothing.
+    pub fn of(&self, tenant: &str) -> Result<&Policy, Stop> {
+        self.0.get(tenant).ok_or_else(|| Stop::give_up("no_policy", format!("tenant `{tenant}` has no policy here")))
+    }
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Policy> {
+        self.0.values()
+    }
+}
+
+/// The face engine and a bound on how many measurements run at once.
+pub struct Faces {
+    engine: Arc<FaceEngine>,
+    permits: Arc<Semaphore>,
+}
+
+impl Faces {
+    /// One measurement a core.
+    pub fn new(engine: FaceEngine) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { engine: Arc::new(engine), permits: Arc::new(Semaphore::new(cores)) }
+    }
+
+    /// The registered model.
+    pub fn model(&self) -> &ModelId {
+        self.engine.model()
+    }
+
+    /// The one face on a photo, or the code that says why there is no vector.
+    pub async fn measure(&self, photo: Bytes) -> Result<Result<Embedding, &'static str>, Stop> {
+        let engine = self.engine.clone();
+        let permit = self.permits.clone().acquire_owned().await.map_err(|error| Stop::retry("shutting_down", error))?;
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let photo = match safelight_faces::decode(&photo, &Limits::default()) {
+                Ok(photo) => photo,
+                Err(refusal) => return Ok(Err(refusal.code())),
+            };
+            match engine.the_face(&photo) {
+                Ok(face) => engine.embed(&photo, &face).map(Ok).map_err(|error| Stop::retry("face_model", error)),
+                Err(verdict) => Ok(Err(verdict.code())),
+            }
+        })
+        .await
+        .map_err(|error| Stop::retry("face_model", error))?
+    }
+}

@@ -1,0 +1,139 @@
+//! Ask the rows what is due, and start its deletion.
+//!
+//! Life: enqueued by cron, by the HTTP sweep endpoint, by the CLI, or with a delivery -> due artifacts, person by person:
+//! one deletion takes them on and `DeleteData` is enqueued, in one transaction -> what is still due is counted -> done.
+//! Input: none.  Output: deletions. Overlapping sweeps are harmless: rows that another one holds are skipped.
+//! The promise is not in this job: `delete_after` stands on the row, and the read gate uses it too.
+//! Source: policy rows K23 to K27, erasure-notes 7 (measured: hours, not days; no promise inside a delayed job).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    delete_data::DeleteData,
+    id::{Deletion, Id, Subject, Sweep},
+    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    run::{Run, Tx},
+    stop::{Done, Stop},
+};
+
+/// Persons that one run takes on; what is left starts the next run.
+const AT_ONCE: i64 = 500;
+/// Rows whose bytes never came are no promise to anybody; after this they are swept like due ones.
+const NEVER_CAME_HOURS: i32 = 24;
+
+/// One look over all clocks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SweepRetention {
+    /// Which tick of the schedule, or who asks.
+    pub because: String,
+}
+
+impl Job for SweepRetention {
+    const NAME: &'static str = "sweep_retention";
+    const QUEUE: Queue = Queue::Sweeps;
+    const RETRY: Retry = Retry { attempts: 10, first: Duration::from_secs(2), most: Duration::from_secs(300) };
+    const EFFECT: Effect = Effect::UntilVerified;
+    type Pass = ();
+
+    fn key(&self) -> JobKey {
+        JobKey::new(Self::NAME, &[&self.because])
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::System
+    }
+
+    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+        let sweep = Id::<Sweep>::new();
+        let due = sqlx::query!(
+            r#"select subject_id, tenant from safelight.artifacts
+            where deletion_id is null and (delete_after <= safelight.now()
+                or state = 'expected' and created_at <= safelight.now() - make_interval(hours => $1))
+            group by subject_id, tenant order by min(delete_after) limit $2"#,
+            NEVER_CAME_HOURS,
+            AT_ONCE
+        )
+        .fetch_all(run.pool())
+        .await?;
+        let (mut found, mut acted) = (0_i64, 0_i64);
+        for person in due {
+            let mut tx = run.begin().await?;
+            let taken = take_on(&mut tx, person.subject_id.into(), &person.tenant).await?;
+            tx.commit().await?;
+            found += 1;
+            acted += i64::from(taken > 0);
+        }
+
+        let mut tx = run.begin().await?;
+        let residue = residue(&mut tx).await?;
+        sqlx::query!(
+            "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue) values ($1, 'retention', $2, safelight.now(), $3, $4, $5)",
+            sweep.uuid(),
+            self.because,
+            i32::try_from(found).unwrap_or(i32::MAX),
+            i32::try_from(acted).unwrap_or(i32::MAX),
+            i32::try_from(residue).unwrap_or(i32::MAX)
+        )
+        .execute(&mut *tx)
+        .await?;
+        if found > 0 || residue > 0 {
+            run.note("sweep.retention", "looked")
+                .count("people", found)
+                .count("deletions", acted)
+                .count("residue", residue)
+                .write(&mut tx)
+                .await?;
+        }
+        if found == AT_ONCE {
+            tx.enqueue(&Self { because: sweep.to_string() }).await?;
+        }
+        run.finish(tx).await
+    }
+}
+
+/// Due, and taken on by no deletion yet.
+async fn residue(tx: &mut Tx) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "n!" from safelight.artifacts where deletion_id is null and delete_after <= safelight.now()"#
+    )
+    .fetch_one(&mut **tx)
+    .await
+}
+
+async fn take_on(tx: &mut Tx, subject: Id<Subject>, tenant: &str) -> Result<usize, Stop> {
+    let ids: Vec<Uuid> = sqlx::query_scalar!(
+        r#"select id from safelight.artifacts
+        where subject_id = $1 and deletion_id is null and (delete_after <= safelight.now()
+            or state = 'expected' and created_at <= safelight.now() - make_interval(hours => $2))
+        for no key update skip locked"#,
+        subject.uuid(),
+        NEVER_CAME_HOURS
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let deletion = Id::<Deletion>::new();
+    sqlx::query!(
+        r#"insert into safelight.deletions (id, tenant, subject_id, trigger, answer_due)
+        values ($1, $2, $3, 'retention', safelight.now() + interval '24 hours')"#,
+        deletion.uuid(),
+        tenant,
+        subject.uuid()
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!("update safelight.artifacts set deletion_id = $2 where id = any ($1)", &ids, deletion.uuid())
+        .execute(&mut **tx)
+        .await?;
+    tx.enqueue(&DeleteData { deletion }).await?;
+    Ok(ids.len())
+}

@@ -1,0 +1,105 @@
+//! Ask Fal.ai to train one person's image model for one order.
+//!
+//! Life: enqueued by `ConfirmPayment` -> gate: consent to train, paid order, live photos -> photos bundled under our own
+//! key -> intent -> submit -> request id behind the gate again -> done. `CollectModel` goes on from Fal's webhook or from
+//! the reconcile sweep, so no slot waits for Fal.
+//! Input: the order's photos (JPEG, PNG or WebP) as a zip behind a short-lived URL of ours.  Output: a request id on the
+//! provider call's row.
+//! Gives up: `fal_rejected`, `consent_withdrawn`, `consent_after_checkout`, `object_gone`, `too_few_photos`.  Unknown outcome: reconciled,
+//! never repeated.
+//! Source: fal-ai/flux-lora-portrait-trainer, <https://fal.ai/models/fal-ai/flux-lora-portrait-trainer/api> (read 2026-11);
+//! decision 0004 (why a job does not wait).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bundle,
+    calls::{self, Intended, Plan},
+    gate::{Allowed, Ask, Train},
+    id::{Artifact, Id, Order},
+    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    orders,
+    policy::{DataClass, Processor},
+    providers::fal::TrainingRequest,
+    run::Run,
+    stop::{Done, Stop},
+};
+
+/// How long Fal may fetch the photos.
+const INPUT_LIFE: Duration = Duration::from_secs(2 * 3600);
+
+/// One training of one order's model.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrainModel {
+    /// Which order.
+    pub order: Id<Order>,
+}
+
+impl Job for TrainModel {
+    const NAME: &'static str = "train_model";
+    const QUEUE: Queue = Queue::Training;
+    const RETRY: Retry = Retry { attempts: 8, first: Duration::from_secs(5), most: Duration::from_secs(1800) };
+    const EFFECT: Effect = Effect::Reconcile;
+    type Pass = Allowed<Train>;
+
+    /// Two clicks, one training.
+    fn key(&self) -> JobKey {
+        JobKey::new(Self::NAME, &[&self.order])
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Order(self.order)
+    }
+
+    async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
+        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+        let order = orders::load(&mut connection, self.order).await?;
+        drop(connection);
+        let ask = Ask::of(order.subject, Processor::Fal, &[DataClass::Upload]).order(order.id);
+        Ok(run.pass::<Train>(ask).await?)
+    }
+
+    async fn run(&self, train: Self::Pass, run: &Run) -> Result<Done, Stop> {
+        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+        let order = orders::load(&mut connection, self.order).await?;
+        let photos = orders::live_uploads(&mut connection, order.batch).await?;
+        drop(connection);
+        let policy = run.services.policies.of(&order.tenant)?;
+        let training = policy.training(&order.plan)?;
+        if photos.len() < training.photos_min {
+            return Err(Stop::give_up(
+                "too_few_photos",
+                format!("{}: {} photos are live, the plan needs {}", order.id, photos.len(), training.photos_min),
+            ));
+        }
+        let objects: Vec<Id<Artifact>> = photos.iter().map(|photo| photo.id).collect();
+        let bundle = bundle::make(run, &train, &order, &photos).await?;
+
+        let plan = Plan {
+            wish: format!("train:{}", order.id),
+            order: &order,
+            about: Some(bundle.id),
+            position: None,
+            processor: Processor::Fal,
+            model: &training.model,
+            classes: &[DataClass::Upload],
+            objects: &objects,
+        };
+        let (intended, train) = calls::intend::<Train>(run, &plan).await?;
+        if let Intended::Now(intention) = intended {
+            let photos = run.services.storage.signed_get(&bundle.key, INPUT_LIFE).await?;
+            let request = TrainingRequest {
+                model_id: training.model.clone(),
+                images_data_url: photos,
+                trigger_word: training.trigger.clone(),
+                parameters: training.parameters.clone(),
+                webhook_url: intention.webhook_url(run),
+            };
+            let answer = run.services.fal.submit_training(&train, &request).await;
+            calls::record(run, intention.id, plan.classes, answer).await?;
+        }
+        Ok(Done::nothing_more())
+    }
+}

@@ -1,0 +1,187 @@
+//! Sealing: what names a person is stored under a key of that person, and that key under a master key which is kept
+//! outside the database. When a subject's key is gone, what it sealed is gone too, wherever a copy lies.
+//!
+//! XChaCha20-Poly1305 from the RustCrypto project; a fresh random nonce stands before every sealed value. The place of
+//! a value (subject and field) is authenticated with it, so a sealed value moved to another place does not open.
+
+use chacha20poly1305::{
+    AeadCore, KeyInit, XChaCha20Poly1305, XNonce,
+    aead::{Aead, OsRng, Payload},
+};
+use sha2::{Digest, Sha256};
+use sqlx::PgConnection;
+
+use crate::id::{Id, Subject};
+
+const NONCE: usize = 24;
+
+/// Something sealed does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The master key is not 32 bytes of hex.
+    #[error("the master key must be 64 hexadecimal digits (32 bytes); make one with `openssl rand -hex 32`")]
+    MasterKey,
+    /// The subject's key is destroyed: the person is erased.
+    #[error("{0} has no key any more")]
+    NoKey(Id<Subject>),
+    /// Sealed under another master key.
+    #[error("the key of {subject} was wrapped by master key {wrapped_by}, and this process holds {held}")]
+    OtherMaster {
+        /// Whose key.
+        subject: Id<Subject>,
+        /// Fingerprint of the key that wrapped it.
+        wrapped_by: String,
+        /// Fingerprint of ours.
+        held: String,
+    },
+    /// Changed, cut, or of another place.
+    #[error("a sealed `{field}` of {subject} does not open")]
+    Broken {
+        /// Whose.
+        subject: Id<Subject>,
+        /// Which field.
+        field: &'static str,
+    },
+    /// The database did not answer.
+    #[error("the subject's key could not be read")]
+    Database(#[from] sqlx::Error),
+}
+
+impl From<VaultError> for crate::stop::Stop {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Database(error) => error.into(),
+            VaultError::NoKey(_) => Self::give_up("subject_erased", error.to_string()),
+            VaultError::MasterKey | VaultError::OtherMaster { .. } | VaultError::Broken { .. } => {
+                Self::retry("vault", error)
+            }
+        }
+    }
+}
+
+/// Holds the master key.
+#[derive(Clone)]
+pub struct Vault {
+    master: XChaCha20Poly1305,
+    fingerprint: String,
+}
+
+impl std::fmt::Debug for Vault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vault").field("master_key", &self.fingerprint).finish()
+    }
+}
+
+impl Vault {
+    /// From 64 hexadecimal digits.
+    pub fn new(master_hex: &str) -> Result<Self, VaultError> {
+        let bytes = hex::decode(master_hex.trim()).map_err(|_| VaultError::MasterKey)?;
+        let master = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| VaultError::MasterKey)?;
+        let fingerprint =
+            hex::encode(&Sha256::new().chain_update(b"safelight master key").chain_update(&bytes).finalize()[..8]);
+        Ok(Self { master, fingerprint })
+    }
+
+    /// Make and store the key of a new subject.
+    pub async fn create_key(&self, tx: &mut PgConnection, subject: Id<Subject>) -> Result<SubjectKey, VaultError> {
+        let key = XChaCha20Poly1305::generate_key(&mut OsRng);
+        let wrapped = seal(&self.master, &place(subject, "subject_key"), &key)
+            .ok_or(VaultError::Broken { subject, field: "subject_key" })?;
+        sqlx::query!(
+            "insert into safelight.subject_keys (subject_id, master_key_id, wrapped_key) values ($1, $2, $3)",
+            subject.uuid(),
+            self.fingerprint,
+            wrapped
+        )
+        .execute(tx)
+        .await?;
+        Ok(SubjectKey { subject, cipher: XChaCha20Poly1305::new(&key) })
+    }
+
+    /// The key of a subject, if it still exists.
+    pub async fn key(&self, tx: &mut PgConnection, subject: Id<Subject>) -> Result<SubjectKey, VaultError> {
+        let row = sqlx::query!(
+            "select master_key_id, wrapped_key from safelight.subject_keys where subject_id = $1",
+            subject.uuid()
+        )
+        .fetch_optional(tx)
+        .await?
+        .ok_or(VaultError::NoKey(subject))?;
+        if row.master_key_id != self.fingerprint {
+            return Err(VaultError::OtherMaster {
+                subject,
+                wrapped_by: row.master_key_id,
+                held: self.fingerprint.clone(),
+            });
+        }
+        let broken = VaultError::Broken { subject, field: "subject_key" };
+        let key = open(&self.master, &place(subject, "subject_key"), &row.wrapped_key).ok_or(broken)?;
+        let cipher = XChaCha20Poly1305::new_from_slice(&key)
+            .map_err(|_| VaultError::Broken { subject, field: "subject_key" })?;
+        Ok(SubjectKey { subject, cipher })
+    }
+}
+
+/// Seals and opens values of one person.
+pub struct SubjectKey {
+    subject: Id<Subject>,
+    cipher: XChaCha20Poly1305,
+}
+
+impl SubjectKey {
+    /// Seal a value for one field.
+    pub fn seal(&self, field: &'static str, value: &[u8]) -> Result<Vec<u8>, VaultError> {
+        seal(&self.cipher, &place(self.subject, field), value)
+            .ok_or(VaultError::Broken { subject: self.subject, field })
+    }
+
+    /// Open a value of one field.
+    pub fn open(&self, field: &'static str, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
+        open(&self.cipher, &place(self.subject, field), sealed)
+            .ok_or(VaultError::Broken { subject: self.subject, field })
+    }
+
+    /// Open a text of one field.
+    pub fn open_text(&self, field: &'static str, sealed: &[u8]) -> Result<String, VaultError> {
+        String::from_utf8(self.open(field, sealed)?).map_err(|_| VaultError::Broken { subject: self.subject, field })
+    }
+}
+
+fn place(subject: Id<Subject>, field: &str) -> Vec<u8> {
+    format!("{subject}/{field}").into_bytes()
+}
+
+fn seal(cipher: &XChaCha20Poly1305, place: &[u8], value: &[u8]) -> Option<Vec<u8>> {
+    let nonce = XChaCha20Poly1305::generate_nonce(&mut OsRng);
+    let sealed = cipher.encrypt(&nonce, Payload { msg: value, aad: place }).ok()?;
+    Some([nonce.as_slice(), &sealed].concat())
+}
+
+fn open(cipher: &XChaCha20Poly1305, place: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, sealed) = sealed.split_at_checked(NONCE)?;
+    cipher.decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: place }).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sealed_value_opens_only_in_its_own_place() {
+        let subject = Id::new();
+        let key = SubjectKey { subject, cipher: XChaCha20Poly1305::new(&XChaCha20Poly1305::generate_key(&mut OsRng)) };
+        let sealed = key.seal("email", b"ann@example.org").unwrap();
+        assert!(!sealed.windows(3).any(|window| window == b"ann"));
+        assert_eq!(key.open_text("email", &sealed).unwrap(), "ann@example.org");
+        assert!(key.open("name", &sealed).is_err());
+        let mut changed = sealed.clone();
+        changed[NONCE] ^= 1;
+        assert!(key.open("email", &changed).is_err());
+        assert!(key.open("email", &sealed[..10]).is_err());
+    }
+
+    #[test]
+    fn a_short_master_key_is_refused_with_what_to_do() {
+        assert!(Vault::new("abcd").unwrap_err().to_string().contains("openssl rand -hex 32"));
+    }
+}

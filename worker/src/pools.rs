@@ -1,0 +1,203 @@
+//! One process's pools: an apalis worker for each queue, and the tasks that they share.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use anyhow::anyhow;
+use apalis::prelude::{BoxDynError, Data, WorkerBuilder, WorkerError};
+use futures::FutureExt;
+use safelight_jobs::{
+    job::Queue,
+    queue::{self, Bell, Claimed, Verdict},
+    registry,
+    services::Services,
+};
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::{
+    backend::QueueBackend,
+    claimer::{Claimer, InFlight},
+    config::WorkerConfig,
+    ears,
+    keeper::Keeper,
+    layer::{Answer, SettleLayer},
+    rescuer, settler,
+    settler::Ended,
+    verdict::verdict,
+};
+
+/// What every handler gets.
+#[derive(Clone)]
+struct Hands {
+    pool: sqlx::PgPool,
+    bell: Bell,
+    services: Arc<Services>,
+}
+
+/// Run until `stop` is cancelled, then drain: running jobs may end within the bound, the others are given back.
+///
+/// `pool` is for the jobs' own statements, `queue_pool` for claiming and settling.
+pub async fn run(
+    config: WorkerConfig,
+    pool: sqlx::PgPool,
+    queue_pool: sqlx::PgPool,
+    services: Arc<Services>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let host = hostname();
+    // New for every start: a restart under an old name strands nothing, because nothing depends on the name.
+    let name = format!("{host}:{}:{}", std::process::id(), &Uuid::new_v4().simple().to_string()[..8]);
+    let queues = config.served();
+    let keeper = Keeper::default();
+    let bell = Bell::start(pool.clone());
+    let wakers = ears::wakers(&queues);
+    let (ended_tx, ended_rx) = mpsc::unbounded_channel::<Ended>();
+    // Outlives `stop`: leases are kept and outcomes written while jobs drain.
+    let over = CancellationToken::new();
+
+    let mut beside = JoinSet::new();
+    beside.spawn(settler::run(queue_pool.clone(), keeper.clone(), ended_rx));
+    beside.spawn(keeper.clone().run(queue_pool.clone(), config.clone(), over.clone()));
+    beside.spawn(ears::listen(queue_pool.clone(), wakers.clone(), over.clone()));
+    beside.spawn(rescuer::run(queue_pool.clone(), bell.clone(), name.clone(), host, config.clone(), over.clone()));
+
+    let hands = Hands { pool, bell, services };
+    let mut workers = JoinSet::new();
+    for queue in queues {
+        let in_flight = InFlight::default();
+        let (jobs_tx, jobs_rx) = mpsc::channel(config.concurrency.max(1));
+        let stop_claiming = stop.child_token();
+        let claimer = Claimer {
+            pool: queue_pool.clone(),
+            queue,
+            worker: name.clone(),
+            config: config.clone(),
+            bell: wakers.get(&queue).cloned().unwrap_or_default(),
+            keeper: keeper.clone(),
+            in_flight: in_flight.clone(),
+            jobs: jobs_tx,
+            stop: stop_claiming.clone(),
+        };
+        beside.spawn(claimer.run());
+        let backend = QueueBackend {
+            pool: queue_pool.clone(),
+            jobs: jobs_rx,
+            keeper: keeper.clone(),
+            in_flight: in_flight.clone(),
+            layer: SettleLayer { keeper: keeper.clone(), in_flight, ended: ended_tx.clone() },
+            stop: stop_claiming,
+            closing: None,
+        };
+        workers.spawn(pool_of(queue, &name, backend, hands.clone(), stop.clone()));
+    }
+    drop(ended_tx);
+    tracing::info!(worker = %name, "working");
+
+    // A worker's end before `stop` is a fault of the runtime: the process ends, and leases run out by themselves.
+    let mut result = Ok(());
+    tokio::select! {
+        () = stop.cancelled() => {}
+        Some(early) = workers.join_next() => {
+            result = match early {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => Err(anyhow!("a pool ended: {error}")),
+                Err(error) => Err(anyhow!("a pool broke: {error}")),
+            };
+            stop.cancel();
+        }
+    }
+    let drained = async { while workers.join_next().await.is_some() {} };
+    if tokio::time::timeout(config.drain, drained).await.is_err() {
+        tracing::warn!(bound = ?config.drain, "jobs still run at the end of the drain; they are given back");
+        workers.shutdown().await;
+    }
+    let left = keeper.all();
+    if !left.is_empty()
+        && let Err(error) = queue::give_back(&queue_pool, &left).await
+    {
+        tracing::warn!(%error, "jobs could not be given back; their leases run out by themselves");
+    }
+    over.cancel();
+    let _ = tokio::time::timeout(Duration::from_secs(2), queue::forget_worker(&queue_pool, &name)).await;
+    beside.shutdown().await;
+    tracing::info!(worker = %name, "stopped");
+    result
+}
+
+async fn pool_of(
+    queue: Queue,
+    name: &str,
+    backend: QueueBackend,
+    hands: Hands,
+    stop: CancellationToken,
+) -> Result<(), WorkerError> {
+    WorkerBuilder::new(format!("{name}/{}", queue.as_str()))
+        .backend(backend)
+        .data(hands)
+        .build(attempt)
+        .run_until(async move {
+            stop.cancelled().await;
+            Ok::<(), WorkerError>(())
+        })
+        .await
+}
+
+/// One attempt of one job. A panic is a bug of one job, not the end of the others: it is a retry with a code.
+async fn attempt(job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynError> {
+    let hands = (*hands).clone();
+    let span = tracing::info_span!("job", job.name = %job.kind, job.id = %job.lease.job, attempt = job.attempt + 1);
+    let (kind, spent) = (job.kind.clone(), job.attempt);
+    async move {
+        let began = std::time::Instant::now();
+        let result =
+            AssertUnwindSafe(registry::perform(&job, hands.pool, hands.bell, hands.services)).catch_unwind().await;
+        let verdict = match result {
+            Ok(result) => {
+                log(&result);
+                verdict(&kind, spent, result)
+            }
+            Err(_) => {
+                tracing::error!("the job panicked; this is a bug in it");
+                Some(Verdict::Retry { delay: registry::retry_of(&kind).delay(spent + 1), code: "panicked".to_owned() })
+            }
+        };
+        metrics::histogram!("safelight_job_seconds", "job" => kind.clone()).record(began.elapsed().as_secs_f64());
+        metrics::counter!("safelight_job_attempts_total", "job" => kind, "verdict" => word(verdict.as_ref()))
+            .increment(1);
+        Ok(Answer(verdict))
+    }
+    .instrument(span)
+    .await
+}
+
+fn word(verdict: Option<&Verdict>) -> &'static str {
+    match verdict {
+        None | Some(Verdict::Done) => "done",
+        Some(Verdict::Retry { .. }) => "retry",
+        Some(Verdict::Wait { .. }) => "wait",
+        Some(Verdict::GiveUp { .. }) => "gave_up",
+        Some(Verdict::Park { .. }) => "parked",
+    }
+}
+
+fn log(
+    result: &Result<Result<safelight_jobs::stop::Done, safelight_jobs::stop::Stop>, safelight_jobs::job::Undecodable>,
+) {
+    use safelight_jobs::stop::Stop;
+    match result {
+        Ok(Ok(_)) => tracing::debug!("done"),
+        Ok(Err(Stop::Retry { code, why, .. })) => {
+            tracing::warn!(code, why = format!("{why:#}"), "tried, will try again")
+        }
+        Ok(Err(Stop::Wait { why, .. })) => tracing::debug!(why, "waits"),
+        Ok(Err(Stop::GiveUp { code, why })) => tracing::warn!(code, why, "gave up"),
+        Err(undecodable) => tracing::error!(%undecodable, "parked until a version that reads it releases it"),
+    }
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
+}

@@ -1,0 +1,65 @@
+//! The schedule: ticks by apalis-cron, each enqueued under a key that names its tick. However many processes tick, one
+//! job runs; a missed tick costs nothing, because every sweep asks the rows what is due.
+
+use std::str::FromStr;
+
+use apalis::prelude::{BoxDynError, Data, WorkerBuilder, WorkerError};
+use apalis_cron::{CronScheduler, Tick};
+use cron::Schedule;
+use safelight_jobs::{
+    expire_consents::ExpireConsents, job::Job, queue::Bell, reconcile_calls::ReconcileCalls, run::Tx,
+    sweep_retention::SweepRetention,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Once a minute, at its first second.
+const EVERY_MINUTE: &str = "0 * * * * *";
+
+#[derive(Clone)]
+struct Hands {
+    pool: sqlx::PgPool,
+    bell: Bell,
+}
+
+/// Tick until `stop` is cancelled.
+pub async fn run(pool: sqlx::PgPool, stop: CancellationToken) -> anyhow::Result<()> {
+    let schedule = Schedule::from_str(EVERY_MINUTE)?;
+    let bell = Bell::start(pool.clone());
+    tracing::info!("ticking once a minute");
+    WorkerBuilder::new("schedule")
+        .backend(CronScheduler::new(schedule))
+        .data(Hands { pool, bell })
+        .build(tick)
+        .run_until(async move {
+            stop.cancelled().await;
+            Ok::<(), WorkerError>(())
+        })
+        .await
+        .map_err(|error| anyhow::anyhow!("the schedule ended: {error}"))
+}
+
+async fn tick(tick: Tick, hands: Data<Hands>) -> Result<(), BoxDynError> {
+    let because = format!("tick:{}", tick.get_timestamp() / 60);
+    let mut failed = false;
+    failed |= enqueue(&hands, &SweepRetention { because: because.clone() }).await;
+    failed |= enqueue(&hands, &ReconcileCalls { because: because.clone(), grace_seconds: None }).await;
+    failed |= enqueue(&hands, &ExpireConsents { because }).await;
+    if failed {
+        tracing::warn!("a tick was not enqueued whole; the next one asks again");
+    }
+    Ok(())
+}
+
+async fn enqueue<J: Job>(hands: &Hands, job: &J) -> bool {
+    let done: Result<(), BoxDynError> = async {
+        let mut tx = Tx::begin(&hands.pool, &hands.bell).await?;
+        tx.enqueue(job).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+    .await;
+    if let Err(error) = &done {
+        tracing::warn!(job.name = J::NAME, %error, "could not enqueue");
+    }
+    done.is_err()
+}

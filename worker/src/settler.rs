@@ -1,0 +1,44 @@
+//! Settles outcomes, many in one transaction: while one batch is written the next gathers, so no timer is needed.
+
+use std::time::Duration;
+
+use safelight_jobs::queue::{self, Outcome};
+use tokio::sync::mpsc;
+
+use crate::{claimer::InFlight, keeper::Keeper};
+
+const AT_ONCE: usize = 1000;
+
+/// An attempt that ended: with a verdict to write, or with an end that is committed already.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) lease: queue::Lease,
+    pub(crate) verdict: Option<queue::Verdict>,
+    pub(crate) in_flight: InFlight,
+}
+
+pub(crate) async fn run(pool: sqlx::PgPool, keeper: Keeper, mut ended: mpsc::UnboundedReceiver<Ended>) {
+    let mut batch = Vec::with_capacity(AT_ONCE);
+    while ended.recv_many(&mut batch, AT_ONCE).await > 0 {
+        let outcomes: Vec<Outcome> = batch
+            .iter()
+            .filter_map(|end| end.verdict.clone().map(|verdict| Outcome { lease: end.lease, verdict }))
+            .collect();
+        let mut wait = Duration::from_millis(50);
+        // Leases are kept meanwhile, so an outcome that could not be written yet is not lost.
+        while !outcomes.is_empty() {
+            match queue::settle(&pool, &outcomes).await {
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::warn!(%error, outcomes = outcomes.len(), "could not settle; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(2));
+                }
+            }
+        }
+        for end in batch.drain(..) {
+            keeper.remove(end.lease);
+            end.in_flight.sub(1);
+        }
+    }
+}

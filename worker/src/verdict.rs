@@ -1,0 +1,52 @@
+//! From what a job said to what the queue stores. The only translator.
+
+use std::time::Duration;
+
+use safelight_jobs::{
+    job::Undecodable,
+    queue::Verdict,
+    registry,
+    stop::{Done, Stop},
+};
+
+/// `None`: the job's end was committed with its effects.
+pub(crate) fn verdict(kind: &str, spent: i32, result: Result<Result<Done, Stop>, Undecodable>) -> Option<Verdict> {
+    Some(match result {
+        Ok(Ok(done)) if done.is_committed() => return None,
+        Ok(Ok(_)) => Verdict::Done,
+        Ok(Err(Stop::Retry { code, at_least, .. })) => {
+            let delay = registry::retry_of(kind).delay(spent + 1);
+            Verdict::Retry { delay: delay.max(at_least.unwrap_or(Duration::ZERO)), code: code.to_owned() }
+        }
+        Ok(Err(Stop::Wait { at_least, why })) => Verdict::Wait { delay: at_least, why },
+        Ok(Err(Stop::GiveUp { code, .. })) => Verdict::GiveUp { code: code.to_owned() },
+        Err(Undecodable::UnknownKind { .. }) => Verdict::Park { code: "unknown_kind".to_owned() },
+        Err(Undecodable::Payload { .. }) => Verdict::Park { code: "undecodable".to_owned() },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_never_undercut() {
+        let stop = Stop::Retry {
+            code: "x",
+            why: std::io::Error::other("x").into(),
+            at_least: Some(Duration::from_secs(7200)),
+        };
+        let Some(Verdict::Retry { delay, .. }) = verdict("train_model", 0, Ok(Err(stop))) else {
+            panic!("a retry stays one")
+        };
+        assert!(delay >= Duration::from_secs(7200));
+    }
+
+    #[test]
+    fn a_wait_spends_nothing_and_a_give_up_keeps_its_code() {
+        let wait = verdict("train_model", 3, Ok(Err(Stop::wait(Duration::from_secs(9), "early: x"))));
+        assert_eq!(wait, Some(Verdict::Wait { delay: Duration::from_secs(9), why: "early: x".to_owned() }));
+        let gave_up = verdict("train_model", 3, Ok(Err(Stop::give_up("fal_rejected", "no"))));
+        assert_eq!(gave_up, Some(Verdict::GiveUp { code: "fal_rejected".to_owned() }));
+    }
+}
