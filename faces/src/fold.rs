@@ -16,7 +16,8 @@ use crate::weights::{Blocks, reshape, unpack};
 pub(crate) fn fold(graph: &mut GraphProto) -> Result<(), String> {
     let mut weights: BTreeMap<String, TensorProto> =
         std::mem::take(&mut graph.initializer).into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
-    if let Some(elsewhere) = weights.values().find(|tensor| tensor.data_location == Some(DataLocation::External as i32)) {
+    if let Some(elsewhere) = weights.values().find(|tensor| tensor.data_location == Some(DataLocation::External as i32))
+    {
         // the sha256 of the file would not cover them
         return Err(format!("the weights {} lie in another file", elsewhere.name));
     }
@@ -34,8 +35,12 @@ pub(crate) fn fold(graph: &mut GraphProto) -> Result<(), String> {
         }
     }
 
-    let used: HashSet<&str> =
-        nodes.iter().flat_map(|node| &node.input).chain(graph.output.iter().map(|output| &output.name)).map(String::as_str).collect();
+    let used: HashSet<&str> = nodes
+        .iter()
+        .flat_map(|node| &node.input)
+        .chain(graph.output.iter().map(|output| &output.name))
+        .map(String::as_str)
+        .collect();
     weights.retain(|name, _| used.contains(name.as_str()));
     graph.input.retain(|input| used.contains(input.name.as_str()) && !weights.contains_key(&input.name));
     graph.initializer = weights.into_values().collect();
@@ -44,7 +49,11 @@ pub(crate) fn fold(graph: &mut GraphProto) -> Result<(), String> {
 }
 
 /// What the node will always give, if it only unpacks weights or gives unpacked ones another shape.
-fn constant(node: &NodeProto, weights: &BTreeMap<String, TensorProto>, unpacked: &HashSet<String>) -> Result<Option<TensorProto>, String> {
+fn constant(
+    node: &NodeProto,
+    weights: &BTreeMap<String, TensorProto>,
+    unpacked: &HashSet<String>,
+) -> Result<Option<TensorProto>, String> {
     let Some(name) = node.output.first() else { return Ok(None) };
     let inputs: Option<Vec<&TensorProto>> = node.input.iter().map(|input| weights.get(input)).collect();
     let attribute = |wanted: &str| node.attribute.iter().find(|a| a.name == wanted).map(|a| a.i);
@@ -54,7 +63,9 @@ fn constant(node: &NodeProto, weights: &BTreeMap<String, TensorProto>, unpacked:
             let blocks = Blocks { axis: attribute("axis").unwrap_or(1), size };
             unpack(q, scale, zero.first().copied(), blocks, name).map(Some)
         }
-        ("Reshape", Some([tensor, shape]), _) if unpacked.contains(&tensor.name) => reshape(tensor, shape, name).map(Some),
+        ("Reshape", Some([tensor, shape]), _) if unpacked.contains(&tensor.name) => {
+            reshape(tensor, shape, name).map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -72,13 +83,22 @@ mod tests {
             name: format!("the {op}"),
             input: inputs.iter().map(|s| (*s).to_owned()).collect(),
             output: vec![output.to_owned()],
-            attribute: numbers.iter().map(|(name, i)| AttributeProto { name: (*name).to_owned(), i: *i, ..Default::default() }).collect(),
+            attribute: numbers
+                .iter()
+                .map(|(name, i)| AttributeProto { name: (*name).to_owned(), i: *i, ..Default::default() })
+                .collect(),
             ..Default::default()
         }
     }
 
     fn tensor(name: &str, dims: &[i64], kind: DataType, raw: Vec<u8>) -> TensorProto {
-        TensorProto { name: name.to_owned(), dims: dims.to_vec(), data_type: kind as i32, raw_data: raw, ..Default::default() }
+        TensorProto {
+            name: name.to_owned(),
+            dims: dims.to_vec(),
+            data_type: kind as i32,
+            raw_data: raw,
+            ..Default::default()
+        }
     }
 
     /// As OpenCV Zoo writes it: weights in blocks, reshaped, multiplied; the scale also listed as an input.
@@ -111,7 +131,8 @@ mod tests {
         assert_eq!(names(&graph.node), ["Conv", "Reshape"], "a reshape of what is computed stays");
         let weights: Vec<_> = graph.initializer.iter().map(|t| (t.name.as_str(), t.dims.as_slice())).collect();
         assert_eq!(weights, [("shape", [4].as_slice()), ("w4", [1, 1, 2, 2].as_slice())]);
-        let plain: Vec<f32> = graph.initializer[1].raw_data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let plain: Vec<f32> =
+            graph.initializer[1].raw_data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         assert_eq!(plain, [1.0, 2.0, 30.0, 40.0]);
         assert_eq!(graph.input.iter().map(|i| i.name.as_str()).collect::<Vec<_>>(), ["data"]);
     }

@@ -45,7 +45,8 @@ pub(crate) fn walk(bytes: &[u8]) -> Result<Walk, Refusal> {
 /// Moves `at` behind the next marker and gives its code. Skips entropy-coded data, whose `ff` bytes are followed by `00`.
 fn next_marker(bytes: &[u8], at: &mut usize) -> Result<u8, Refusal> {
     let rest = bytes.get(*at..).unwrap_or_default();
-    let found = rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff)).ok_or(Refusal::Corrupt)?;
+    let found =
+        rest.windows(2).position(|pair| pair[0] == 0xff && !matches!(pair[1], 0x00 | 0xff)).ok_or(Refusal::Corrupt)?;
     *at += found + 2;
     Ok(rest[found + 1])
 }

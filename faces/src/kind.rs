@@ -75,7 +75,9 @@ mod tests {
 
     #[test]
     fn an_iphone_photo_is_named_heic() {
-        for brands in [[b"heic", b"\0\0\0\0", b"mif1"], [b"mif1", b"\0\0\0\0", b"heic"], [b"heix", b"\0\0\0\0", b"heix"]] {
+        for brands in
+            [[b"heic", b"\0\0\0\0", b"mif1"], [b"mif1", b"\0\0\0\0", b"heic"], [b"heix", b"\0\0\0\0", b"heix"]]
+        {
             assert_eq!(kind_of(&ftyp(&brands)), Err(Refusal::Heic), "{brands:?}");
         }
     }

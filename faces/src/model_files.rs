@@ -155,7 +155,10 @@ mod tests {
         assert!(read_at_most(&me, &right, 1_000_000).is_ok());
         assert!(read_at_most(&me, &right.to_uppercase(), 1_000_000).is_ok());
         assert!(matches!(read_at_most(&me, &right, 10), Err(LoadError::TooLarge { .. })));
-        assert!(matches!(read_at_most(&me, &right.replace(char::is_numeric, "0"), 1_000_000), Err(LoadError::Sha256 { .. })));
+        assert!(matches!(
+            read_at_most(&me, &right.replace(char::is_numeric, "0"), 1_000_000),
+            Err(LoadError::Sha256 { .. })
+        ));
         assert!(matches!(read_verified(Path::new("no such file"), &right), Err(LoadError::Read { .. })));
     }
 }

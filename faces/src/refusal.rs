@@ -34,7 +34,9 @@ pub enum Refusal {
         most: usize,
     },
     /// The picture is larger than [`crate::Limits`] allow for its format, or would take too much memory.
-    #[error("This photo has too many pixels; the most we take is {most_megapixels} megapixels and {most_side} pixels on a side. Please send a smaller copy.")]
+    #[error(
+        "This photo has too many pixels; the most we take is {most_megapixels} megapixels and {most_side} pixels on a side. Please send a smaller copy."
+    )]
     TooManyPixels {
         /// The limit for this format, in millions of pixels.
         most_megapixels: u64,

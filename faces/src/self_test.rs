@@ -7,7 +7,11 @@ use crate::yunet;
 pub(crate) fn detector(network: &dyn Network, side: usize) -> Result<(), String> {
     let outputs = network.run(&vec![0.0; 3 * side * side]).map_err(|e| e.to_string())?;
     yunet::read(&outputs, side).map_err(|e| e.to_string())?;
-    if outputs.iter().flatten().all(|number| number.is_finite()) { Ok(()) } else { Err("its answer is not finite".to_owned()) }
+    if outputs.iter().flatten().all(|number| number.is_finite()) {
+        Ok(())
+    } else {
+        Err("its answer is not finite".to_owned())
+    }
 }
 
 /// An embedder gives one vector, which says something.

@@ -37,8 +37,10 @@ impl Similarity {
         if !scale.is_normal() || spread < f32::EPSILON {
             return None;
         }
-        let shift =
-            Point::new(to_centre.x - (re * from_centre.x - im * from_centre.y), to_centre.y - (im * from_centre.x + re * from_centre.y));
+        let shift = Point::new(
+            to_centre.x - (re * from_centre.x - im * from_centre.y),
+            to_centre.y - (im * from_centre.x + re * from_centre.y),
+        );
         Some(Similarity { re, im, shift })
     }
 
@@ -69,8 +71,13 @@ fn centre(points: &Landmarks) -> Point {
 mod tests {
     use super::*;
 
-    const FACE: Landmarks =
-        [Point::new(38.3, 51.7), Point::new(73.5, 51.5), Point::new(56.0, 71.7), Point::new(41.5, 92.4), Point::new(70.7, 92.2)];
+    const FACE: Landmarks = [
+        Point::new(38.3, 51.7),
+        Point::new(73.5, 51.5),
+        Point::new(56.0, 71.7),
+        Point::new(41.5, 92.4),
+        Point::new(70.7, 92.2),
+    ];
 
     fn near(a: Point, b: Point) -> bool {
         (a.x - b.x).abs() < 1e-2 && (a.y - b.y).abs() < 1e-2

@@ -80,7 +80,8 @@ impl Square {
         let size = seen.bounds.width.max(seen.bounds.height).max(1.0);
         let middle = SQUARE as f32 / 2.0;
         let scale = size * MARGIN / SQUARE as f32;
-        let to_photo = Similarity::around(Point::new(middle, middle), seen.bounds.centre(), scale, roll(&seen.landmarks) + turn);
+        let to_photo =
+            Similarity::around(Point::new(middle, middle), seen.bounds.centre(), scale, roll(&seen.landmarks) + turn);
         Square { image: warp(photo, &to_photo, SQUARE), to_photo }
     }
 
@@ -175,14 +176,19 @@ mod tests {
         let quarters = [seen_turned(0.0, 0.8), seen_turned(0.0, 0.75), seen_turned(0.0, 0.9), vec![]];
         let (face, count) = looks(&[&quarters[..], &[seen_turned(0.0, 0.9)]].concat());
         let face = face.unwrap().unwrap();
-        assert!((angle((degrees(&face) - 225.0).to_radians())).abs() < 1e-3, "45 and a half turn, not {}", degrees(&face));
+        assert!(
+            (angle((degrees(&face) - 225.0).to_radians())).abs() < 1e-3,
+            "45 and a half turn, not {}",
+            degrees(&face)
+        );
         assert_eq!(count, 5);
     }
 
     #[test]
     fn it_looks_until_the_eyes_are_level() {
         let quarters = [seen_turned(20.0, 0.9), vec![], vec![], vec![]];
-        let (face, count) = looks(&[&quarters[..], &[seen_turned(10.0, 0.9), seen_turned(5.0, 0.9), seen_turned(1.0, 0.9)]].concat());
+        let (face, count) =
+            looks(&[&quarters[..], &[seen_turned(10.0, 0.9), seen_turned(5.0, 0.9), seen_turned(1.0, 0.9)]].concat());
         assert!((degrees(&face.unwrap().unwrap()) - (45.0 + 20.0 + 10.0 + 5.0 + 1.0)).abs() < 0.1);
         assert_eq!(count, 4 + 3);
     }

@@ -8,7 +8,9 @@ use crate::network::EngineError;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NoVerdict {
     /// The detector sees no face at all.
-    #[error("We cannot see a face in this photo. Please choose one that shows the face from the front, upright and in good light.")]
+    #[error(
+        "We cannot see a face in this photo. Please choose one that shows the face from the front, upright and in good light."
+    )]
     NoFace,
     /// This many faces, each at least half as large as the largest; small faces in the background do not count.
     #[error("We see {0} faces in this photo. Please choose one that shows only the one person, or cut the others off.")]
@@ -17,7 +19,9 @@ pub enum NoVerdict {
     #[error("The face in this photo is too small. Please choose one that was taken from closer.")]
     TooSmall,
     /// The detector saw a face and lost it when looking again at the upright face.
-    #[error("We cannot make out the face in this photo well enough. Please choose one that shows it from the front and unobscured.")]
+    #[error(
+        "We cannot make out the face in this photo well enough. Please choose one that shows it from the front and unobscured."
+    )]
     Unreliable,
     /// The photo is not at fault: the model failed while running.
     #[error(transparent)]

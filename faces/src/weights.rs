@@ -26,7 +26,8 @@ pub(crate) fn unpack(
 ) -> Result<TensorProto, String> {
     let shape = shape(quantised)?;
     let axis = if blocks.axis < 0 { blocks.axis + shape.len() as i64 } else { blocks.axis };
-    let axis = usize::try_from(axis).ok().filter(|axis| *axis < shape.len()).ok_or("the block axis is outside the tensor")?;
+    let axis =
+        usize::try_from(axis).ok().filter(|axis| *axis < shape.len()).ok_or("the block axis is outside the tensor")?;
     if blocks.size == 0 {
         return Err("the block size is 0".to_owned());
     }
@@ -72,7 +73,11 @@ pub(crate) fn reshape(tensor: &TensorProto, to: &TensorProto, name: &str) -> Res
         }
     }
     let reshaped = TensorProto { name: name.to_owned(), dims, ..tensor.clone() };
-    if shape(&reshaped)?.iter().product::<usize>() == count { Ok(reshaped) } else { Err("a shape of another size".to_owned()) }
+    if shape(&reshaped)?.iter().product::<usize>() == count {
+        Ok(reshaped)
+    } else {
+        Err("a shape of another size".to_owned())
+    }
 }
 
 /// The dimensions, whose product is known to fit.
@@ -112,7 +117,11 @@ fn longs(tensor: &TensorProto) -> Result<Vec<i64>, String> {
 /// The numbers, if there are as many as the dimensions say.
 fn counted<T>(numbers: Vec<T>, tensor: &TensorProto) -> Result<Vec<T>, String> {
     let expected: usize = shape(tensor)?.iter().product();
-    if numbers.len() == expected { Ok(numbers) } else { Err(format!("{} numbers where {expected} belong", numbers.len())) }
+    if numbers.len() == expected {
+        Ok(numbers)
+    } else {
+        Err(format!("{} numbers where {expected} belong", numbers.len()))
+    }
 }
 
 #[cfg(test)]
@@ -125,7 +134,12 @@ mod tests {
     }
 
     fn scales(dims: &[i64], values: &[f32]) -> TensorProto {
-        TensorProto { dims: dims.to_vec(), data_type: DataType::Float as i32, float_data: values.to_vec(), ..TensorProto::default() }
+        TensorProto {
+            dims: dims.to_vec(),
+            data_type: DataType::Float as i32,
+            float_data: values.to_vec(),
+            ..TensorProto::default()
+        }
     }
 
     #[test]

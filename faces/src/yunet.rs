@@ -51,9 +51,13 @@ pub(crate) fn read(outputs: &[Vec<f32>], side: usize) -> Result<Vec<Detection>, 
 fn in_cell(b: &[f32], k: &[f32], corner: Point, stride: f32, score: f32) -> Option<Detection> {
     let centre = Point::new((corner.x + b[0]) * stride, (corner.y + b[1]) * stride);
     let (width, height) = (b[2].exp() * stride, b[3].exp() * stride);
-    let landmarks = [0, 1, 2, 3, 4].map(|j| Point::new((k[2 * j] + corner.x) * stride, (k[2 * j + 1] + corner.y) * stride));
+    let landmarks =
+        [0, 1, 2, 3, 4].map(|j| Point::new((k[2 * j] + corner.x) * stride, (k[2 * j + 1] + corner.y) * stride));
     let bounds = Bounds { x: centre.x - width / 2.0, y: centre.y - height / 2.0, width, height };
-    let finite = [bounds.x, bounds.y, width, height].into_iter().chain(landmarks.iter().flat_map(|p| [p.x, p.y])).all(f32::is_finite);
+    let finite = [bounds.x, bounds.y, width, height]
+        .into_iter()
+        .chain(landmarks.iter().flat_map(|p| [p.x, p.y]))
+        .all(f32::is_finite);
     finite.then_some(Detection { bounds, landmarks, score })
 }
 

@@ -49,7 +49,12 @@ fn a_file_that_was_cut_short_is_corrupt() {
     for whole in [jpeg(&picture, 80, None), astronaut_file(), webp(&picture, None)] {
         for hundredth in [1, 10, 50, 90, 99] {
             let refusal = refused_by_default(&whole[..whole.len() * hundredth / 100]);
-            assert_eq!((&refusal, refusal.code()), (&Refusal::Corrupt, "photo_corrupt"), "{hundredth} % of {}", whole.len());
+            assert_eq!(
+                (&refusal, refusal.code()),
+                (&Refusal::Corrupt, "photo_corrupt"),
+                "{hundredth} % of {}",
+                whole.len()
+            );
         }
     }
     let whole = jpeg(&picture, 80, None);
@@ -87,7 +92,12 @@ fn a_real_bomb_is_refused_too() {
 #[test]
 fn every_limit_on_pixels_holds_to_the_pixel() {
     let picture = small();
-    let most = |max_pixels, max_pixels_costly, max_side| Limits { max_pixels, max_pixels_costly, max_side, ..Limits::default() };
+    let most = |max_pixels, max_pixels_costly, max_side| Limits {
+        max_pixels,
+        max_pixels_costly,
+        max_side,
+        ..Limits::default()
+    };
     let exactly = most(1200, 1200, 40);
     let cheap = [png(&picture, None), jpeg(&picture, 90, None)];
     let costly = [webp(&picture, None), progressive(&picture)];

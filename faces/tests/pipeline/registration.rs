@@ -53,7 +53,8 @@ fn detector_and_embedder_cannot_be_mixed_up() {
     };
     let error = refused(&files);
     assert!(matches!(error, LoadError::Graph { .. } | LoadError::SelfTest { .. }), "{error}");
-    let only_the_embedder = ModelFiles { detector: bundled().detector, detector_sha256: bundled().detector_sha256, ..files };
+    let only_the_embedder =
+        ModelFiles { detector: bundled().detector, detector_sha256: bundled().detector_sha256, ..files };
     let error = refused(&only_the_embedder);
     assert!(matches!(error, LoadError::SelfTest { .. }), "{error}");
 }

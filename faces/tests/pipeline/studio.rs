@@ -11,7 +11,8 @@ use image::{ExtendedColorType, ImageEncoder, Rgb, RgbImage};
 use safelight_faces::{Embedding, FaceEngine, Limits, ModelFiles, Photo, cosine, decode};
 
 /// One engine for all tests of a process.
-pub(crate) static ENGINE: LazyLock<FaceEngine> = LazyLock::new(|| FaceEngine::load(&ModelFiles::bundled(&beside("models"))).unwrap());
+pub(crate) static ENGINE: LazyLock<FaceEngine> =
+    LazyLock::new(|| FaceEngine::load(&ModelFiles::bundled(&beside("models"))).unwrap());
 
 pub(crate) fn beside(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -48,7 +49,9 @@ pub(crate) fn likeness(one: &Photo, other: &Photo) -> f32 {
 pub(crate) fn png(picture: &RgbImage, orientation: Option<u8>) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = PngEncoder::new(&mut file);
-    orientation.map(|o| encoder.set_exif_metadata(exif(o)).unwrap());
+    if let Some(orientation) = orientation {
+        encoder.set_exif_metadata(exif(orientation)).unwrap();
+    }
     encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8).unwrap();
     file
 }
@@ -56,7 +59,9 @@ pub(crate) fn png(picture: &RgbImage, orientation: Option<u8>) -> Vec<u8> {
 pub(crate) fn jpeg(picture: &RgbImage, quality: u8, orientation: Option<u8>) -> Vec<u8> {
     let mut file = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut file, quality);
-    orientation.map(|o| encoder.set_exif_metadata(exif(o)).unwrap());
+    if let Some(orientation) = orientation {
+        encoder.set_exif_metadata(exif(orientation)).unwrap();
+    }
     encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8).unwrap();
     file
 }
@@ -64,7 +69,9 @@ pub(crate) fn jpeg(picture: &RgbImage, quality: u8, orientation: Option<u8>) -> 
 pub(crate) fn webp(picture: &RgbImage, orientation: Option<u8>) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     let mut encoder = WebPEncoder::new_lossless(&mut file);
-    orientation.map(|o| encoder.set_exif_metadata(exif(o)).unwrap());
+    if let Some(orientation) = orientation {
+        encoder.set_exif_metadata(exif(orientation)).unwrap();
+    }
     encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8).unwrap();
     file.into_inner()
 }
