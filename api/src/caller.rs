@@ -1,0 +1,130 @@
+//! Who asks: the token of a request, its tenant and its scopes. Every route under `/v1` names the scope it needs in its
+//! signature, so that a route without one does not read.
+
+use std::{marker::PhantomData, ops::Deref};
+
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, header, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use safelight_jobs::id::{self, Id};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    error::Error,
+    idempotency::Claim,
+    state::ApiState,
+    tokens::{self, Scope},
+};
+
+/// A token that was found and holds now.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) token: id::Id<id::Token>,
+    tenant: Option<String>,
+    scopes: Vec<Scope>,
+}
+
+impl Caller {
+    /// The tenant it acts for; a token of the whole house acts for none.
+    pub(crate) fn tenant(&self) -> Result<&str, Error> {
+        self.tenant.as_deref().ok_or(Error::NoTenant)
+    }
+
+    /// The only tenant whose things it sees; none: it sees those of all.
+    pub(crate) fn sees_only(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    /// Operators read as well.
+    pub(crate) fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope) || (scope == Scope::Read && self.scopes.contains(&Scope::Operate))
+    }
+}
+
+/// The bearer of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, text) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| text.trim())
+}
+
+/// Look a presented token up.
+pub(crate) async fn look_up(state: &ApiState, presented: &str) -> Result<Caller, Error> {
+    let (id, secret) = tokens::parts(presented).ok_or(Error::BadToken)?;
+    let (caller, stored) = by_id(state, id).await?;
+    let same = bool::from(tokens::sha256(secret).as_slice().ct_eq(&stored));
+    if same { Ok(caller) } else { Err(Error::BadToken) }
+}
+
+/// The holder of a token that was presented earlier, if it holds still.
+pub(crate) async fn still_holds(state: &ApiState, token: Id<id::Token>) -> Result<Caller, Error> {
+    by_id(state, token).await.map(|(caller, _)| caller)
+}
+
+async fn by_id(state: &ApiState, token: Id<id::Token>) -> Result<(Caller, Vec<u8>), Error> {
+    let row = sqlx::query!(
+        r#"select tenant, scopes, secret_sha256 from safelight.tokens
+        where id = $1 and revoked_at is null and (expires_at is null or expires_at > safelight.now())"#,
+        token.uuid()
+    )
+    .fetch_optional(&state.pool)
+    .await?
+    .ok_or(Error::BadToken)?;
+    Ok((Caller { token, tenant: row.tenant, scopes: tokens::named(&row.scopes) }, row.secret_sha256))
+}
+
+/// The layer around `/v1`: no route below it is reached without a token that holds.
+pub(crate) async fn authenticate(
+    State(state): State<ApiState>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Error> {
+    let presented = bearer(request.headers()).ok_or(Error::NoToken)?;
+    let caller = look_up(&state, presented).await?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+/// What a route needs, as a type.
+pub(crate) trait Need: Send + 'static {
+    const SCOPE: Scope;
+}
+/// Changes something.
+pub(crate) enum Enqueue {}
+/// Reads.
+pub(crate) enum Read {}
+impl Need for Enqueue {
+    const SCOPE: Scope = Scope::Enqueue;
+}
+impl Need for Read {
+    const SCOPE: Scope = Scope::Read;
+}
+
+/// A caller that may do what the route needs. First in a route's signature: who may not is told nothing else.
+pub(crate) struct To<N> {
+    caller: Caller,
+    /// The place for the answer, where the request carried an idempotency key.
+    pub(crate) claim: Option<Claim>,
+    need: PhantomData<N>,
+}
+
+impl<N> Deref for To<N> {
+    type Target = Caller;
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl<N: Need> FromRequestParts<ApiState> for To<N> {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, _: &ApiState) -> Result<Self, Error> {
+        let caller = parts.extensions.get::<Caller>().cloned().ok_or(Error::NoToken)?;
+        if !caller.may(N::SCOPE) {
+            return Err(Error::Scope { needs: N::SCOPE.as_str() });
+        }
+        let claim = parts.extensions.get::<Claim>().cloned();
+        Ok(Self { caller, claim, need: PhantomData })
+    }
+}

@@ -1,0 +1,189 @@
+//! `Idempotency-Key` on every POST, as Stripe means it: the same request again gets the same answer and has no second
+//! effect; the same key with another request is refused.
+//!
+//! The answer is remembered in the transaction of the effect, so a crash keeps both or neither. Only answers that
+//! changed something are remembered: a refusal changed nothing and may be asked again. What is remembered holds ids,
+//! codes and times only; a signed link is left out and made anew when the answer is repeated.
+//! Source: docs.stripe.com/api/idempotent_requests, read November 2026 (keys up to 255 characters, kept for a day).
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{FromRequest, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use safelight_jobs::{
+    id::{self, Id},
+    run::Tx,
+};
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    caller::{Caller, To, bearer},
+    error::Error,
+    input, routes,
+    state::ApiState,
+};
+
+/// Says that an answer was given before.
+pub const REPLAYED: &str = "idempotent-replayed";
+const KEY: &str = "idempotency-key";
+
+/// A place for one answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    token: Id<id::Token>,
+    key: String,
+}
+
+/// The layer between the token and the routes.
+pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next: Next) -> Result<Response, Error> {
+    let Some(key) = request.headers().get(KEY).cloned() else { return Ok(next.run(request).await) };
+    let Some(caller) = request.extensions().get::<Caller>().cloned().filter(|_| request.method() == Method::POST)
+    else {
+        return Ok(next.run(request).await);
+    };
+    let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len())).ok_or(Error::KeyShape)?.to_owned();
+    let (mut parts, body) = request.into_parts();
+    // The body may name a person. With the token's secret in it, the hash tells nothing to who has only the database.
+    let secret = bearer(&parts.headers).unwrap_or_default().to_owned();
+    let whole = Request::from_parts(parts.clone(), body);
+    let body = Bytes::from_request(whole, &state).await.map_err(input::broken)?;
+    let hash = Sha256::new()
+        .chain_update(secret.as_bytes())
+        .chain_update(parts.uri.path().as_bytes())
+        .chain_update(parts.uri.query().unwrap_or_default().as_bytes())
+        .chain_update([0])
+        .chain_update(&body)
+        .finalize();
+    let claim = Claim { token: caller.token, key };
+    if !claim.take(&state, &hash).await? {
+        return claim.earlier(&state, &caller, &hash).await;
+    }
+    parts.extensions.insert(claim.clone());
+    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
+    if !response.status().is_success() {
+        claim.release(&state).await?;
+    }
+    Ok(response)
+}
+
+impl Claim {
+    /// Take the place for this key. False: somebody has it.
+    async fn take(&self, state: &ApiState, hash: &[u8]) -> Result<bool, Error> {
+        let mut tx = state.pool.begin().await?;
+        // Over: answers older than a day, and places whose process died before it answered. A request is given up long
+        // before that, so nobody works for such a place any more.
+        sqlx::query!(
+            r#"delete from safelight.idempotent_answers where (token_id, key) in (
+                select token_id, key from safelight.idempotent_answers where created_at < safelight.now() - interval '24 hours'
+                order by created_at limit 20 for update skip locked)"#
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!(
+            r#"delete from safelight.idempotent_answers where token_id = $1 and key = $2
+                and created_at < safelight.now() - case when status is null then interval '5 minutes' else interval '24 hours' end"#,
+            self.token.uuid(),
+            self.key
+        )
+        .execute(&mut *tx)
+        .await?;
+        let taken = sqlx::query!(
+            r#"insert into safelight.idempotent_answers (token_id, key, request_sha256) values ($1, $2, $3)
+            on conflict do nothing"#,
+            self.token.uuid(),
+            self.key,
+            hash
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(taken.rows_affected() == 1)
+    }
+
+    /// The answer that was given before.
+    async fn earlier(&self, state: &ApiState, caller: &Caller, hash: &[u8]) -> Result<Response, Error> {
+        let known = sqlx::query!(
+            "select request_sha256, status, body from safelight.idempotent_answers where token_id = $1 and key = $2",
+            self.token.uuid(),
+            self.key
+        )
+        .fetch_optional(&state.pool)
+        .await?
+        // Released a moment ago.
+        .ok_or(Error::KeyInFlight)?;
+        if known.request_sha256 != hash {
+            return Err(Error::KeyReused);
+        }
+        let (Some(status), Some(mut body)) = (known.status, known.body) else { return Err(Error::KeyInFlight) };
+        routes::uploads::sign_anew(state, caller, &mut body).await?;
+        let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
+        let mut response = answer(status.unwrap_or(StatusCode::OK), &body);
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+        Ok(response)
+    }
+
+    /// Nothing was changed: the key is free again.
+    async fn release(&self, state: &ApiState) -> Result<(), Error> {
+        sqlx::query!(
+            "delete from safelight.idempotent_answers where token_id = $1 and key = $2 and status is null",
+            self.token.uuid(),
+            self.key
+        )
+        .execute(&state.pool)
+        .await?;
+        Ok(())
+    }
+
+    async fn remember(&self, tx: &mut Tx, status: StatusCode, body: &Value) -> Result<(), Error> {
+        let status = i16::try_from(status.as_u16()).map_err(|_| Error::Internal)?;
+        let done = sqlx::query!(
+            r#"update safelight.idempotent_answers set status = $3, body = $4
+            where token_id = $1 and key = $2 and status is null"#,
+            self.token.uuid(),
+            self.key,
+            status,
+            body
+        )
+        .execute(&mut **tx)
+        .await?;
+        // Without its place the request would have a second effect when it is repeated.
+        if done.rows_affected() == 1 { Ok(()) } else { Err(Error::KeyInFlight) }
+    }
+}
+
+impl<N> To<N> {
+    /// Commit, and answer. The answer is remembered in the same commit.
+    pub(crate) async fn finish<T: Serialize>(&self, tx: Tx, status: StatusCode, body: &T) -> Result<Response, Error> {
+        self.finish_without(tx, status, body, &[]).await
+    }
+
+    /// The same, but for these fields: they are sent and not remembered.
+    pub(crate) async fn finish_without<T: Serialize>(
+        &self,
+        mut tx: Tx,
+        status: StatusCode,
+        body: &T,
+        forget: &[&str],
+    ) -> Result<Response, Error> {
+        let body = serde_json::to_value(body).map_err(|_| Error::Internal)?;
+        if let Some(claim) = &self.claim {
+            let mut kept = body.clone();
+            for field in forget {
+                kept[*field] = Value::Null;
+            }
+            claim.remember(&mut tx, status, &kept).await?;
+        }
+        tx.commit().await?;
+        Ok(answer(status, &body))
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn answer(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}

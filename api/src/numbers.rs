@@ -1,0 +1,87 @@
+//! The numbers that the console and the metrics show: counts and ages, no one's data.
+
+use safelight_jobs::job::Queue;
+use sqlx::PgPool;
+
+/// The state of one queue.
+#[derive(Debug, Clone)]
+pub(crate) struct QueueNumbers {
+    pub(crate) name: &'static str,
+    /// Due now.
+    pub(crate) ready: i64,
+    /// Due later.
+    pub(crate) waiting: i64,
+    pub(crate) running: i64,
+    pub(crate) held: i64,
+    /// How long the oldest ready job has been due, in seconds.
+    pub(crate) oldest_seconds: Option<i64>,
+}
+
+/// The state of the house, or of one tenant in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Numbers {
+    pub(crate) queues: Vec<QueueNumbers>,
+    /// Seen within a minute.
+    pub(crate) workers: i64,
+    pub(crate) unknown_calls: i64,
+    pub(crate) dead_letters: i64,
+    pub(crate) deletions_open: i64,
+    pub(crate) deletions_stuck: i64,
+    pub(crate) deletions_late: i64,
+    pub(crate) due_artifacts: i64,
+}
+
+impl Numbers {
+    /// Of one tenant, or of the house.
+    pub(crate) async fn read(pool: &PgPool, tenant: Option<&str>) -> Result<Self, sqlx::Error> {
+        let rows = sqlx::query!(
+            r#"select queue, count(*) filter (where state = 0 and run_at <= n) as "ready!",
+                count(*) filter (where state = 0 and run_at > n) as "waiting!",
+                count(*) filter (where state = 1) as "running!",
+                count(*) filter (where state = 2) as "held!",
+                floor(extract(epoch from n - min(run_at) filter (where state = 0 and run_at <= n)))::bigint as oldest
+            from safelight.jobs, (select safelight.now() as n) clock
+            where $1::text is null or tenant = $1 group by queue, n"#,
+            tenant
+        )
+        .fetch_all(pool)
+        .await?;
+        let queues = Queue::ALL.into_iter().map(|queue| {
+            let row = rows.iter().find(|row| row.queue == queue.as_str());
+            QueueNumbers {
+                name: queue.as_str(),
+                ready: row.map_or(0, |row| row.ready),
+                waiting: row.map_or(0, |row| row.waiting),
+                running: row.map_or(0, |row| row.running),
+                held: row.map_or(0, |row| row.held),
+                oldest_seconds: row.and_then(|row| row.oldest),
+            }
+        });
+        let queues = queues.collect();
+        let row = sqlx::query!(
+            r#"select
+                (select count(*) from safelight.workers where seen_at > clock_timestamp() - interval '1 minute') as "workers!",
+                (select count(*) from safelight.provider_calls where state = 'unknown' and ($1::text is null or tenant = $1)) as "unknown!",
+                (select count(*) from safelight.dead_letters where $1::text is null or tenant = $1) as "dead!",
+                (select count(*) from safelight.deletions where state <> 'complete' and ($1::text is null or tenant = $1)) as "open!",
+                (select count(*) from safelight.deletions where state = 'stuck' and ($1::text is null or tenant = $1)) as "stuck!",
+                (select count(*) from safelight.deletions where state <> 'complete' and answer_due < safelight.now()
+                    and ($1::text is null or tenant = $1)) as "late!",
+                (select count(*) from safelight.artifacts where delete_after <= safelight.now()
+                    and ($1::text is null or tenant = $1)) as "due!""#,
+            tenant
+        )
+        .fetch_one(pool)
+        .await?;
+        Ok(Self {
+            queues,
+            workers: row.workers,
+            unknown_calls: row.unknown,
+            dead_letters: row.dead,
+            deletions_open: row.open,
+            deletions_stuck: row.stuck,
+            deletions_late: row.late,
+            due_artifacts: row.due,
+        })
+    }
+}

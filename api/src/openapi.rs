@@ -1,0 +1,60 @@
+//! The description of the intake, made from the code that answers.
+
+use serde::Serialize;
+use utoipa::{
+    Modify, OpenApi, ToSchema,
+    openapi::{
+        Components,
+        security::{Http, HttpAuthScheme, SecurityScheme},
+    },
+};
+
+use crate::routes;
+
+/// What an answer that did nothing says (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Problem {
+    /// `urn:safelight:problem:` and the code.
+    r#type: String,
+    /// The same for every problem of this code.
+    title: String,
+    /// The status.
+    status: u16,
+    /// What happened here, and what to do.
+    detail: String,
+    /// What a program branches on; `docs/errors.md` lists all.
+    code: String,
+    /// Tell it to us when you ask.
+    request_id: String,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Safelight",
+        description = "The intake of a job system behind AI photo services. Every POST takes an `Idempotency-Key`; every \
+            refusal is a problem with a stable code and changed nothing.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Problem)),
+    modifiers(&Credentials)
+)]
+pub(crate) struct Document;
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_with(Components::new);
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme("sweep", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+/// The whole description.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.merge(routes::described().into_openapi());
+    document.merge(routes::open().into_openapi());
+    document
+}

@@ -1,0 +1,113 @@
+//! Around every request: a request id, one log line, the problem written down, and headers that keep answers private.
+//!
+//! The log line names the route's pattern, never the path: a path may hold a token of a webhook.
+
+use std::time::Instant;
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, Request},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::Response,
+};
+use serde_json::json;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::error::{Error, Problem};
+
+/// The header that carries the request id, in and out.
+pub const REQUEST_ID: &str = "x-request-id";
+/// The longest request id that is taken from outside.
+const LONGEST_ID: usize = 64;
+
+/// The outermost layer.
+pub(crate) async fn around(request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", request.id = %id, http.method = %method, http.route = %route);
+    async move {
+        let began = Instant::now();
+        let mut response = written_down(next.run(request).await, &id);
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        let status = response.status().as_u16();
+        let duration = began.elapsed();
+        let labels = [("method", method.to_string()), ("route", route), ("status", status.to_string())];
+        metrics::counter!("safelight_http_requests_total", &labels).increment(1);
+        metrics::histogram!("safelight_http_request_seconds", &labels[..2]).record(duration.as_secs_f64());
+        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(http.status = status, duration_ms, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// A caller may name its request; anything unusual is replaced.
+fn request_id(headers: &HeaderMap) -> String {
+    let plain = |id: &&str| {
+        (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(plain)
+        .map_or_else(|| Uuid::now_v7().simple().to_string(), str::to_owned)
+}
+
+/// Write the problem that an [`Error`] left, or one for a bare refusal of a layer below.
+fn written_down(mut response: Response, request_id: &str) -> Response {
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        None if is_bare_refusal(&response) => Problem::from(&Error::of_status(response.status())),
+        None => return response,
+    };
+    let body = json!({
+        "type": format!("urn:safelight:problem:{}", problem.code),
+        "title": problem.title,
+        "status": problem.status.as_u16(),
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": request_id,
+    });
+    let allow = response.headers_mut().remove(header::ALLOW);
+    let mut answer = Response::new(Body::from(body.to_string()));
+    *answer.status_mut() = problem.status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(allow) = allow {
+        headers.insert(header::ALLOW, allow);
+    }
+    match problem.status {
+        StatusCode::SERVICE_UNAVAILABLE => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        StatusCode::UNAUTHORIZED => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"safelight\""));
+        }
+        _ => {}
+    }
+    answer
+}
+
+/// The console answers refusals with pages of its own.
+fn is_bare_refusal(response: &Response) -> bool {
+    let status = response.status();
+    let html =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    (status.is_client_error() || status.is_server_error()) && !html
+}
+
+/// A panic is a fault of ours, and one request's end only.
+pub(crate) fn after_panic(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    tracing::error!("a request panicked");
+    axum::response::IntoResponse::into_response(Error::Internal)
+}

@@ -1,0 +1,115 @@
+//! Deletions: the steps and what was seen.
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use chrono::{DateTime, Utc};
+use safelight_jobs::id::{Deletion, Id, Subject};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    caller::{Read, To},
+    error::Error,
+    idempotency,
+    input::At,
+    openapi::Problem,
+    state::ApiState,
+};
+
+/// A deletion as it stands.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeletionView {
+    /// The deletion.
+    #[schema(value_type = String, example = "deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    deletion: Id<Deletion>,
+    /// Whose data.
+    #[schema(value_type = String, example = "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    subject: Id<Subject>,
+    /// `erasure`, `retention`, `withdrawal`, `one_photo` or `failed_order`.
+    trigger: String,
+    /// The purpose that was withdrawn.
+    purpose: Option<String>,
+    /// `fenced`, `planned`, `deleting`, `complete` or `stuck`.
+    state: String,
+    /// Since when.
+    requested_at: DateTime<Utc>,
+    /// The legal deadline of an answer.
+    answer_due: DateTime<Utc>,
+    /// When everything was seen to be gone.
+    completed_at: Option<DateTime<Utc>>,
+    /// The deadline has passed and it is not complete.
+    late: bool,
+    /// What is deleted, in this order.
+    steps: Vec<Step>,
+}
+
+/// One class of data at one processor.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Step {
+    /// Its place.
+    seq: i32,
+    /// What kind of data.
+    class: String,
+    /// Where.
+    processor: String,
+    /// `todo`, `doing`, `deleted`, `verified`, `waiting_provider`, `retained_by_law`, `held` or `stuck`.
+    state: String,
+    /// How many were to be deleted.
+    planned: i32,
+    /// How many were.
+    deleted: i32,
+    /// How absence was checked and what was seen; for what stays: by which law and until when.
+    evidence: Option<String>,
+    /// How often it was tried.
+    tries: i32,
+    /// Why it waits or is stuck.
+    code: Option<String>,
+    /// When absence was seen.
+    verified_at: Option<DateTime<Utc>>,
+}
+
+/// Read a deletion with its steps.
+#[utoipa::path(get, path = "/v1/deletions/{deletion}", tag = "rights", operation_id = "readDeletion",
+    params(("deletion" = String, Path, description = "deletion_…")), security(("token" = ["read"])),
+    responses((status = 200, description = "The deletion", body = DeletionView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn read(
+    caller: To<Read>,
+    State(state): State<ApiState>,
+    At(deletion): At<Deletion>,
+) -> Result<Response, Error> {
+    let view = view(&state, deletion, caller.sees_only()).await?;
+    let view = serde_json::to_value(&view).map_err(|_| Error::Internal)?;
+    Ok(idempotency::answer(StatusCode::OK, &view))
+}
+
+async fn view(state: &ApiState, deletion: Id<Deletion>, tenant: Option<&str>) -> Result<DeletionView, Error> {
+    let row = sqlx::query!(
+        r#"select subject_id, trigger, purpose, state, requested_at, answer_due, completed_at,
+            (state <> 'complete' and answer_due < safelight.now()) as "late!"
+        from safelight.deletions where id = $1 and ($2::text is null or tenant = $2)"#,
+        deletion.uuid(),
+        tenant
+    )
+    .fetch_optional(&state.pool)
+    .await?
+    .ok_or_else(|| Error::not_found(deletion))?;
+    let steps = sqlx::query_as!(
+        Step,
+        r#"select seq, class, processor, state, planned, deleted, evidence, tries, code, verified_at
+        from safelight.deletion_steps where deletion_id = $1 order by seq"#,
+        deletion.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(DeletionView {
+        deletion,
+        subject: row.subject_id.into(),
+        trigger: row.trigger,
+        purpose: row.purpose,
+        state: row.state,
+        requested_at: row.requested_at,
+        answer_due: row.answer_due,
+        completed_at: row.completed_at,
+        late: row.late,
+        steps,
+    })
+}

@@ -1,0 +1,41 @@
+//! Is the process there; is it ready?
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{error::Error, openapi::Problem, state::ApiState};
+
+/// A state in a word.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `ok`.
+    state: &'static str,
+    /// The program's version.
+    version: &'static str,
+}
+
+const OK: Health = Health { state: "ok", version: env!("CARGO_PKG_VERSION") };
+
+/// The process answers. Asks nobody else.
+#[utoipa::path(get, path = "/health", tag = "operations", operation_id = "health",
+    responses((status = 200, description = "It answers", body = Health)))]
+pub(crate) async fn health() -> Json<Health> {
+    Json(OK)
+}
+
+/// The database answers and has this version's migrations.
+#[utoipa::path(get, path = "/ready", tag = "operations", operation_id = "ready",
+    responses((status = 200, description = "Ready", body = Health), (status = 503, body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn ready(State(state): State<ApiState>) -> Result<Json<Health>, Error> {
+    let newest = safelight_jobs::db::MIGRATIONS.iter().map(|migration| migration.version).max();
+    // The migrator's own table; there is none where the schema was laid by other means, so it is asked unchecked.
+    let applied: Result<Option<i64>, sqlx::Error> =
+        sqlx::query_scalar("select max(version) from _sqlx_migrations where success").fetch_one(&state.pool).await;
+    match applied {
+        Ok(applied) if applied >= newest => Ok(Json(OK)),
+        Ok(_) => Err(Error::NotMigrated),
+        Err(sqlx::Error::Database(_)) => Err(Error::NotMigrated),
+        Err(error) => Err(error.into()),
+    }
+}

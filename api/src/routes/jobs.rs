@@ -1,0 +1,291 @@
+//! Typed jobs: enqueue one, read one, list the kinds. A tenant's token enqueues work on that tenant's people and orders
+//! only; what belongs to the house needs the scope `sweep`. No payload is ever shown.
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use chrono::{DateTime, Utc};
+use safelight_jobs::{
+    id::{self, Id, Order, Subject},
+    job::Scope as Whose,
+    registry::{self, BadWish},
+    run::Tx,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    caller::{Caller, Enqueue, Read, To},
+    error::Error,
+    idempotency,
+    input::{self, At, Json},
+    openapi::Problem,
+    state::ApiState,
+    tokens::Scope,
+};
+
+/// How far ahead a job may be scheduled, in days. What was promised for later is found by sweeps.
+const DAYS_AHEAD: i64 = 366;
+
+/// A job to enqueue.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewJob {
+    /// One of `GET /v1/jobs/kinds`.
+    #[schema(example = "train_model")]
+    kind: String,
+    /// The kind's payload: ids only.
+    #[schema(value_type = Object)]
+    payload: Value,
+    /// Not before this instant; now if none.
+    run_at: Option<DateTime<Utc>>,
+}
+
+/// An enqueued job.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Enqueued {
+    /// The job; the same one for the same wish.
+    #[schema(value_type = String, example = "job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    job: Id<id::Job>,
+    /// The wish was known.
+    already: bool,
+}
+
+/// Enqueue one typed job.
+#[utoipa::path(post, path = "/v1/jobs", tag = "jobs", operation_id = "enqueueJob",
+    request_body = NewJob, security(("token" = ["enqueue"])),
+    responses((status = 202, description = "Enqueued, or known", body = Enqueued), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn enqueue(
+    caller: To<Enqueue>,
+    State(state): State<ApiState>,
+    body: Json<NewJob>,
+) -> Result<Response, Error> {
+    let NewJob { kind, payload, run_at } = body.value;
+    let mut wish = registry::wish(&kind, payload).map_err(|error| match error {
+        BadWish::UnknownKind(_) => Error::Invalid {
+            code: "job_unknown_kind",
+            why: "there is no such kind of job; GET /v1/jobs/kinds lists them".to_owned(),
+        },
+        BadWish::Payload { kind, source } => {
+            Error::Invalid { code: "job_payload", why: format!("the payload of `{kind}`: {}", input::unfit(&source)) }
+        }
+    })?;
+    if !holds_plain_words_only(&wish.payload) {
+        return Err(Error::Invalid {
+            code: "job_payload",
+            why: "a payload holds ids and codes only: at most 128 letters, digits and `_-:.` in each text".to_owned(),
+        });
+    }
+    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    may_enqueue(&mut tx, &caller, wish.scope).await?;
+    if let Some(run_at) = run_at {
+        let too_far = sqlx::query_scalar!(
+            r#"select $1 > safelight.now() + make_interval(days => $2) as "far!""#,
+            run_at,
+            i32::try_from(DAYS_AHEAD).unwrap_or(i32::MAX)
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if too_far {
+            return Err(Error::Invalid {
+                code: "run_at_too_far",
+                why: format!("`run_at` is more than {DAYS_AHEAD} days ahead"),
+            });
+        }
+        wish.run_at = Some(run_at);
+    }
+    let enqueued = wish.enqueue(&mut tx).await?;
+    tx.ring(enqueued.queue);
+    let answer = Enqueued { job: enqueued.id, already: enqueued.already };
+    caller.finish(tx, StatusCode::ACCEPTED, &answer).await
+}
+
+fn holds_plain_words_only(payload: &Value) -> bool {
+    match payload {
+        Value::String(text) => input::is_plain_word(text),
+        Value::Array(items) => items.iter().all(holds_plain_words_only),
+        Value::Object(fields) => fields.values().all(holds_plain_words_only),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+    }
+}
+
+/// What the job is about exists and is of the caller's tenant.
+async fn may_enqueue(tx: &mut Tx, caller: &Caller, whose: Whose) -> Result<(), Error> {
+    let (tenant, what) = match whose {
+        Whose::System if caller.may(Scope::Sweep) => return Ok(()),
+        Whose::System => return Err(Error::Scope { needs: Scope::Sweep.as_str() }),
+        Whose::Order(order) => (
+            sqlx::query_scalar!("select tenant from safelight.orders where id = $1", order.uuid())
+                .fetch_optional(&mut **tx)
+                .await?,
+            order.to_string(),
+        ),
+        Whose::Subject(subject) => (
+            sqlx::query_scalar!("select tenant from safelight.subjects where id = $1", subject.uuid())
+                .fetch_optional(&mut **tx)
+                .await?,
+            subject.to_string(),
+        ),
+        Whose::Artifact(artifact) => (
+            sqlx::query_scalar!("select tenant from safelight.artifacts where id = $1", artifact.uuid())
+                .fetch_optional(&mut **tx)
+                .await?,
+            artifact.to_string(),
+        ),
+        Whose::Call(call) => (
+            sqlx::query_scalar!("select tenant from safelight.provider_calls where id = $1", call.uuid())
+                .fetch_optional(&mut **tx)
+                .await?,
+            call.to_string(),
+        ),
+        Whose::Notice(notice) => (
+            sqlx::query_scalar!("select tenant from safelight.notices where id = $1", notice.uuid())
+                .fetch_optional(&mut **tx)
+                .await?,
+            notice.to_string(),
+        ),
+        Whose::Deletion(deletion) => (
+            sqlx::query_scalar!("select tenant from safelight.deletions where id = $1", deletion.uuid())
+                .fetch_optional(&mut **tx)
+                .await?,
+            deletion.to_string(),
+        ),
+    };
+    match tenant {
+        Some(tenant) if caller.sees_only().is_none_or(|own| own == tenant) => Ok(()),
+        _ => Err(Error::NotFound { what }),
+    }
+}
+
+/// A job as it stands, without its payload.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct JobView {
+    /// The job.
+    #[schema(value_type = String, example = "job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    job: Id<id::Job>,
+    /// Its kind.
+    kind: String,
+    /// Its queue.
+    queue: String,
+    /// `ready`, `waiting`, `running`, `held`, `done`, `cancelled` or `dead`.
+    state: String,
+    /// What it waits for, why it is held, or why it ended.
+    why: Option<String>,
+    /// Attempts spent.
+    attempts: i32,
+    /// Attempts that may be spent; an ended job does not say.
+    max_attempts: Option<i32>,
+    /// How often it waited without spending an attempt.
+    waits: i32,
+    /// Of which person.
+    #[schema(value_type = Option<String>)]
+    subject: Option<Id<Subject>>,
+    /// Of which order.
+    #[schema(value_type = Option<String>)]
+    order: Option<Id<Order>>,
+    /// Not before this instant.
+    run_at: Option<DateTime<Utc>>,
+    /// Since when.
+    created_at: DateTime<Utc>,
+    /// When it ended.
+    finished_at: Option<DateTime<Utc>>,
+}
+
+/// Read a job.
+#[utoipa::path(get, path = "/v1/jobs/{job}", tag = "jobs", operation_id = "readJob",
+    params(("job" = String, Path, description = "job_…")), security(("token" = ["read"])),
+    responses((status = 200, description = "The job", body = JobView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn read(
+    caller: To<Read>,
+    State(state): State<ApiState>,
+    At(job): At<id::Job>,
+) -> Result<Response, Error> {
+    let row = sqlx::query!(
+        r#"select kind as "kind!", queue as "queue!", state as "state!", why, attempt as "attempt!", max_attempts, waits as "waits!",
+            subject_id, order_id, run_at, created_at as "created_at!", finished_at
+        from (
+            select tenant, kind, queue, case state when 1 then 'running' when 2 then 'held'
+                    else case when run_at > safelight.now() then 'waiting' else 'ready' end end as state,
+                why, attempt, max_attempts, waits, subject_id, order_id, run_at, created_at, null::timestamptz as finished_at
+            from safelight.jobs where id = $1
+            union all
+            select tenant, kind, queue, outcome, code, attempt, null, waits, subject_id, order_id, run_at, created_at, finished_at
+            from safelight.jobs_archive where id = $1
+            union all
+            select tenant, kind, queue, 'dead', code, attempt, max_attempts, waits, subject_id, order_id, null, created_at, died_at
+            from safelight.dead_letters where id = $1
+        ) j where $2::text is null or tenant is null or tenant = $2
+        order by finished_at desc nulls first limit 1"#,
+        job.uuid(),
+        caller.sees_only()
+    )
+    .fetch_optional(&state.pool)
+    .await?
+    .ok_or_else(|| Error::not_found(job))?;
+    let view = JobView {
+        job,
+        kind: row.kind,
+        queue: row.queue,
+        state: row.state,
+        why: row.why,
+        attempts: row.attempt,
+        // Tried until it is so: no number says when it ends.
+        max_attempts: row.max_attempts.filter(|most| *most < i32::MAX),
+        waits: row.waits,
+        subject: row.subject_id.map(Id::from),
+        order: row.order_id.map(Id::from),
+        run_at: row.run_at,
+        created_at: row.created_at,
+        finished_at: row.finished_at,
+    };
+    let view = serde_json::to_value(&view).map_err(|_| Error::Internal)?;
+    Ok(idempotency::answer(StatusCode::OK, &view))
+}
+
+/// A kind of job.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KindView {
+    /// Its stored name.
+    kind: &'static str,
+    /// Its queue.
+    queue: &'static str,
+    /// How many attempts it may spend; none: it is tried until it is so.
+    attempts: Option<i32>,
+}
+
+/// All kinds of jobs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Kinds {
+    /// Sorted by name.
+    kinds: Vec<KindView>,
+}
+
+/// List the kinds of jobs.
+#[utoipa::path(get, path = "/v1/jobs/kinds", tag = "jobs", operation_id = "listJobKinds", security(("token" = ["read"])),
+    responses((status = 200, description = "The kinds", body = Kinds), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn kinds(_caller: To<Read>) -> Result<Response, Error> {
+    let mut kinds: Vec<KindView> = registry::ALL
+        .iter()
+        .map(|known| KindView {
+            kind: known.name,
+            queue: known.queue.as_str(),
+            attempts: (known.effect != safelight_jobs::job::Effect::UntilVerified).then_some(known.retry.attempts),
+        })
+        .collect();
+    kinds.sort_by_key(|view| view.kind);
+    let view = serde_json::to_value(Kinds { kinds }).map_err(|_| Error::Internal)?;
+    Ok(idempotency::answer(StatusCode::OK, &view))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_payload_with_a_mail_address_or_a_sentence_is_seen() {
+        assert!(holds_plain_words_only(&json!({ "order": "order_0123", "event": "evt_1A", "grace_seconds": 3 })));
+        assert!(!holds_plain_words_only(&json!({ "because": "ann@example.org" })));
+        assert!(!holds_plain_words_only(&json!({ "because": ["a face with freckles"] })));
+    }
+}

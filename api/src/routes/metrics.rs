@@ -1,0 +1,63 @@
+//! Numbers for Prometheus: what this process counted, and what the database says about queues, calls and deletions.
+
+use std::fmt::Write;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
+
+use crate::{caller::bearer, error::Error, numbers::Numbers, state::ApiState};
+
+/// The numbers, as Prometheus reads them.
+#[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "metrics",
+    responses((status = 200, description = "The numbers", body = String, content_type = "text/plain")))]
+pub(crate) async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, Error> {
+    if let Some(secret) = &state.config.metrics_secret
+        && !secret.matches(bearer(&headers).unwrap_or_default())
+    {
+        return Err(Error::MetricsRefused);
+    }
+    let numbers = Numbers::read(&state.pool, None).await?;
+    let mut text = state.metrics.as_ref().map(|handle| handle.render()).unwrap_or_default();
+    write(&mut text, &numbers);
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
+fn write(text: &mut String, numbers: &Numbers) {
+    family(text, "safelight_jobs", "Jobs in the queue, by queue and state.");
+    for queue in &numbers.queues {
+        for (state, count) in
+            [("ready", queue.ready), ("waiting", queue.waiting), ("running", queue.running), ("held", queue.held)]
+        {
+            line(text, &format!("safelight_jobs{{queue=\"{}\",state=\"{state}\"}}", queue.name), count);
+        }
+    }
+    family(text, "safelight_oldest_ready_job_seconds", "How long the oldest ready job has been due.");
+    for queue in &numbers.queues {
+        let name = format!("safelight_oldest_ready_job_seconds{{queue=\"{}\"}}", queue.name);
+        line(text, &name, queue.oldest_seconds.unwrap_or(0));
+    }
+    for (name, help, count) in [
+        ("safelight_workers", "Workers seen within a minute.", numbers.workers),
+        ("safelight_provider_calls_unknown", "Provider calls whose outcome is unknown.", numbers.unknown_calls),
+        ("safelight_dead_letters", "Jobs that gave up.", numbers.dead_letters),
+        ("safelight_deletions_open", "Deletions that are not complete.", numbers.deletions_open),
+        ("safelight_deletions_stuck", "Deletions that need a person.", numbers.deletions_stuck),
+        ("safelight_deletions_late", "Open deletions past their legal deadline.", numbers.deletions_late),
+        ("safelight_artifacts_due", "Objects past their term that no deletion has removed yet.", numbers.due_artifacts),
+    ] {
+        family(text, name, help);
+        line(text, name, count);
+    }
+}
+
+fn family(text: &mut String, name: &str, help: &str) {
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+}
+
+fn line(text: &mut String, name: &str, number: i64) {
+    let _ = writeln!(text, "{name} {number}");
+}

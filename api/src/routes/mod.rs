@@ -1,0 +1,65 @@
+//! One file a resource. Each handler is one short transaction around a function of the domain.
+
+pub(crate) mod consents;
+pub(crate) mod deletions;
+pub(crate) mod health;
+pub(crate) mod images;
+pub(crate) mod jobs;
+pub(crate) mod metrics;
+pub(crate) mod orders;
+pub(crate) mod subjects;
+pub(crate) mod sweeps;
+pub(crate) mod uploads;
+pub(crate) mod webhooks;
+
+use axum::{extract::DefaultBodyLimit, middleware};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{caller, idempotency, state::ApiState};
+
+/// The largest JSON body, in bytes.
+const MOST_JSON: usize = 64 * 1024;
+/// The largest event of Stripe, in bytes; real ones are a few kilobytes.
+const MOST_STRIPE: usize = 256 * 1024;
+/// The largest report of fal, in bytes.
+const MOST_FAL: usize = 1024 * 1024;
+
+/// Everything that needs a token.
+pub(crate) fn v1(state: &ApiState) -> OpenApiRouter<ApiState> {
+    described()
+        // Layers wrap from below: the token comes first, then the key.
+        .layer(middleware::from_fn_with_state(state.clone(), idempotency::layer))
+        .layer(middleware::from_fn_with_state(state.clone(), caller::authenticate))
+        .layer(DefaultBodyLimit::max(MOST_JSON))
+}
+
+/// The routes under `/v1`, without their layers.
+pub(crate) fn described() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(subjects::register))
+        .routes(routes!(subjects::open_batch))
+        .routes(routes!(subjects::erase))
+        .routes(routes!(consents::grant))
+        .routes(routes!(consents::withdraw))
+        .routes(routes!(uploads::slot))
+        .routes(routes!(uploads::arrived))
+        .routes(routes!(orders::place))
+        .routes(routes!(orders::read))
+        .routes(routes!(orders::checkout))
+        .routes(routes!(images::read))
+        .routes(routes!(deletions::read))
+        .routes(routes!(jobs::kinds))
+        .routes(routes!(jobs::enqueue))
+        .routes(routes!(jobs::read))
+}
+
+/// Everything that proves itself in another way, or shows no one's data.
+pub(crate) fn open() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .merge(OpenApiRouter::new().routes(routes!(webhooks::stripe)).layer(DefaultBodyLimit::max(MOST_STRIPE)))
+        .merge(OpenApiRouter::new().routes(routes!(webhooks::fal)).layer(DefaultBodyLimit::max(MOST_FAL)))
+        .routes(routes!(sweeps::by_get, sweeps::by_post))
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
+}

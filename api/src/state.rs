@@ -1,0 +1,92 @@
+//! What every route holds: the database, the clients it needs, and the settings. Made once, when the process starts.
+
+use std::sync::Arc;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use safelight_jobs::{
+    policy::Policy,
+    providers::{Secret, fal_webhook::FalWebhook, storage::Storage},
+    queue::Bell,
+    services::Policies,
+    vault::Vault,
+};
+use sqlx::PgPool;
+
+use crate::{console::Sessions, error::Error};
+
+/// Settings of the intake. An unset secret refuses.
+#[derive(Clone, Default)]
+pub struct ApiConfig {
+    /// Secrets of Stripe's webhook endpoint; more than one while one is replaced. None: every delivery is refused.
+    pub stripe_webhook_secrets: Vec<Secret>,
+    /// What a cron sends as its bearer to `/sweeps/…`.
+    pub sweep_secret: Option<Secret>,
+    /// What `/metrics` asks for; open if none: it shows numbers only.
+    pub metrics_secret: Option<Secret>,
+    /// Stripe's mode: events of the other mode are ignored.
+    pub livemode: bool,
+    /// Mark the console's cookie `Secure`: set it wherever the console is reached over https.
+    pub secure_cookies: bool,
+}
+
+/// What every route holds; cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Inner>);
+
+/// The parts of [`ApiState`].
+pub struct Inner {
+    /// In the role of the intake.
+    pub pool: PgPool,
+    /// Rung after a commit that enqueued.
+    pub bell: Bell,
+    /// Keys of persons.
+    pub vault: Vault,
+    /// The tenants' policies.
+    pub policies: Policies,
+    /// Where objects lie: signs links, and looks at what arrived.
+    pub storage: Storage,
+    /// Checks what comes from fal; none: every delivery is sent away to come again.
+    pub fal_webhook: Option<FalWebhook>,
+    /// What the process has counted; none: only what the database says is shown.
+    pub metrics: Option<PrometheusHandle>,
+    /// Settings.
+    pub config: ApiConfig,
+    /// Who is signed in to the console, in memory.
+    pub(crate) sessions: Sessions,
+}
+
+impl ApiState {
+    /// Of its parts. `pool` acts in the role [`safelight_jobs::db::Role::Api`].
+    pub fn new(
+        pool: PgPool,
+        bell: Bell,
+        vault: Vault,
+        policies: Policies,
+        storage: Storage,
+        fal_webhook: Option<FalWebhook>,
+        config: ApiConfig,
+    ) -> Self {
+        let sessions = Sessions::default();
+        Self(Arc::new(Inner { pool, bell, vault, policies, storage, fal_webhook, metrics: None, config, sessions }))
+    }
+
+    /// Show what this recorder counted at `/metrics`. Call it before the state is shared; later it does nothing.
+    #[must_use]
+    pub fn with_metrics(mut self, handle: PrometheusHandle) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.metrics = Some(handle);
+        }
+        self
+    }
+
+    pub(crate) fn policy(&self, tenant: &str) -> Result<&Policy, Error> {
+        Ok(self.policies.of(tenant)?)
+    }
+}
+
+impl std::ops::Deref for ApiState {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}

@@ -1,0 +1,169 @@
+//! Tokens of the intake: `slt_<id>_<secret>`, printed once, stored as a hash. For the command line; the intake itself
+//! only looks tokens up, and its database role cannot make any.
+
+use std::{fmt, str::FromStr};
+
+use chrono::{DateTime, Utc};
+use rand::RngCore;
+use safelight_jobs::{
+    id::{Id, Token},
+    providers::Secret,
+};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// What a token may do. The stored name is a contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Register people, consents, uploads, orders and wishes; ask for erasure.
+    Enqueue,
+    /// Read states.
+    Read,
+    /// The console. Reads too.
+    Operate,
+    /// Start sweeps.
+    Sweep,
+    /// Read the evidence.
+    Audit,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Enqueue, Self::Read, Self::Operate, Self::Sweep, Self::Audit];
+
+    /// The stored name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enqueue => "enqueue",
+            Self::Read => "read",
+            Self::Operate => "operate",
+            Self::Sweep => "sweep",
+            Self::Audit => "audit",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = TokenError;
+    fn from_str(word: &str) -> Result<Self, TokenError> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == word).ok_or(TokenError::Scope)
+    }
+}
+
+/// A token could not be made, listed or revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// No such scope.
+    #[error("no such scope; there are: enqueue, read, operate, sweep, audit")]
+    Scope,
+    /// A token without a scope can do nothing.
+    #[error("name at least one scope: enqueue, read, operate, sweep, audit")]
+    NoScope,
+    /// The tenant's policy is not installed.
+    #[error("there is no tenant `{0}`; `safelight migrate` installs the tenants' policies")]
+    NoTenant(String),
+    /// The database did not take it.
+    #[error("the token could not be stored or read")]
+    Database(#[from] sqlx::Error),
+}
+
+/// A token as a list shows it.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// Its id, as it stands in the token itself.
+    pub id: Id<Token>,
+    /// Of which tenant; none: of the whole house.
+    pub tenant: Option<String>,
+    /// What it was called.
+    pub name: String,
+    /// What it may do.
+    pub scopes: Vec<Scope>,
+    /// Since when.
+    pub created_at: DateTime<Utc>,
+    /// Until when.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Since when not any more.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// Make a token and answer its text: the only time that anybody sees it. `pool` acts as the owner. A token of no tenant
+/// is one of the whole house.
+pub async fn create(pool: &PgPool, tenant: Option<&str>, name: &str, scopes: &[Scope]) -> Result<Secret, TokenError> {
+    if scopes.is_empty() {
+        return Err(TokenError::NoScope);
+    }
+    let id = Id::<Token>::new();
+    let mut bytes = [0; 32];
+    rand::rngs::OsRng.fill_bytes(&mut bytes);
+    let secret = hex::encode(bytes);
+    let words: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+    let stored = sqlx::query!(
+        "insert into safelight.tokens (id, tenant, name, secret_sha256, scopes) values ($1, $2, $3, $4, $5)",
+        id.uuid(),
+        tenant,
+        name,
+        &sha256(&secret)[..],
+        &words
+    )
+    .execute(pool)
+    .await;
+    match stored {
+        Ok(_) => Ok(Secret::new(format!("slt_{}_{secret}", id.uuid().simple()))),
+        Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("23503") => {
+            Err(TokenError::NoTenant(tenant.unwrap_or_default().to_owned()))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// All tokens, oldest first, those that are over included.
+pub async fn list(pool: &PgPool) -> Result<Vec<Known>, TokenError> {
+    let rows = sqlx::query!(
+        "select id, tenant, name, scopes, created_at, expires_at, revoked_at from safelight.tokens order by created_at, id"
+    )
+    .fetch_all(pool)
+    .await?;
+    let known = rows.into_iter().map(|row| Known {
+        id: row.id.into(),
+        tenant: row.tenant,
+        name: row.name,
+        scopes: named(&row.scopes),
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+        revoked_at: row.revoked_at,
+    });
+    Ok(known.collect())
+}
+
+/// From now on the token opens nothing. Answers whether it was valid until now.
+pub async fn revoke(pool: &PgPool, id: Id<Token>) -> Result<bool, TokenError> {
+    let done = sqlx::query!(
+        "update safelight.tokens set revoked_at = safelight.now() where id = $1 and revoked_at is null",
+        id.uuid()
+    )
+    .execute(pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(crate) fn named(words: &[String]) -> Vec<Scope> {
+    words.iter().filter_map(|word| word.parse().ok()).collect()
+}
+
+pub(crate) fn sha256(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// The parts of a presented token; none for another shape.
+pub(crate) fn parts(text: &str) -> Option<(Id<Token>, &str)> {
+    let (id, secret) = text.strip_prefix("slt_")?.split_once('_')?;
+    let fits = id.len() == 32 && secret.len() == 64;
+    fits.then(|| Uuid::try_parse(id).ok()).flatten().map(|id| (id.into(), secret))
+}
