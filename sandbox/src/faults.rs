@@ -68,10 +68,7 @@ impl Fault {
     }
 
     fn of_webhooks(self) -> bool {
-        matches!(
-            self,
-            Fault::DropWebhook | Fault::DoubleWebhook | Fault::DelayWebhook { .. } | Fault::SwapWebhooks
-        )
+        matches!(self, Fault::DropWebhook | Fault::DoubleWebhook | Fault::DelayWebhook { .. } | Fault::SwapWebhooks)
     }
 }
 
@@ -142,9 +139,7 @@ impl Faults {
     fn take_if(&self, label: &str, wanted: impl Fn(Fault) -> bool) -> Option<Fault> {
         let mut rules = lock(&self.rules);
         let at = rules.iter().position(|rule| {
-            wanted(rule.fault)
-                && rule.times != Some(0)
-                && rule.on.as_deref().is_none_or(|part| label.contains(part))
+            wanted(rule.fault) && rule.times != Some(0) && rule.on.as_deref().is_none_or(|part| label.contains(part))
         })?;
         let rule = &mut rules[at];
         let fault = rule.fault;

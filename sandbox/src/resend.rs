@@ -102,9 +102,7 @@ impl Resend {
             courier,
         });
         let front = Front { calls: state.calls.clone(), faults: state.faults.clone(), refuse };
-        let router = routes::router()
-            .with_state(state.clone())
-            .layer(from_fn_with_state(Arc::new(front), at_the_door));
+        let router = routes::router().with_state(state.clone()).layer(from_fn_with_state(Arc::new(front), at_the_door));
         Ok(Resend { server: Arc::new(Server::start(listener, router)?), state })
     }
 
@@ -222,7 +220,9 @@ fn refuse(fault: Fault) -> Response {
             ResendError::new(429, "daily_quota_exceeded", "You have reached your daily email sending quota.")
         }
         Fault::PaymentRequired => ResendError::new(403, "restricted", "The account is restricted."),
-        Fault::ServerError { status } => ResendError::new(status, "internal_server_error", "An unexpected error occurred."),
+        Fault::ServerError { status } => {
+            ResendError::new(status, "internal_server_error", "An unexpected error occurred.")
+        }
         _ => ResendError::new(500, "application_error", "An unexpected error occurred."),
     };
     let mut response = error.response();

@@ -117,9 +117,7 @@ impl Stripe {
             courier,
         });
         let front = Front { calls: state.calls.clone(), faults: state.faults.clone(), refuse };
-        let router = routes::router()
-            .with_state(state.clone())
-            .layer(from_fn_with_state(Arc::new(front), at_the_door));
+        let router = routes::router().with_state(state.clone()).layer(from_fn_with_state(Arc::new(front), at_the_door));
         Ok(Stripe { server: Arc::new(Server::start(listener, router)?), state })
     }
 
@@ -298,9 +296,7 @@ fn refuse(fault: Fault) -> Response {
         Fault::TooManyRequests { .. } => {
             StripeError::new(429, "invalid_request_error", "Request rate limit exceeded.").code("rate_limit")
         }
-        Fault::PaymentRequired => {
-            StripeError::new(402, "card_error", "Your card was declined.").code("card_declined")
-        }
+        Fault::PaymentRequired => StripeError::new(402, "card_error", "Your card was declined.").code("card_declined"),
         Fault::ServerError { status } => StripeError::new(status, "api_error", "An unknown error occurred."),
         _ => StripeError::new(StatusCode::INTERNAL_SERVER_ERROR.as_u16(), "api_error", "An unknown error occurred."),
     };

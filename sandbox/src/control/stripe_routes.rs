@@ -43,7 +43,12 @@ async fn step(State(sandbox): State<Sandbox>, Path((id, step)): Path<(String, St
         "settle" => stripe.settle(&id, true)?,
         "fail" => stripe.settle(&id, false)?,
         "expire" => stripe.expire(&id)?,
-        _ => return Err(anyhow::anyhow!("no step {step}: pay, pay_unpaid, pay_unpaid_then_async, settle, fail, expire").into()),
+        _ => {
+            return Err(anyhow::anyhow!(
+                "no step {step}: pay, pay_unpaid, pay_unpaid_then_async, settle, fail, expire"
+            )
+            .into());
+        }
     })
 }
 

@@ -235,7 +235,11 @@ fn size(wish: &Value, default: (u32, u32)) -> Result<(u32, u32), ModelError> {
         Value::Object(_) => {
             let side = |name: &str| u32::try_from(wish[name].as_u64().unwrap_or(512)).ok();
             let (width, height) = (side("width").ok_or_else(wrong)?, side("height").ok_or_else(wrong)?);
-            if (64..=2048).contains(&width) && (64..=2048).contains(&height) { Ok((width, height)) } else { Err(wrong()) }
+            if (64..=2048).contains(&width) && (64..=2048).contains(&height) {
+                Ok((width, height))
+            } else {
+                Err(wrong())
+            }
         }
         _ => Err(wrong()),
     }
@@ -272,8 +276,10 @@ impl Shelf {
             (0..wish.count).map(|_| counted.next(source)).collect()
         };
         let ((width, height), format, seed) = (wish.size, wish.format, wish.seed);
-        let lots: Vec<Lot> =
-            lots.into_iter().map(|lot| if lot == Lot::Flagged && !wish.checked { Lot::Portrait } else { lot }).collect();
+        let lots: Vec<Lot> = lots
+            .into_iter()
+            .map(|lot| if lot == Lot::Flagged && !wish.checked { Lot::Portrait } else { lot })
+            .collect();
         let drawn = lots.clone();
         let pictures = heavy(move || {
             let draw = |(index, lot): (u64, Lot)| {

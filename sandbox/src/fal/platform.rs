@@ -147,7 +147,8 @@ async fn purge(Shared(state): Shared<Arc<State>>, Path(id): Path<String>, header
         let exception = failed.then_some("Failed to delete the file from the CDN");
         results.push(json!({ "link": url, "exception": exception }));
     }
-    if one_fails && !urls.is_empty()
+    if one_fails
+        && !urls.is_empty()
         && let Some(request) = lock(&state.book).get_mut(id)
     {
         // So that asking again deletes the file that stayed.

@@ -87,7 +87,7 @@ impl State {
         let Ok(input) = serde_json::from_slice::<Value>(body) else {
             return detail(StatusCode::UNPROCESSABLE_ENTITY, "The body is not JSON");
         };
-        let waiting = lock(&self.book).all().iter().filter(|r| r.progress == Progress::InQueue).count();
+        let waiting = lock(&self.book).all().iter().filter(|r| r.progress == Progress::Waiting).count();
         let longest = query_value(query, "fal_max_queue_length").and_then(|v| v.parse::<usize>().ok());
         if longest.is_some_and(|longest| waiting > longest) {
             return detail(StatusCode::TOO_MANY_REQUESTS, "The queue is longer than fal_max_queue_length");
@@ -106,7 +106,7 @@ impl State {
             sent_at: self.clock.now(),
             started_at: None,
             ended_at: None,
-            progress: Progress::InQueue,
+            progress: Progress::Waiting,
             outcome: None,
             files: Vec::new(),
             purged: false,
@@ -115,7 +115,7 @@ impl State {
         };
         let id = request.id;
         let mut answer = self.urls(&request);
-        answer["status"] = json!(Progress::InQueue);
+        answer["status"] = json!(Progress::Waiting);
         answer["gateway_request_id"] = json!(id);
         {
             let mut book = lock(&self.book);
@@ -132,8 +132,8 @@ impl State {
             let default = self.options.default_file_life.and_then(|d| Duration::from_std(d).ok());
             return Ok(default.map(|d| d.num_seconds()));
         };
-        let wish: Value = serde_json::from_slice(sent.as_bytes())
-            .map_err(|_| "X-Fal-Object-Lifecycle-Preference is not JSON")?;
+        let wish: Value =
+            serde_json::from_slice(sent.as_bytes()).map_err(|_| "X-Fal-Object-Lifecycle-Preference is not JSON")?;
         match &wish["expiration_duration_seconds"] {
             Value::Null => Ok(None),
             Value::Number(n) => Ok(n.as_f64().map(|s| s.round() as i64).filter(|s| *s > 0)),
@@ -165,7 +165,7 @@ impl State {
         let mut answer = self.urls(request);
         answer["status"] = json!(request.progress);
         let logs = matches!(query_value(query, "logs").as_deref(), Some("1" | "true"));
-        if request.progress == Progress::InQueue {
+        if request.progress == Progress::Waiting {
             answer["queue_position"] = json!(book.position(id));
         } else {
             answer["logs"] = if logs { json!([]) } else { Value::Null };
@@ -208,8 +208,8 @@ impl State {
         let Some(request) = book.get_mut(id) else { return StatusCode::NOT_FOUND.into_response() };
         let (status, word) = match request.progress {
             Progress::Completed => (StatusCode::BAD_REQUEST, "ALREADY_COMPLETED"),
-            Progress::InQueue => (StatusCode::OK, "CANCELLATION_REQUESTED"),
-            Progress::InProgress => (StatusCode::ACCEPTED, "CANCELLATION_REQUESTED"),
+            Progress::Waiting => (StatusCode::OK, "CANCELLATION_REQUESTED"),
+            Progress::Running => (StatusCode::ACCEPTED, "CANCELLATION_REQUESTED"),
         };
         if request.progress != Progress::Completed {
             let ignored = self.faults.take(&id.to_string(), Fault::CancelIgnored);

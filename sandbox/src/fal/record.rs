@@ -13,13 +13,15 @@ const SHORT_LIFE_FROM: usize = 10 * 1024;
 
 /// How far a request is. There is no state for failed or cancelled: both are `Completed` with an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Progress {
     /// Waits for a runner.
-    InQueue,
+    #[serde(rename = "IN_QUEUE")]
+    Waiting,
     /// Runs.
-    InProgress,
+    #[serde(rename = "IN_PROGRESS")]
+    Running,
     /// Ended, well or not.
+    #[serde(rename = "COMPLETED")]
     Completed,
 }
 
@@ -123,7 +125,7 @@ impl Book {
 
     /// How many accepted requests wait before this one.
     pub(crate) fn position(&self, id: Uuid) -> usize {
-        let waiting = |id: &Uuid| self.get(*id).is_some_and(|r| r.progress == Progress::InQueue);
+        let waiting = |id: &Uuid| self.get(*id).is_some_and(|r| r.progress == Progress::Waiting);
         self.order.iter().take_while(|other| **other != id).filter(|id| waiting(id)).count()
     }
 }

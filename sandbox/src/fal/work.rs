@@ -36,7 +36,7 @@ async fn run(state: &Arc<State>, id: Uuid) {
         return state.finish(id, cancelled(), Vec::new());
     };
     if let Some(request) = lock(&state.book).get_mut(id) {
-        request.progress = Progress::InProgress;
+        request.progress = Progress::Running;
         request.started_at = Some(state.clock.now());
     }
 
@@ -48,9 +48,7 @@ async fn run(state: &Arc<State>, id: Uuid) {
     };
     let (outcome, files) = match cancel.run_until_cancelled(working).await {
         None => (cancelled(), Vec::new()),
-        Some(Ok(made)) => {
-            (Outcome { status: 200, body: made.body, error: None, error_type: None }, made.files)
-        }
+        Some(Ok(made)) => (Outcome { status: 200, body: made.body, error: None, error_type: None }, made.files),
         Some(Err(error)) => (
             Outcome {
                 status: error.status,
@@ -93,8 +91,7 @@ impl State {
         let (url, until, body) = {
             let book = lock(&self.book);
             let request = book.get(id).ok_or_else(|| anyhow::anyhow!("Fal never accepted a request {id}"))?;
-            let outcome =
-                request.outcome.as_ref().ok_or_else(|| anyhow::anyhow!("request {id} has not ended yet"))?;
+            let outcome = request.outcome.as_ref().ok_or_else(|| anyhow::anyhow!("request {id} has not ended yet"))?;
             let url = request.webhook_url.clone();
             let url = url.ok_or_else(|| anyhow::anyhow!("request {id} was submitted without fal_webhook"))?;
             let ids = json!({ "request_id": id, "gateway_request_id": id });

@@ -39,9 +39,7 @@ pub struct Mail {
 
 impl Mail {
     pub(crate) fn read(wish: &Value, key: Option<&str>, now: DateTime<Utc>) -> Result<Mail, ResendError> {
-        let missing = |name: &str| {
-            ResendError::new(422, "missing_required_field", format!("Missing `{name}` field."))
-        };
+        let missing = |name: &str| ResendError::new(422, "missing_required_field", format!("Missing `{name}` field."));
         let text = |name: &str| wish[name].as_str().map(str::to_owned);
         let from = text("from").ok_or_else(|| missing("from"))?;
         let address = from.rsplit_once('<').map_or(from.as_str(), |(_, rest)| rest.trim_end_matches('>'));

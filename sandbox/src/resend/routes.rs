@@ -25,24 +25,23 @@ pub(crate) fn router() -> Router<Arc<State>> {
         .method_not_allowed_fallback(async || {
             ResendError::new(405, "method_not_allowed", "This endpoint does not support this method.").response()
         })
-        .fallback(async || {
-            ResendError::new(404, "not_found", "The requested endpoint does not exist.").response()
-        })
+        .fallback(async || ResendError::new(404, "not_found", "The requested endpoint does not exist.").response())
         .layer(axum::extract::DefaultBodyLimit::disable())
 }
 
 impl State {
-    fn check(&self, headers: &HeaderMap) -> Result<(), Response> {
+    /// The refusal, if any: no User-Agent, no key, a wrong key.
+    fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
         if headers.get(header::USER_AGENT).is_none_or(|agent| agent.is_empty()) {
             // Their edge refuses, not the API: another body.
             let body = "error code: 1010";
-            return Err((axum::http::StatusCode::FORBIDDEN, body).into_response());
+            return Some((axum::http::StatusCode::FORBIDDEN, body).into_response());
         }
         let sent = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok());
         match sent.and_then(|v| v.strip_prefix("Bearer ")) {
-            Some(key) if key == self.description.api_key => Ok(()),
-            Some(_) => Err(ResendError::new(403, "invalid_api_key", "API key is invalid").response()),
-            None => Err(ResendError::new(401, "missing_api_key", "Missing API Key").response()),
+            Some(key) if key == self.description.api_key => None,
+            Some(_) => Some(ResendError::new(403, "invalid_api_key", "API key is invalid").response()),
+            None => Some(ResendError::new(401, "missing_api_key", "Missing API Key").response()),
         }
     }
 
@@ -80,15 +79,18 @@ impl State {
     }
 }
 
-fn read_json(body: &Bytes) -> Result<Value, Response> {
-    let wrong = |_| ResendError::new(400, "validation_error", "The request body is not valid JSON.").response();
+fn read_json(body: &Bytes) -> Result<Value, ResendError> {
+    let wrong = |_| ResendError::new(400, "validation_error", "The request body is not valid JSON.");
     serde_json::from_slice(body).map_err(wrong)
 }
 
 async fn send(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
-    let wish = match state.check(&headers).and_then(|()| read_json(&body)) {
+    if let Some(refused) = state.refusal(&headers) {
+        return refused;
+    }
+    let wish = match read_json(&body) {
         Ok(wish) => wish,
-        Err(refused) => return refused,
+        Err(error) => return error.response(),
     };
     let asked = ("/emails".to_owned(), wish.clone());
     let run = move |state: &State, key: Option<&str>| {
@@ -102,9 +104,12 @@ async fn send(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Bytes
 
 /// Strict (default): one bad mail refuses all. Permissive: the good ones go, the bad ones are named.
 async fn send_batch(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
-    let wish = match state.check(&headers).and_then(|()| read_json(&body)) {
+    if let Some(refused) = state.refusal(&headers) {
+        return refused;
+    }
+    let wish = match read_json(&body) {
         Ok(wish) => wish,
-        Err(refused) => return refused,
+        Err(error) => return error.response(),
     };
     let permissive = headers.get("x-batch-validation").is_some_and(|v| v.as_bytes() == b"permissive");
     let asked = ("/emails/batch".to_owned(), wish.clone());
@@ -149,7 +154,7 @@ fn shown(mail: &Mail) -> Value {
 }
 
 async fn show(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Path(id): Path<String>) -> Response {
-    if let Err(refused) = state.check(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
     match lock(&state.mails).iter().find(|mail| mail.id == id) {
@@ -159,7 +164,7 @@ async fn show(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Path(id): P
 }
 
 async fn list(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Response {
-    if let Err(refused) = state.check(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
     let mails: Vec<Value> = lock(&state.mails).iter().rev().take(MOST_IN_A_BATCH).map(shown).collect();

@@ -36,7 +36,8 @@ impl State {
             }
             let amount = if params["amount"].is_null() { Some(left) } else { number(&params["amount"]) };
             let amount = amount.filter(|amount| (1..=left).contains(amount)).ok_or_else(|| {
-                let text = format!("Refund amount is greater than unrefunded amount on charge ({left}) or not positive");
+                let text =
+                    format!("Refund amount is greater than unrefunded amount on charge ({left}) or not positive");
                 StripeError::invalid("amount", text).after_execution_began()
             })?;
             let refund = ledger.sample(

@@ -18,9 +18,7 @@ use crate::lock::lock;
 use crate::token;
 
 pub(crate) fn router() -> Router<Arc<State>> {
-    Router::new()
-        .route("/c/pay/{session}", get(checkout_page::show).post(checkout_page::pay))
-        .fallback(handle)
+    Router::new().route("/c/pay/{session}", get(checkout_page::show).post(checkout_page::pay)).fallback(handle)
 }
 
 async fn handle(Shared(state): Shared<Arc<State>>, request: Request) -> Response {

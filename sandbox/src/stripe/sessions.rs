@@ -82,9 +82,11 @@ impl State {
         let now = self.clock.now().timestamp();
         let expires_at = match params["expires_at"].as_str() {
             None => now + LIFE,
-            Some(text) => text.parse().ok().filter(|at| (now + SHORTEST_LIFE..=now + LIFE).contains(at)).ok_or_else(
-                || StripeError::invalid("expires_at", "expires_at must be between 30 minutes and 24 hours from now"),
-            )?,
+            Some(text) => {
+                text.parse().ok().filter(|at| (now + SHORTEST_LIFE..=now + LIFE).contains(at)).ok_or_else(|| {
+                    StripeError::invalid("expires_at", "expires_at must be between 30 minutes and 24 hours from now")
+                })?
+            }
         };
         let email = &params["customer_email"];
         let customer_details = if email.is_null() { Value::Null } else { details(&ledger, email) };
@@ -187,7 +189,9 @@ fn line_items(
         let at = |name: &str| format!("line_items[{index}][{name}]");
         if let Some(price) = wish["price"].as_str() {
             // Prices live in a catalogue that the sandbox does not have.
-            return Err(StripeError::invalid(&at("price"), format!("No such price: '{price}'")).code("resource_missing"));
+            return Err(
+                StripeError::invalid(&at("price"), format!("No such price: '{price}'")).code("resource_missing")
+            );
         }
         let price = &wish["price_data"];
         let money = price["currency"].as_str().ok_or_else(|| StripeError::missing(&at("price_data][currency")))?;

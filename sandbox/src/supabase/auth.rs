@@ -82,30 +82,30 @@ pub(crate) fn router() -> Router<Arc<State>> {
 }
 
 impl State {
-    /// The gateway's check: a secret key in `apikey`, and no other key beside it.
-    pub(crate) fn admin(&self, headers: &HeaderMap) -> Result<(), Response> {
+    /// The gateway's refusal, unless there is a secret key in `apikey` and no other key beside it.
+    pub(crate) fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
         let sent = |name| headers.get(name).and_then(|v| v.to_str().ok());
         let Some(key) = sent("apikey") else {
             let body = json!({ "message": "No API key found in request" });
-            return Err((axum::http::StatusCode::UNAUTHORIZED, Json(body)).into_response());
+            return Some((axum::http::StatusCode::UNAUTHORIZED, Json(body)).into_response());
         };
         let browser = sent("user-agent").is_some_and(|agent| agent.contains("Mozilla/"));
         if browser && key == self.description.secret_key {
             let body = json!({ "message": "Secret API key used in a browser" });
-            return Err((axum::http::StatusCode::UNAUTHORIZED, Json(body)).into_response());
+            return Some((axum::http::StatusCode::UNAUTHORIZED, Json(body)).into_response());
         }
         if let Some(bearer) = sent("authorization").and_then(|v| v.strip_prefix("Bearer "))
             && bearer != key
         {
-            return Err(auth_error(headers, 403, "bad_jwt", "invalid JWT: unable to parse or verify signature"));
+            return Some(auth_error(headers, 403, "bad_jwt", "invalid JWT: unable to parse or verify signature"));
         }
         if key == self.description.secret_key {
-            return Ok(());
+            return None;
         }
         if key == self.description.publishable_key {
-            return Err(auth_error(headers, 403, "not_admin", "User not allowed"));
+            return Some(auth_error(headers, 403, "not_admin", "User not allowed"));
         }
-        Err(auth_error(headers, 401, "no_authorization", "This endpoint requires a valid API key"))
+        Some(auth_error(headers, 401, "no_authorization", "This endpoint requires a valid API key"))
     }
 }
 
@@ -120,7 +120,7 @@ async fn jwks(Shared(state): Shared<Arc<State>>) -> Response {
 }
 
 async fn list(Shared(state): Shared<Arc<State>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    if let Err(refused) = state.admin(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
     let query = query.unwrap_or_default();
@@ -136,7 +136,7 @@ async fn list(Shared(state): Shared<Arc<State>>, headers: HeaderMap, RawQuery(qu
 }
 
 async fn create(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Json(wish): Json<Value>) -> Response {
-    if let Err(refused) = state.admin(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
     let Some(email) = wish["email"].as_str().filter(|email| email.contains('@')) else {
@@ -149,18 +149,15 @@ async fn create(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Json(wish
     Json(people.create(email, state.clock.now())).into_response()
 }
 
-fn user_id(headers: &HeaderMap, text: &str) -> Result<Uuid, Response> {
-    Uuid::parse_str(text).map_err(|_| auth_error(headers, 404, "validation_failed", "user_id must be an UUID"))
+fn not_an_id(headers: &HeaderMap) -> Response {
+    auth_error(headers, 404, "validation_failed", "user_id must be an UUID")
 }
 
 async fn show(Shared(state): Shared<Arc<State>>, headers: HeaderMap, Path(id): Path<String>) -> Response {
-    if let Err(refused) = state.admin(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
-    let id = match user_id(&headers, &id) {
-        Ok(id) => id,
-        Err(refused) => return refused,
-    };
+    let Ok(id) = Uuid::parse_str(&id) else { return not_an_id(&headers) };
     match lock(&state.people).users.get(&id) {
         Some(user) => Json(user).into_response(),
         None => auth_error(&headers, 404, "user_not_found", "User not found"),
@@ -173,13 +170,10 @@ async fn remove(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Response {
-    if let Err(refused) = state.admin(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
-    let id = match user_id(&headers, &id) {
-        Ok(id) => id,
-        Err(refused) => return refused,
-    };
+    let Ok(id) = Uuid::parse_str(&id) else { return not_an_id(&headers) };
     if !body.is_empty() && serde_json::from_slice::<Value>(&body).is_err() {
         return auth_error(&headers, 400, "bad_json", "Could not parse request body as JSON");
     }

@@ -62,7 +62,7 @@ async fn put(
     body: Bytes,
     upsert: bool,
 ) -> Response {
-    if let Err(refused) = state.admin(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
     match state.objects.head(&bucket, &path) {
@@ -78,7 +78,7 @@ async fn put(
 }
 
 async fn read(Shared(state): Shared<Arc<State>>, Path((bucket, path)): Target, headers: HeaderMap) -> Response {
-    if let Err(refused) = state.admin(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
     send(&state, &bucket, &path).await
@@ -99,7 +99,7 @@ async fn remove(
     headers: HeaderMap,
     Json(wish): Json<Value>,
 ) -> Response {
-    if let Err(refused) = state.admin(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
     let names: Vec<&str> = wish["prefixes"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -124,7 +124,7 @@ async fn list(
     headers: HeaderMap,
     Json(wish): Json<Value>,
 ) -> Response {
-    if let Err(refused) = state.admin(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
     let Some(prefix) = wish["prefix"].as_str() else {
@@ -158,7 +158,7 @@ async fn sign(
     headers: HeaderMap,
     Json(wish): Json<Value>,
 ) -> Response {
-    if let Err(refused) = state.admin(&headers) {
+    if let Some(refused) = state.refusal(&headers) {
         return refused;
     }
     let Some(seconds) = wish["expiresIn"].as_i64().filter(|s| *s > 0) else {

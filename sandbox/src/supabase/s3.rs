@@ -37,10 +37,10 @@ struct Upload {
 }
 
 pub(crate) fn router() -> Router<Arc<State>> {
-    Router::new().route("/storage/v1/s3", any(handle)).route("/storage/v1/s3/", any(handle)).route(
-        "/storage/v1/s3/{*path}",
-        any(handle),
-    )
+    Router::new()
+        .route("/storage/v1/s3", any(handle))
+        .route("/storage/v1/s3/", any(handle))
+        .route("/storage/v1/s3/{*path}", any(handle))
 }
 
 async fn handle(Shared(state): Shared<Arc<State>>, request: Request) -> Response {
@@ -98,7 +98,9 @@ impl Call<'_> {
                 lock(&self.state.uploads).by_id.remove(id);
                 StatusCode::NO_CONTENT.into_response()
             }
-            (&Method::PUT, None) if self.parts.headers.contains_key("x-amz-copy-source") => self.copy(bucket, key).await,
+            (&Method::PUT, None) if self.parts.headers.contains_key("x-amz-copy-source") => {
+                self.copy(bucket, key).await
+            }
             (&Method::PUT, None) => self.store(bucket, key, &self.content_type(), self.body.clone()).await,
             (&Method::DELETE, None) => match self.state.objects.delete(bucket, key).await {
                 Ok(_) => StatusCode::NO_CONTENT.into_response(),
@@ -141,7 +143,11 @@ impl Call<'_> {
         let modified = object.last_modified.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         let mut response = (
             status,
-            [(header::CONTENT_TYPE, object.content_type), (header::ETAG, object.etag), (header::LAST_MODIFIED, modified)],
+            [
+                (header::CONTENT_TYPE, object.content_type),
+                (header::ETAG, object.etag),
+                (header::LAST_MODIFIED, modified),
+            ],
             bytes,
         )
             .into_response();
@@ -176,7 +182,9 @@ impl Call<'_> {
                 let (etag, at) = (answer::escape(&made.etag), made.last_modified.to_rfc3339());
                 answer::xml(
                     200,
-                    &format!("<CopyObjectResult><ETag>{etag}</ETag><LastModified>{at}</LastModified></CopyObjectResult>"),
+                    &format!(
+                        "<CopyObjectResult><ETag>{etag}</ETag><LastModified>{at}</LastModified></CopyObjectResult>"
+                    ),
                 )
             }
             Err(why) => answer::object_error(&why, key),

@@ -19,7 +19,10 @@ pub(crate) fn xml(status: u16, body: &str) -> Response {
 /// An error as S3 says it.
 pub(crate) fn error(status: u16, code: &str, message: &str, resource: &str) -> Response {
     let (message, resource) = (escape(message), escape(resource));
-    xml(status, &format!("<Error><Code>{code}</Code><Message>{message}</Message><Resource>{resource}</Resource></Error>"))
+    xml(
+        status,
+        &format!("<Error><Code>{code}</Code><Message>{message}</Message><Resource>{resource}</Resource></Error>"),
+    )
 }
 
 /// A refused signature.
@@ -27,9 +30,11 @@ pub(crate) fn refused(why: &Refused, resource: &str) -> Response {
     let (status, code, text) = match why {
         Refused::Unsigned => (403, "AccessDenied", "Access Denied"),
         Refused::UnknownKey => (403, "InvalidAccessKeyId", "The access key id does not exist"),
-        Refused::WrongSignature => {
-            (403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided")
-        }
+        Refused::WrongSignature => (
+            403,
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match the signature you provided",
+        ),
         Refused::Expired => (403, "AccessDenied", "Request has expired"),
         Refused::TooSkewed => (403, "RequestTimeTooSkewed", "The request time and the server time differ too much"),
         Refused::Malformed => (400, "AuthorizationHeaderMalformed", "The authorization is malformed"),
@@ -123,9 +128,5 @@ pub(crate) fn elements(document: &str, name: &str) -> Vec<String> {
 }
 
 fn unescape(text: &str) -> String {
-    text.replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&quot;", "\"")
-        .replace("&apos;", "'")
-        .replace("&amp;", "&")
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&")
 }

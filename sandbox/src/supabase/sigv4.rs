@@ -84,9 +84,7 @@ fn split_credential(text: &str) -> Result<(String, String), Refused> {
 }
 
 fn from_query(query: &[(String, String)], now: DateTime<Utc>) -> Result<Claim, Refused> {
-    let get = |name: &str| {
-        query.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).ok_or(Refused::Malformed)
-    };
+    let get = |name: &str| query.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone()).ok_or(Refused::Malformed);
     if get("X-Amz-Algorithm")? != ALGORITHM {
         return Err(Refused::Malformed);
     }

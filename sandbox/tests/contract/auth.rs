@@ -33,7 +33,10 @@ async fn deleting_a_user_answers_an_empty_object_then_404_and_leaves_an_audit_ro
     assert!(house.sandbox.supabase.users().is_empty());
 
     let again = admin(&house, Method::DELETE, &id, &keyed).await;
-    assert_eq!((again.status().as_u16(), again.headers()["x-sb-error-code"].to_str().unwrap()), (404, "user_not_found"));
+    assert_eq!(
+        (again.status().as_u16(), again.headers()["x-sb-error-code"].to_str().unwrap()),
+        (404, "user_not_found")
+    );
     let again: Value = again.json().await.unwrap();
     assert_eq!((&again["code"], &again["error_code"]), (&json!(404), &json!("user_not_found")));
     let versioned = [("apikey", key.as_str()), ("x-supabase-api-version", "2024-01-01")];

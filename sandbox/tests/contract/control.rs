@@ -77,7 +77,9 @@ async fn a_stopped_sandbox_answers_nobody() {
     let house = House::open().await;
     let description = house.sandbox.description();
     house.sandbox.clone().stop().await;
-    for url in [&description.stripe.url, &description.fal.queue_url, &description.supabase.url, &description.control.url] {
+    for url in
+        [&description.stripe.url, &description.fal.queue_url, &description.supabase.url, &description.control.url]
+    {
         assert!(house.http.get(url.as_str()).send().await.is_err(), "{url}");
     }
 }

@@ -40,7 +40,7 @@ async fn a_lora_trained_from_our_storage_gives_pictures_of_the_same_photos() {
     let place = Path::from("subjects/a1/training.zip");
     store.put(&place, PutPayload::from(photos(5))).await.unwrap();
     let zip = store.signed_url(axum::http::Method::GET, &place, minute).await.unwrap();
-    let input = json!({ "images_data_url": zip, "trigger_phrase": "ohwx person", "steps": 1000 });
+    let input = json!({ "images_data_url": zip.as_str(), "trigger_phrase": "ohwx person", "steps": 1000 });
     let (_, code, trained) = house.fal(TRAINER, &input).await;
     assert_eq!(code, 200, "{trained}");
     assert_eq!(trained["diffusers_lora_file"]["file_name"], "pytorch_lora_weights.safetensors");
@@ -52,7 +52,7 @@ async fn a_lora_trained_from_our_storage_gives_pictures_of_the_same_photos() {
     store.put(&place, PutPayload::from_bytes(weights)).await.unwrap();
     let lora = store.signed_url(axum::http::Method::GET, &place, minute).await.unwrap();
     let input = json!({
-        "prompt": "ohwx person, studio", "loras": [{ "path": lora, "scale": 1 }], "num_images": 4, "seed": 11,
+        "prompt": "ohwx person, studio", "loras": [{ "path": lora.as_str(), "scale": 1 }], "num_images": 4, "seed": 11,
         "image_size": "portrait_4_3",
     });
     let (_, code, made) = house.fal(FLUX_LORA, &input).await;

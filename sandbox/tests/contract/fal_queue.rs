@@ -6,11 +6,11 @@ use safelight_sandbox::fal::{Hold, NSFW};
 use safelight_sandbox::{Fault, Rule};
 use serde_json::{Value, json};
 
-use crate::house::{House, photo};
+use crate::house::{House, photo, soon};
 
 impl House {
     /// Submits to the queue with the ordinary key.
-    pub async fn submit(&self, model: &str, input: &Value, headers: &[(&str, &str)], query: &str) -> Response {
+    pub(crate) async fn submit(&self, model: &str, input: &Value, headers: &[(&str, &str)], query: &str) -> Response {
         let fal = self.sandbox.description().fal;
         let mut request = self.http.post(format!("{}/{model}{query}", fal.queue_url)).json(input);
         for (name, value) in headers {
@@ -20,18 +20,18 @@ impl House {
     }
 
     /// Asks Fal with the ordinary key.
-    pub async fn ask_fal(&self, url: &str) -> Response {
+    pub(crate) async fn ask_fal(&self, url: &str) -> Response {
         let key = format!("Key {}", self.sandbox.description().fal.key);
         self.http.get(url).header("authorization", key).send().await.unwrap()
     }
 
-    pub async fn cancel(&self, accepted: &Value) -> Response {
+    pub(crate) async fn cancel(&self, accepted: &Value) -> Response {
         let key = format!("Key {}", self.sandbox.description().fal.key);
         self.http.put(accepted["cancel_url"].as_str().unwrap()).header("authorization", key).send().await.unwrap()
     }
 
     /// Submits and waits for the end. Returns the queue's answer and the result.
-    pub async fn fal(&self, model: &str, input: &Value) -> (Value, StatusCode, Value) {
+    pub(crate) async fn fal(&self, model: &str, input: &Value) -> (Value, StatusCode, Value) {
         let accepted = self.submit(model, input, &[("x-fal-store-io", "0")], "").await;
         let accepted: Value = accepted.json().await.unwrap();
         self.sandbox.fal.idle().await;
@@ -40,7 +40,7 @@ impl House {
     }
 }
 
-pub fn data_uri(bytes: &[u8]) -> String {
+pub(crate) fn data_uri(bytes: &[u8]) -> String {
     use base64::Engine as _;
     format!("data:application/octet-stream;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes))
 }
@@ -137,13 +137,16 @@ async fn a_cancel_can_be_ignored_and_the_work_ends_well() {
 async fn running(house: &House) -> Value {
     house.sandbox.fal.hold(Hold::InProgress);
     let accepted: Value = house.submit(NSFW, &look(), &[], "").await.json().await.unwrap();
-    for _ in 0..1000 {
-        let status: Value = house.ask_fal(accepted["status_url"].as_str().unwrap()).await.json().await.unwrap();
-        if status["status"] == "IN_PROGRESS" {
-            return accepted;
+    let started = async {
+        loop {
+            let status = house.ask_fal(accepted["status_url"].as_str().unwrap()).await;
+            if status.json::<Value>().await.unwrap()["status"] == "IN_PROGRESS" {
+                break;
+            }
         }
-    }
-    panic!("the request never started");
+    };
+    soon(started).await;
+    accepted
 }
 
 #[tokio::test]

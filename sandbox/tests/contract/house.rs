@@ -14,18 +14,18 @@ use safelight_sandbox::{Options, Sandbox};
 use serde_json::Value;
 
 /// A running sandbox whose folder goes with it.
-pub struct House {
-    pub sandbox: Sandbox,
-    pub http: reqwest::Client,
+pub(crate) struct House {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) http: reqwest::Client,
     dir: PathBuf,
 }
 
 impl House {
-    pub async fn open() -> House {
+    pub(crate) async fn open() -> House {
         House::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Options)) -> House {
+    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> House {
         let dir = std::env::temp_dir().join(format!("safelight-sandbox-{}", uuid::Uuid::new_v4()));
         let mut options = Options::new(&dir);
         options.fal_delay = Duration::from_millis(1);
@@ -34,7 +34,7 @@ impl House {
         House { sandbox: Sandbox::start(options).await.unwrap(), http, dir }
     }
 
-    pub fn dir(&self) -> &std::path::Path {
+    pub(crate) fn dir(&self) -> &std::path::Path {
         &self.dir
     }
 }
@@ -45,33 +45,38 @@ impl Drop for House {
     }
 }
 
+/// What must happen soon: a test that waits in vain fails, and does not hang.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it never happened")
+}
+
 /// One webhook as it arrived.
 #[derive(Clone)]
-pub struct Got {
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Got {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Got {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers[name].to_str().unwrap()
     }
 }
 
 /// Takes webhooks; answers what it is told to, then 200.
 #[derive(Clone, Default)]
-pub struct Receiver {
+pub(crate) struct Receiver {
     got: Arc<Mutex<Vec<Got>>>,
     answers: Arc<Mutex<Vec<u16>>>,
 }
 
 impl Receiver {
     /// Starts one; returns its URL.
-    pub async fn open(answers: &[u16]) -> (Receiver, String) {
+    pub(crate) async fn open(answers: &[u16]) -> (Receiver, String) {
         let receiver = Receiver::default();
         *receiver.answers.lock().unwrap() = answers.iter().rev().copied().collect();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -81,7 +86,7 @@ impl Receiver {
         (receiver, url)
     }
 
-    pub fn got(&self) -> Vec<Got> {
+    pub(crate) fn got(&self) -> Vec<Got> {
         self.got.lock().unwrap().clone()
     }
 }
@@ -93,7 +98,7 @@ async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes)
 }
 
 /// A photo that differs by number.
-pub fn photo(number: u8) -> Vec<u8> {
+pub(crate) fn photo(number: u8) -> Vec<u8> {
     let picture = image::RgbImage::from_fn(96, 128, |x, y| {
         image::Rgb([(x * 2) as u8, (y + u32::from(number) * 9) as u8, 90 + number])
     });
@@ -103,7 +108,7 @@ pub fn photo(number: u8) -> Vec<u8> {
 }
 
 /// A zip of named files.
-pub fn zip(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn zip(files: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
     for (name, bytes) in files {
         zip.start_file(name.as_str(), zip::write::SimpleFileOptions::default()).unwrap();
@@ -113,7 +118,7 @@ pub fn zip(files: &[(String, Vec<u8>)]) -> Vec<u8> {
 }
 
 /// A zip of that many photos.
-pub fn photos(count: u8) -> Vec<u8> {
+pub(crate) fn photos(count: u8) -> Vec<u8> {
     let files: Vec<_> = (0..count).map(|n| (format!("{n}.jpg"), photo(n))).collect();
     zip(&files)
 }

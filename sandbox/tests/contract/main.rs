@@ -11,4 +11,5 @@ mod house;
 mod resend;
 mod storage;
 mod stripe;
+mod stripe_typed;
 mod stripe_webhooks;

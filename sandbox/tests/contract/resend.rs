@@ -5,7 +5,7 @@ use reqwest::Response;
 use safelight_sandbox::Fault;
 use serde_json::{Value, json};
 
-use crate::house::{House, Receiver};
+use crate::house::{House, Receiver, soon};
 
 fn mail() -> Value {
     json!({ "from": "Safelight <hello@mail.safelight.test>", "to": "ann@safelight.test", "subject": "Ready", "text": "t" })
@@ -56,14 +56,15 @@ async fn the_same_key_in_flight_is_another_409() {
     let house = House::open().await;
     house.sandbox.resend.hold_posts(true);
     let again = async {
-        while !house.sandbox.resend.calls().last().is_some_and(|call| call.status.is_none()) {
+        while house.sandbox.resend.calls().last().is_none_or(|call| call.status.is_some()) {
             tokio::task::yield_now().await;
         }
         let busy = send(&house, "emails", &mail(), Some("k")).await;
         house.sandbox.resend.hold_posts(false);
         busy
     };
-    let (first, busy) = tokio::join!(send(&house, "emails", &mail(), Some("k")), again);
+    let mail = mail();
+    let (first, busy) = soon(async { tokio::join!(send(&house, "emails", &mail, Some("k")), again) }).await;
     assert_eq!(first.status(), 200);
     assert_eq!(name(busy).await, (409, "concurrent_idempotent_requests".to_owned()));
 }
@@ -112,8 +113,7 @@ async fn a_permissive_batch_sends_the_good_ones_and_a_strict_one_none() {
     assert!(house.sandbox.resend.mails().is_empty());
     let resend = house.sandbox.description().resend;
     let request = house.http.post(format!("{}/emails/batch", resend.url)).bearer_auth(resend.api_key).json(&batch);
-    let answer: Value =
-        request.header("x-batch-validation", "permissive").send().await.unwrap().json().await.unwrap();
+    let answer: Value = request.header("x-batch-validation", "permissive").send().await.unwrap().json().await.unwrap();
     assert_eq!((answer["data"].as_array().unwrap().len(), &answer["errors"][0]["index"]), (2, &json!(1)));
     assert_eq!(house.sandbox.resend.mails().len(), 2);
 }

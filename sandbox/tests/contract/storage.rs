@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::house::House;
 
-pub fn store(house: &House) -> AmazonS3 {
+pub(crate) fn store(house: &House) -> AmazonS3 {
     builder(house).build().unwrap()
 }
 

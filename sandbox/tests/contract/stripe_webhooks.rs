@@ -11,8 +11,7 @@ use crate::stripe::wish;
 fn genuine(house: &House, got: &Got) -> bool {
     let header = got.header("stripe-signature");
     let (time, signature) = header.split_once(",v1=").unwrap();
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(house.sandbox.description().stripe.webhook_secret.as_bytes()).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(house.sandbox.description().stripe.webhook_secret.as_bytes()).unwrap();
     mac.update(time.trim_start_matches("t=").as_bytes());
     mac.update(b".");
     mac.update(&got.body);
