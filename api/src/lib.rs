@@ -11,6 +11,7 @@ pub mod idempotency;
 mod input;
 mod numbers;
 mod openapi;
+mod recorder;
 mod request;
 mod routes;
 mod state;
@@ -25,6 +26,7 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 pub use error::Error;
 pub use openapi::openapi;
+pub use recorder::{RecorderError, metrics_recorder};
 pub use request::REQUEST_ID;
 pub use state::{ApiConfig, ApiState};
 

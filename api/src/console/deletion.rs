@@ -1,0 +1,66 @@
+//! One deletion: its steps, what was seen, and the legal deadline.
+
+use axum::{extract::State, response::Response};
+use maud::html;
+use safelight_jobs::id::{Deletion, Id, Subject};
+
+use super::{Trouble, page as framed, sign_in::Viewer, words};
+use crate::{error::Error, input::At, state::ApiState};
+
+/// The page.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    deletion: Result<At<Deletion>, Error>,
+) -> Result<Response, Trouble> {
+    let At(deletion) = deletion?;
+    let row = sqlx::query!(
+        r#"select tenant, subject_id, trigger, purpose, state, requested_at, answer_due, completed_at, safelight.now() as "now!"
+        from safelight.deletions where id = $1 and ($2::text is null or tenant = $2)"#,
+        deletion.uuid(),
+        viewer.tenant()
+    )
+    .fetch_optional(&state.pool)
+    .await?
+    .ok_or_else(|| Error::not_found(deletion))?;
+    let steps = sqlx::query!(
+        r#"select seq, class, processor, state, planned, deleted, evidence, tries, code, verified_at
+        from safelight.deletion_steps where deletion_id = $1 order by seq"#,
+        deletion.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    let late = row.completed_at.is_none() && row.answer_due < row.now;
+    let body = html! {
+        p.eyebrow { a href="/console" { "Overview" } " / deletion" }
+        h1.id { (deletion) }
+        p.lead { @if late { (words::state("late")) " " } (words::state(&row.state)) }
+        dl.facts {
+            div { dt { "tenant" } dd { (row.tenant) } }
+            div { dt { "because of" } dd { (words::said(&row.trigger)) @if let Some(purpose) = &row.purpose { " for " (purpose) } } }
+            div { dt { "requested" } dd { (words::time(row.requested_at)) } }
+            div { dt { "legal deadline" } dd { (words::time(row.answer_due)) @if row.completed_at.is_none() { " " span.small { (words::distance(row.now, row.answer_due)) } } } }
+            div { dt { "complete" } dd { (words::maybe_time(row.completed_at)) } }
+            div.wide { dt { "subject" } dd { code { (Id::<Subject>::from(row.subject_id)) } } }
+        }
+        section {
+            h2 { "Steps" span.aside { "complete only when each is verified or retained by law" } }
+            @if steps.is_empty() { p.none { "Not planned yet." } } @else { ol.line {
+                @for step in &steps { li {
+                    span.when { (words::said(&step.class)) span.small { " at " (step.processor) } }
+                    span.what {
+                        (words::state(&step.state)) " "
+                        strong { (step.deleted) } " of " (step.planned) " deleted"
+                        span.small {
+                            @if let Some(evidence) = &step.evidence { " · " (evidence) }
+                            @if let Some(code) = &step.code { " · " (words::said(code)) }
+                            @if step.tries > 1 { " · " (step.tries) " tries" }
+                            @if let Some(at) = step.verified_at { " · " (words::time(at)) }
+                        }
+                    }
+                } }
+            } }
+        }
+    };
+    Ok(framed("Deletion", &viewer, &body))
+}

@@ -1,0 +1,212 @@
+//! One order: its timeline, its images as a contact sheet of numbers, its jobs and its provider calls.
+
+use axum::{extract::State, response::Response};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use safelight_jobs::id::{self, Id, Intent, Order, Subject};
+use serde_json::Value;
+
+use super::{Trouble, page as framed, sign_in::Viewer, words};
+use crate::{error::Error, input::At, state::ApiState};
+
+/// The page.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    order: Result<At<Order>, Error>,
+) -> Result<Response, Trouble> {
+    let At(order) = order?;
+    let row = sqlx::query!(
+        r#"select tenant, subject_id, plan, state, problem, needs_model, images_wanted, amount_cents, currency, created_at,
+            checkout_at, paid_at, delivered_at from safelight.orders where id = $1 and ($2::text is null or tenant = $2)"#,
+        order.uuid(),
+        viewer.tenant()
+    )
+    .fetch_optional(&state.pool)
+    .await?
+    .ok_or_else(|| Error::not_found(order))?;
+    let body = html! {
+        p.eyebrow { a href="/console" { "Overview" } " / order" }
+        h1.id { (order) }
+        p.lead { (words::state(&row.state)) @if let Some(problem) = &row.problem { " " (words::said(problem)) } }
+        dl.facts {
+            div { dt { "tenant" } dd { (row.tenant) } }
+            div { dt { "plan" } dd { (row.plan) @if row.needs_model { ", with a model" } } }
+            div { dt { "images bought" } dd { (row.images_wanted) } }
+            div { dt { "price" } dd { (row.amount_cents / 100) "." (format!("{:02}", row.amount_cents % 100)) " " (row.currency.to_uppercase()) } }
+            div { dt { "placed" } dd { (words::time(row.created_at)) } }
+            div { dt { "checkout" } dd { (words::maybe_time(row.checkout_at)) } }
+            div { dt { "paid" } dd { (words::maybe_time(row.paid_at)) } }
+            div { dt { "delivered" } dd { (words::maybe_time(row.delivered_at)) } }
+            div.wide { dt { "subject" } dd { code { (Id::<Subject>::from(row.subject_id)) } } }
+        }
+        (images(&state, order).await?)
+        (timeline(&state, order).await?)
+        (jobs(&state, order).await?)
+        (calls(&state, order).await?)
+    };
+    Ok(framed("Order", &viewer, &body))
+}
+
+async fn images(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select a.position, a.state, a.verdict, a.delivered_at, a.delete_after, safelight.readable(a) as "readable!",
+            s.verdict as "alike?", s.mean_best3, s.best, s.compared as "compared?", c.flagged as "flagged?", c.probability
+        from safelight.artifacts a left join safelight.similarities s on s.image_id = a.id
+            left join safelight.image_checks c on c.image_id = a.id
+        where a.order_id = $1 and a.class = 'image' order by a.position, a.id"#,
+        order.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    if rows.is_empty() {
+        return Ok(html! { section { h2 { "Images" } p.none { "There are none, or none any more." } } });
+    }
+    Ok(html! {
+        section {
+            h2 { "Images" span.aside { "similarity to the selfies, mean of the three nearest" } }
+            ol.sheet { @for row in &rows {
+                li class={ "frame" @if row.state == "withheld" { " struck" } } {
+                    span.place { @match row.position { Some(place) => (format!("{:02}", place + 1)), None => "–" } }
+                    @match row.mean_best3 {
+                        Some(mean) => {
+                            strong.number { (format!("{mean:.3}")) }
+                            meter min="0" max="1" value=(format!("{:.3}", mean.max(0.0))) { (format!("{mean:.3}")) }
+                        }
+                        None => strong.number.none { "–" }
+                    }
+                    span.verdict-word { (row.alike.as_deref().map_or_else(|| "not compared".to_owned(), words::said)) }
+                    @if let (Some(best), Some(compared)) = (row.best, row.compared) {
+                        span.small { "best " (format!("{best:.3}")) " of " (compared) }
+                    }
+                    @if let Some(flagged) = row.flagged { span.small {
+                        @if flagged { "flagged" } @else { "safe" }
+                        @if let Some(probability) = row.probability { " " (format!("{probability:.2}")) }
+                    } }
+                    (words::state(shown(&row.state, row.delivered_at, row.readable)))
+                    @if let Some(verdict) = &row.verdict { span.small { (words::said(verdict)) } }
+                    @if let Some(until) = row.delete_after { span.small { "until " (until.format("%Y-%m-%d %H:%M")) } }
+                }
+            } }
+        }
+    })
+}
+
+fn shown(state: &str, delivered: Option<DateTime<Utc>>, readable: bool) -> &'static str {
+    match state {
+        "withheld" => "withheld",
+        "stored" if !readable => "gone",
+        "stored" if delivered.is_some() => "delivered",
+        "stored" => "stored",
+        _ => "pending",
+    }
+}
+
+async fn timeline(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select at, actor, action, outcome, purpose, job_kind, cardinality(grants) as "grants!", counts
+        from safelight.audit_entries where order_id = $1 order by seq limit 500"#,
+        order.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    let began = rows.first().map(|row| row.at);
+    Ok(html! {
+        section {
+            h2 { "Timeline" }
+            @if rows.is_empty() { p.none { "Nothing is recorded." } } @else { ol.line {
+                @for row in &rows { li {
+                    span.when { (words::time(row.at)) @if let Some(began) = began { span.small { " +" (words::age((row.at - began).num_seconds())) } } }
+                    span.what {
+                        strong { (spoken(&row.action)) } " " (words::state(&row.outcome))
+                        span.small {
+                            " " (row.actor)
+                            @if let Some(kind) = &row.job_kind { " · " (words::said(kind)) }
+                            @if let Some(purpose) = &row.purpose { " · for " (purpose) }
+                            @if row.grants > 0 { " · on " (row.grants) " consents" }
+                            (counts(&row.counts))
+                        }
+                    }
+                } }
+            } }
+        }
+    })
+}
+
+fn spoken(action: &str) -> String {
+    words::said(&action.replace('.', " "))
+}
+
+/// Numbers only: a count is never a text.
+fn counts(counts: &Value) -> Markup {
+    html! { @if let Some(counts) = counts.as_object() { @for (name, count) in counts {
+        @if count.is_number() { " · " (words::said(name)) " " (count) }
+    } } }
+}
+
+async fn jobs(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select id as "id!", kind as "kind!", state as "state!", why, attempt as "attempt!", waits as "waits!", created_at as "created_at!",
+            ran_ms,
+            (select string_agg(t.verdict || ' ' || t.code || case when t.n > 1 then ' ×' || t.n else '' end, ', ') from (
+                select a.verdict, a.code, count(*) as n, min(a.at) as first from safelight.job_attempts a
+                where a.job_id = j.id group by a.verdict, a.code order by first) t) as tries
+        from (
+            select id, kind, case state when 1 then 'running' when 2 then 'held' when 0 then
+                    case when run_at > safelight.now() then 'waiting' else 'ready' end end as state,
+                why, attempt, waits, created_at, null::bigint as ran_ms from safelight.jobs where order_id = $1
+            union all
+            select id, kind, outcome, code, attempt, waits, created_at,
+                (extract(epoch from finished_at - started_at) * 1000)::bigint
+            from safelight.jobs_archive where order_id = $1
+            union all
+            select id, kind, 'dead', code, attempt, waits, created_at, null from safelight.dead_letters where order_id = $1
+        ) j order by created_at, id limit 500"#,
+        order.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! {
+        section {
+            h2 { "Jobs" }
+            @if rows.is_empty() { p.none { "There are none." } } @else { div.scroll { table {
+                thead { tr { th { "kind" } th { "state" } th { "why" } th.n { "attempts" } th.n { "waits" } th.n { "ran" } th { "on the way" } th { "job" } } }
+                tbody { @for row in &rows { tr {
+                    th scope="row" { (words::said(&row.kind)) }
+                    td { (words::state(&row.state)) }
+                    td { (row.why.as_deref().map(words::said).unwrap_or_default()) }
+                    td.n { (row.attempt) } td.n { (row.waits) }
+                    td.n { @match row.ran_ms { Some(ms) if ms >= 0 => { (ms) " ms" }, _ => span.none { "–" } } }
+                    td { (row.tries.as_deref().map(words::said).unwrap_or_default()) }
+                    td { code { (Id::<id::Job>::from(row.id)) } }
+                } } }
+            } } }
+        }
+    })
+}
+
+async fn calls(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select id, processor, purpose, model, state, code, purge, created_at, submitted_at, finished_at, collected_at
+        from safelight.provider_calls where order_id = $1 order by created_at, id limit 500"#,
+        order.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! {
+        section {
+            h2 { "Provider calls" }
+            @if rows.is_empty() { p.none { "Nobody was asked." } } @else { div.scroll { table {
+                thead { tr { th { "call" } th { "processor" } th { "purpose" } th { "model" } th { "state" } th { "code" } th { "there" } th { "intended" } th { "submitted" } th { "collected" } } }
+                tbody { @for row in &rows { tr {
+                    td { code { (Id::<Intent>::from(row.id)) } }
+                    td { (row.processor) } td { (row.purpose) } td { (row.model) }
+                    td { (words::state(&row.state)) } td { (row.code.as_deref().map(words::said).unwrap_or_default()) }
+                    td { @match row.purge.as_str() { "none" => "kept", "wanted" => "to be purged", "purged" => "purged", _ => "not purged" } }
+                    td { (words::time(row.created_at)) } td { (words::maybe_time(row.submitted_at)) }
+                    td { (words::maybe_time(row.collected_at.or(row.finished_at))) }
+                } } }
+            } } }
+        }
+    })
+}

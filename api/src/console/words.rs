@@ -1,0 +1,62 @@
+//! How times, ages and states are written on every page.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use maud::{Markup, html};
+
+/// An instant, to the second.
+pub(super) fn time(at: DateTime<Utc>) -> Markup {
+    html! { time datetime=(at.to_rfc3339_opts(SecondsFormat::Secs, true)) { (at.format("%Y-%m-%d %H:%M:%S")) } }
+}
+
+/// An instant that may not have come.
+pub(super) fn maybe_time(at: Option<DateTime<Utc>>) -> Markup {
+    match at {
+        Some(at) => time(at),
+        None => html! { span.none { "–" } },
+    }
+}
+
+/// A number of seconds as a person says it.
+pub(super) fn age(seconds: i64) -> String {
+    match seconds.max(0) {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3600 => format!("{} min", s / 60),
+        s @ 3600..172_800 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    }
+}
+
+/// How far away an instant is.
+pub(super) fn distance(now: DateTime<Utc>, at: DateTime<Utc>) -> String {
+    let seconds = (at - now).num_seconds();
+    if seconds >= 0 { format!("in {}", age(seconds)) } else { format!("{} ago", age(-seconds)) }
+}
+
+/// A state as a small label; the colour says whether a person is needed.
+pub(super) fn state(word: &str) -> Markup {
+    let tone = match word {
+        "delivered" | "complete" | "verified" | "succeeded" | "done" | "retained_by_law" => "tag good",
+        "stuck" | "dead" | "unknown" | "failed" | "refund_review" | "late" => "tag bad",
+        "refused" | "expired" | "withheld" | "cancelled" | "held" | "gone" => "tag dim",
+        _ => "tag",
+    };
+    html! { span class=(tone) { (said(word)) } }
+}
+
+/// A code as words.
+pub(super) fn said(code: &str) -> String {
+    code.replace('_', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_said_in_the_unit_that_fits() {
+        assert_eq!(age(59), "59 s");
+        assert_eq!(age(3599), "59 min");
+        assert_eq!(age(7200), "2 h");
+        assert_eq!(age(2_592_000), "30 d");
+    }
+}
