@@ -1,1 +1,90 @@
-fn main() {}
+//! `safelight`: one binary, every command. What a person reads is printed here and nowhere else.
+
+mod config;
+mod cron;
+mod migrate;
+mod policy;
+mod process;
+mod report;
+mod serve;
+mod sweep;
+mod token;
+mod work;
+
+#[cfg(feature = "sandbox")]
+mod demo;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The job system for AI photo services whose privacy policy is part of the program.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    /// What is logged: error, warn, info, debug, or filters as in RUST_LOG
+    #[arg(long, env = "SAFELIGHT_LOG", default_value = "info", global = true)]
+    log: String,
+    /// Log as JSON, one object a line
+    #[arg(long, env = "SAFELIGHT_LOG_JSON", global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP intake and the operators' console
+    Api(serve::Api),
+    /// Run jobs
+    Worker(work::Worker),
+    /// Tick the schedule
+    Cron(cron::Cron),
+    /// Bring the schema up to date and install the policies
+    Migrate(migrate::Migrate),
+    /// Enqueue a sweep now
+    Sweep(sweep::Sweep),
+    /// Make, list and revoke tokens of the HTTP intake
+    Token(token::Token),
+    /// Look at the tenants' policies
+    Policy(policy::PolicyCommand),
+    /// Print every clause of the privacy policies as kept, unkept or not software
+    Report(report::Report),
+    /// Run stand-ins of all providers, for development
+    #[cfg(feature = "sandbox")]
+    Sandbox(sandbox::SandboxCommand),
+    /// Run two orders through their whole life on embedded defaults
+    #[cfg(feature = "sandbox")]
+    Demo(demo::Demo),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    process::log(&cli.log, cli.log_json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return process::sorry(&anyhow::anyhow!(error).context("the runtime could not start")),
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Api(command) => command.run().await,
+            Command::Worker(command) => command.run().await,
+            Command::Cron(command) => command.run().await,
+            Command::Migrate(command) => command.run().await,
+            Command::Sweep(command) => command.run().await,
+            Command::Token(command) => command.run().await,
+            Command::Policy(command) => command.run(),
+            Command::Report(command) => command.run(),
+            #[cfg(feature = "sandbox")]
+            Command::Sandbox(command) => command.run().await,
+            #[cfg(feature = "sandbox")]
+            Command::Demo(command) => command.run().await,
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => process::sorry(&error),
+    }
+}

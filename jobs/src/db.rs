@@ -51,6 +51,9 @@ pub enum DbError {
     /// A migration failed; nothing of it was kept.
     #[error("the schema could not be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The clock of a test stands in a database that a production build was pointed at.
+    #[error("the clock of this database is turned, which only tests do; is DATABASE_URL the right one?")]
+    TurnedClock,
     /// A query failed.
     #[error(transparent)]
     Query(#[from] sqlx::Error),
@@ -106,4 +109,10 @@ async fn pool(url: &str, role: Role, most: u32, settings: &[&str]) -> Result<PgP
 pub async fn migrate(pool: &PgPool) -> Result<(), DbError> {
     MIGRATIONS.run(pool).await?;
     Ok(())
+}
+
+/// A turned clock is for the demo and for tests. `allowed` says whether this build has them.
+pub async fn refuse_turned_clock(pool: &PgPool, allowed: bool) -> Result<(), DbError> {
+    let turned = sqlx::query_scalar!(r#"select exists (select from safelight.clock) as "turned!""#).fetch_one(pool).await?;
+    if turned && !allowed { Err(DbError::TurnedClock) } else { Ok(()) }
 }

@@ -16,7 +16,7 @@ use crate::{
     calls::{self, Call},
     id::{Id, Intent},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
-    providers::fal::{CancelAnswer, FalStatus},
+    providers::fal::{CancelAnswer, FalError, FalStatus},
     run::Run,
     stop::{Done, Stop},
 };
@@ -72,7 +72,11 @@ pub(crate) async fn purge(run: &Run, call: &Call) -> Result<usize, Stop> {
     if call.state == "submitted" {
         stop_it(run, call, request).await?;
     }
-    let files = run.services.fal.purge(request).await?;
+    // Nothing under that id is what a purge is for: work that was taken out of the queue left nothing.
+    let files = match run.services.fal.purge(request).await {
+        Err(FalError::NotFound) => Vec::new(),
+        files => files?,
+    };
     let failed = files.iter().filter(|file| file.failed.is_some()).count();
     let mut tx = run.begin().await?;
     sqlx::query!(

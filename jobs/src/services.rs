@@ -58,7 +58,8 @@ impl Policies {
     }
 }
 
-/// The face engine and a bound on how many measurements run at once.
+/// The face engine and a bound on how many measurements run at once. Clones share both.
+#[derive(Clone)]
 pub struct Faces {
     engine: Arc<FaceEngine>,
     permits: Arc<Semaphore>,

@@ -13,6 +13,7 @@ pub mod fal;
 mod faults;
 mod front;
 mod lock;
+pub mod photos;
 pub mod postgres;
 pub mod resend;
 mod sandbox;

@@ -7,6 +7,7 @@
 mod backend;
 mod claimer;
 pub mod config;
+mod drain;
 mod ears;
 mod keeper;
 mod layer;
@@ -16,5 +17,6 @@ mod schedule;
 mod settler;
 mod verdict;
 
+pub use drain::{Drained, drain};
 pub use pools::run;
 pub use schedule::run as run_schedule;

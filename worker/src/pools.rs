@@ -90,7 +90,7 @@ pub async fn run(
             stop: stop_claiming,
             closing: None,
         };
-        workers.spawn(pool_of(queue, &name, backend, hands.clone(), stop.clone()));
+        workers.spawn(pool_of(queue, name.clone(), backend, hands.clone(), stop.clone()));
     }
     drop(ended_tx);
     tracing::info!(worker = %name, "working");
@@ -128,7 +128,7 @@ pub async fn run(
 
 async fn pool_of(
     queue: Queue,
-    name: &str,
+    name: String,
     backend: QueueBackend,
     hands: Hands,
     stop: CancellationToken,
@@ -182,7 +182,7 @@ fn word(verdict: Option<&Verdict>) -> &'static str {
     }
 }
 
-fn log(
+pub(crate) fn log(
     result: &Result<Result<safelight_jobs::stop::Done, safelight_jobs::stop::Stop>, safelight_jobs::job::Undecodable>,
 ) {
     use safelight_jobs::stop::Stop;

@@ -1,0 +1,52 @@
+//! What every process does: log, stop on a signal, and say in one sentence why it could not go on.
+
+use std::process::ExitCode;
+
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// Log to standard error; standard output belongs to a command's answer.
+pub fn log(filter: &str, json: bool) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if json {
+        registry.with(text.json()).init();
+    } else {
+        registry.with(text.with_target(false).compact()).init();
+    }
+}
+
+/// Cancelled by the first SIGINT or SIGTERM.
+pub fn stop_on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let signalled = stop.clone();
+    tokio::spawn(async move {
+        let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(term) => term,
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be heard");
+                return;
+            }
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = term.recv() => {}
+        }
+        signalled.cancel();
+    });
+    stop
+}
+
+/// The error and its causes as one line for a person.
+#[expect(clippy::print_stderr, reason = "the last word of a command, also when nothing is logged")]
+pub fn sorry(error: &anyhow::Error) -> ExitCode {
+    eprintln!("safelight: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// A line of a command's answer.
+#[expect(clippy::print_stdout, reason = "standard output is a command's answer")]
+pub fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}

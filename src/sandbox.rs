@@ -1,0 +1,76 @@
+//! `safelight sandbox`: stand-ins of all providers on this machine, until told to stop.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use safelight_sandbox::{Options, Sandbox};
+
+use crate::process::{say, stop_on_signal};
+
+#[derive(Debug, Args)]
+pub struct SandboxCommand {
+    /// Print addresses, keys and ports as one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Folder for the stored objects; a temporary one, removed at the end, if none is named
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Where the intake listens: Stripe's events go there
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    intake: String,
+    /// Milliseconds that work at Fal takes
+    #[arg(long, default_value_t = 2000)]
+    fal_delay_ms: u64,
+}
+
+impl SandboxCommand {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let stop = stop_on_signal();
+        let temporary = self.data.is_none().then(|| std::env::temp_dir().join(format!("safelight-sandbox-{}", std::process::id())));
+        let folder = self.data.clone().or_else(|| temporary.clone()).unwrap_or_default();
+        let mut options = Options::new(&folder);
+        options.fal_delay = Duration::from_millis(self.fal_delay_ms);
+        options.stripe_webhook_url = Some(format!("{}/webhooks/stripe", self.intake.trim_end_matches('/')));
+        let sandbox = Sandbox::start(options).await?;
+        let there = sandbox.description();
+        if self.json {
+            say(serde_json::to_string_pretty(&there)?);
+        } else {
+            for (name, value) in environment(&there) {
+                say(format_args!("{name}={value}"));
+            }
+        }
+        stop.cancelled().await;
+        sandbox.stop().await;
+        if let Some(folder) = temporary {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+        Ok(())
+    }
+}
+
+/// What Safelight's processes read from their environment to use these stand-ins.
+pub fn environment(there: &safelight_sandbox::Description) -> Vec<(&'static str, String)> {
+    let host = |url: &str| url.split("://").nth(1).unwrap_or(url).trim_end_matches('/').to_owned();
+    vec![
+        ("STRIPE_URL", there.stripe.url.clone()),
+        ("STRIPE_SECRET_KEY", there.stripe.secret_key.clone()),
+        ("STRIPE_WEBHOOK_SECRET", there.stripe.webhook_secret.clone()),
+        ("FAL_QUEUE_URL", there.fal.queue_url.clone()),
+        ("FAL_PLATFORM_URL", there.fal.platform_url.clone()),
+        ("FAL_REST_URL", there.fal.rest_url.clone()),
+        ("FAL_FILES_HOSTS", host(&there.fal.files_url)),
+        ("FAL_KEY", there.fal.key.clone()),
+        ("FAL_ADMIN_KEY", there.fal.admin_key.clone()),
+        ("FAL_USER_ID", there.fal.user_id.clone()),
+        ("SUPABASE_URL", there.supabase.url.clone()),
+        ("SUPABASE_SERVICE_KEY", there.supabase.secret_key.clone()),
+        ("S3_ENDPOINT", there.supabase.s3_endpoint.clone()),
+        ("S3_REGION", there.supabase.s3_region.clone()),
+        ("S3_BUCKET", there.supabase.buckets.first().cloned().unwrap_or_default()),
+        ("S3_ACCESS_KEY", there.supabase.s3_access_key_id.clone()),
+        ("S3_SECRET_KEY", there.supabase.s3_secret_access_key.clone()),
+        ("RESEND_URL", there.resend.url.clone()),
+        ("RESEND_API_KEY", there.resend.api_key.clone()),
+    ]
+}

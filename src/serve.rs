@@ -1,0 +1,58 @@
+//! `safelight api`: the HTTP intake and the operators' console.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use safelight_api::{ApiConfig, ApiState};
+use safelight_jobs::{
+    db::{self, Role},
+    providers::fal_webhook::{FalWebhook, FalWebhookConfig},
+    queue::Bell,
+};
+
+use crate::{config, process};
+
+#[derive(Debug, Args)]
+pub struct Api {
+    #[command(flatten)]
+    database: config::Database,
+    #[command(flatten)]
+    house: config::House,
+    #[command(flatten)]
+    store: config::Store,
+    #[command(flatten)]
+    listening: config::Listening,
+}
+
+impl Api {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let stop = process::stop_on_signal();
+        let address = self.listening.address();
+        let listener = tokio::net::TcpListener::bind(&address)
+            .await
+            .with_context(|| format!("cannot listen on {address}; is another process there? Choose another with --listen"))?;
+        let pool = db::connect(&self.database.database_url, Role::Api, 12).await?;
+        db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
+        let fal = FalWebhook::new(&FalWebhookConfig {
+            keys_url: self.listening.fal_rest_url.clone(),
+            account: self.listening.fal_user_id.clone(),
+            timeout: Duration::from_secs(5),
+        })?;
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+        let config = ApiConfig {
+            stripe_webhook_secrets: self.listening.stripe_webhook_secrets(),
+            sweep_secret: self.listening.cron_secret(),
+            metrics_secret: None,
+            livemode: self.house.livemode(),
+            secure_cookies: self.house.is_https(),
+        };
+        let bell = Bell::start(pool.clone());
+        let state =
+            ApiState::new(pool, bell, self.house.vault()?, self.house.policies()?, self.store.client()?, Some(fal), config)
+                .with_metrics(recorder);
+        tracing::info!(%address, "listening");
+        safelight_api::serve(listener, safelight_api::router(state), stop).await?;
+        Ok(())
+    }
+}

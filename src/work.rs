@@ -1,0 +1,44 @@
+//! `safelight worker`: run jobs until told to stop, then drain.
+
+use std::sync::Arc;
+
+use clap::Args;
+use safelight_jobs::db::{self, Role};
+
+use crate::{config, process};
+
+#[derive(Debug, Args)]
+pub struct Worker {
+    #[command(flatten)]
+    database: config::Database,
+    #[command(flatten)]
+    house: config::House,
+    #[command(flatten)]
+    store: config::Store,
+    #[command(flatten)]
+    providers: config::Providers,
+    #[command(flatten)]
+    working: config::Working,
+}
+
+impl Worker {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let stop = process::stop_on_signal();
+        let services = Arc::new(self.providers.services(&self.house, &self.store).await?);
+        let url = &self.database.database_url;
+        let pool = db::connect(url, Role::Worker, 12).await?;
+        // Claims, settles, heartbeats, rescues, and one that listens.
+        let queue_pool = db::connect_queue(url, 6).await?;
+        db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
+        let config = self.working.config();
+        if self.working.with_cron {
+            let (pool, stop) = (pool.clone(), stop.clone());
+            tokio::spawn(async move {
+                if let Err(error) = safelight_worker::run_schedule(pool, stop).await {
+                    tracing::error!(%error, "the schedule stopped; sweeps must be asked for from outside until a restart");
+                }
+            });
+        }
+        safelight_worker::run(config, pool, queue_pool, services, stop).await
+    }
+}

@@ -1,0 +1,46 @@
+//! Run what is due, one job after the other, until nothing is: for tests and for one-off commands.
+//!
+//! The same claim, the same gates, the same verdicts and the same settling as in a pool; only the runtime is a loop. Jobs
+//! that wait for later stay where they are.
+
+use std::sync::Arc;
+
+use safelight_jobs::{
+    job::Queue,
+    queue::{self, Bell, Outcome},
+    registry,
+    services::Services,
+};
+
+use crate::verdict::verdict;
+
+/// What a drain did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Stored names of the jobs that ran, in order.
+    pub ran: Vec<String>,
+}
+
+/// Run due jobs of all queues until there are none. A job that fails is settled like any other and not run again before
+/// its time.
+pub async fn drain(pool: &sqlx::PgPool, services: &Arc<Services>, worker: &str) -> Result<Drained, sqlx::Error> {
+    let bell = Bell::default();
+    let mut drained = Drained::default();
+    loop {
+        let mut idle = true;
+        for queue in Queue::ALL {
+            for job in queue::claim(pool, queue, worker, 1, 60.0).await? {
+                idle = false;
+                let result = registry::perform(&job, pool.clone(), bell.clone(), services.clone()).await;
+                crate::pools::log(&result);
+                if let Some(verdict) = verdict(&job.kind, job.attempt, result) {
+                    queue::settle(pool, &[Outcome { lease: job.lease, verdict }]).await?;
+                }
+                drained.ran.push(job.kind);
+            }
+        }
+        if idle {
+            return Ok(drained);
+        }
+    }
+}
