@@ -5,4 +5,5 @@
 
 mod app;
 
+mod clauses;
 mod order_life;

@@ -1,0 +1,1 @@
+//! One module a theme; each test proves the clause in its name.
