@@ -1,8 +1,9 @@
 //! Turns pictures into a network's input planes, and fits a photo into the detector's square: shrink so that the longer side
 //! fits, never enlarge, fill up with black at the right and at the bottom.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
 use crate::model_files::ChannelOrder;
@@ -25,13 +26,22 @@ pub(crate) fn letterbox(photo: &RgbImage, side: u32) -> Result<Letterbox, Engine
     }
     let scale = longer as f32 / side as f32;
     let fitted = |length: u32| ((length as f32 / scale).round() as u32).clamp(1, side);
-    let (small_width, small_height) = (fitted(width), fitted(height));
+    let (width, height) = (fitted(width), fitted(height));
+    let small = shrunk(photo, width, height)?;
+    Ok(Letterbox { input: planes(&small, width, height, side, ChannelOrder::Bgr), scale })
+}
 
-    let whole = ImageRef::new(width, height, photo.as_raw(), PixelType::U8x3).map_err(EngineError::shrink)?;
-    let mut small = Image::new(small_width, small_height, PixelType::U8x3);
+/// The photo in this size, 8-bit RGB; every pixel of the photo counts.
+///
+/// `resize_typed`, because `resize` would compile the resizer for every kind of pixel into this crate: two minutes of it.
+fn shrunk(photo: &RgbImage, width: u32, height: u32) -> Result<Vec<u8>, EngineError> {
+    let mut small = vec![0; 3 * width as usize * height as usize];
+    let from = TypedImageRef::<U8x3>::from_buffer(photo.width(), photo.height(), photo.as_raw());
+    let to = TypedImage::<U8x3>::from_buffer(width, height, &mut small);
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-    Resizer::new().resize(&whole, &mut small, &options).map_err(EngineError::shrink)?;
-    Ok(Letterbox { input: planes(small.buffer(), small_width, small_height, side, ChannelOrder::Bgr), scale })
+    let resize = || Resizer::new().resize_typed(&from.ok()?, &mut to.ok()?, &options).ok();
+    resize().ok_or(EngineError::Shrink)?;
+    Ok(small)
 }
 
 /// Three planes of `side` x `side`, the picture in the top left corner.

@@ -16,17 +16,11 @@ pub enum EngineError {
     #[error("the face model failed to run: {0}")]
     Run(String),
     /// The photo could not be shrunk to the detector's input.
-    #[error("the photo could not be shrunk for the face detector: {0}")]
-    Shrink(String),
+    #[error("the photo could not be shrunk for the face detector")]
+    Shrink,
     /// The network answered in another shape than its self-test did.
     #[error("the face model's answer cannot be read: {0}")]
     Output(&'static str),
-}
-
-impl EngineError {
-    pub(crate) fn shrink(error: impl std::fmt::Display) -> EngineError {
-        EngineError::Shrink(error.to_string())
-    }
 }
 
 /// A network that is ready to run, from many threads at once.
