@@ -3,7 +3,10 @@
 //! Each field's doc names its meaning and unit; `--help` prints them. Secrets have no default, are never printed, and are
 //! wrapped as soon as they leave this file.
 
-use std::{path::{Path, PathBuf}, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use clap::Args;
@@ -33,15 +36,15 @@ const FAL_FILE_LIFE: Duration = Duration::from_secs(6 * 3600);
 
 /// The database.
 #[derive(Debug, Clone, Args)]
-pub struct Database {
+pub(crate) struct Database {
     /// Postgres, as a role that may switch to Safelight's roles: postgres://user:password@host:port/database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
+    pub(crate) database_url: String,
 }
 
 /// Policies and keys, needed by every process that touches people's data.
 #[derive(Debug, Clone, Args)]
-pub struct House {
+pub(crate) struct House {
     /// 64 hexadecimal digits: the key that wraps the keys of persons. Keep it outside the database and its backups
     #[arg(long, env = "SAFELIGHT_MASTER_KEY", hide_env_values = true)]
     master_key: String,
@@ -58,25 +61,25 @@ pub struct House {
 
 impl House {
     /// The vault of persons' keys.
-    pub fn vault(&self) -> anyhow::Result<Vault> {
+    pub(crate) fn vault(&self) -> anyhow::Result<Vault> {
         Ok(Vault::new(&self.master_key)?)
     }
     /// The policies of all tenants, checked.
-    pub fn policies(&self) -> anyhow::Result<Policies> {
+    pub(crate) fn policies(&self) -> anyhow::Result<Policies> {
         policies(self.policies.as_deref())
     }
     /// Is the API reached over https?
-    pub fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.public_url.starts_with("https://")
     }
     /// Stripe's mode.
-    pub fn livemode(&self) -> bool {
+    pub(crate) fn livemode(&self) -> bool {
         self.livemode
     }
 }
 
 /// The policies of a folder, or the ones in the binary, checked.
-pub fn policies(folder: Option<&Path>) -> anyhow::Result<Policies> {
+pub(crate) fn policies(folder: Option<&Path>) -> anyhow::Result<Policies> {
     Ok(Policies::new(match folder {
         Some(folder) => Policy::load_dir(folder)?,
         None => Policy::bundled()?,
@@ -85,7 +88,7 @@ pub fn policies(folder: Option<&Path>) -> anyhow::Result<Policies> {
 
 /// The store.
 #[derive(Debug, Clone, Args)]
-pub struct Store {
+pub(crate) struct Store {
     /// For example https://REF.storage.supabase.co/storage/v1/s3
     #[arg(long, env = "S3_ENDPOINT")]
     s3_endpoint: String,
@@ -105,7 +108,7 @@ pub struct Store {
 
 impl Store {
     /// Its client.
-    pub fn client(&self) -> anyhow::Result<Storage> {
+    pub(crate) fn client(&self) -> anyhow::Result<Storage> {
         Ok(Storage::s3(&S3Config {
             endpoint: self.s3_endpoint.clone(),
             region: self.s3_region.clone(),
@@ -119,7 +122,7 @@ impl Store {
 
 /// The providers that workers call.
 #[derive(Debug, Clone, Args)]
-pub struct Providers {
+pub(crate) struct Providers {
     /// Stripe's API
     #[arg(long, env = "STRIPE_URL", default_value = "https://api.stripe.com")]
     stripe_url: String,
@@ -163,9 +166,11 @@ pub struct Providers {
 
 impl Providers {
     /// Clients, models, keys and policies: everything a job may use.
-    pub async fn services(&self, house: &House, store: &Store) -> anyhow::Result<Services> {
+    pub(crate) async fn services(&self, house: &House, store: &Store) -> anyhow::Result<Services> {
         let files = ModelFiles::bundled(&self.models);
-        let engine = tokio::task::spawn_blocking(move || FaceEngine::load(&files)).await?.context("the face model cannot be used")?;
+        let engine = tokio::task::spawn_blocking(move || FaceEngine::load(&files))
+            .await?
+            .context("the face model cannot be used")?;
         Ok(Services {
             stripe: Stripe::new(&StripeConfig {
                 base_url: self.stripe_url.clone(),
@@ -208,7 +213,7 @@ impl Providers {
 
 /// How a worker process works.
 #[derive(Debug, Clone, Args)]
-pub struct Working {
+pub(crate) struct Working {
     /// Queues to serve, comma-separated; all of them if none is named
     #[arg(long, env = "SAFELIGHT_QUEUES", value_delimiter = ',', value_parser = queue)]
     queues: Vec<Queue>,
@@ -223,7 +228,7 @@ pub struct Working {
     drain_seconds: u64,
     /// Tick the schedule in this process, too
     #[arg(long, env = "SAFELIGHT_WITH_CRON", default_value_t = false, action = clap::ArgAction::SetTrue)]
-    pub with_cron: bool,
+    pub(crate) with_cron: bool,
 }
 
 fn queue(name: &str) -> Result<Queue, String> {
@@ -235,7 +240,7 @@ fn queue(name: &str) -> Result<Queue, String> {
 
 impl Working {
     /// The worker's settings.
-    pub fn config(&self) -> WorkerConfig {
+    pub(crate) fn config(&self) -> WorkerConfig {
         WorkerConfig {
             queues: self.queues.clone(),
             concurrency: self.concurrency.max(1),
@@ -248,7 +253,7 @@ impl Working {
 
 /// How the HTTP intake listens and whom it believes.
 #[derive(Debug, Clone, Args)]
-pub struct Listening {
+pub(crate) struct Listening {
     /// Address to listen on
     #[arg(long, env = "SAFELIGHT_LISTEN", default_value = "127.0.0.1:8080")]
     listen: String,
@@ -260,10 +265,10 @@ pub struct Listening {
     stripe_webhook_secret: Vec<String>,
     /// Where Fal's public keys are
     #[arg(long, env = "FAL_REST_URL", default_value = "https://rest.fal.ai")]
-    pub fal_rest_url: String,
+    pub(crate) fal_rest_url: String,
     /// Our user id at Fal: webhooks of other accounts are refused
     #[arg(long, env = "FAL_USER_ID")]
-    pub fal_user_id: Option<String>,
+    pub(crate) fal_user_id: Option<String>,
     /// Bearer of the sweep endpoints; without it they refuse
     #[arg(long, env = "CRON_SECRET", hide_env_values = true)]
     cron_secret: Option<String>,
@@ -271,15 +276,19 @@ pub struct Listening {
 
 impl Listening {
     /// Where to listen.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.port.map_or_else(|| self.listen.clone(), |port| format!("0.0.0.0:{port}"))
     }
     /// Stripe's webhook secrets.
-    pub fn stripe_webhook_secrets(&self) -> Vec<Secret> {
-        self.stripe_webhook_secret.iter().filter(|secret| !secret.is_empty()).map(|secret| Secret::new(secret.as_str())).collect()
+    pub(crate) fn stripe_webhook_secrets(&self) -> Vec<Secret> {
+        self.stripe_webhook_secret
+            .iter()
+            .filter(|secret| !secret.is_empty())
+            .map(|secret| Secret::new(secret.as_str()))
+            .collect()
     }
     /// The sweep endpoints' secret.
-    pub fn cron_secret(&self) -> Option<Secret> {
+    pub(crate) fn cron_secret(&self) -> Option<Secret> {
         self.cron_secret.as_deref().filter(|secret| !secret.is_empty()).map(Secret::new)
     }
 }

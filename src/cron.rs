@@ -6,13 +6,13 @@ use safelight_jobs::db::{self, Role};
 use crate::{config, process};
 
 #[derive(Debug, Args)]
-pub struct Cron {
+pub(crate) struct Cron {
     #[command(flatten)]
     database: config::Database,
 }
 
 impl Cron {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
         let pool = db::connect(&self.database.database_url, Role::Worker, 3).await?;
         safelight_worker::run_schedule(pool, stop).await

@@ -9,7 +9,7 @@ use safelight_jobs::{
 use crate::{config, process::say};
 
 #[derive(Debug, Args)]
-pub struct Migrate {
+pub(crate) struct Migrate {
     #[command(flatten)]
     database: config::Database,
     /// A folder of policies, one `<tenant>.toml` each; without it the ones in the binary
@@ -18,7 +18,7 @@ pub struct Migrate {
 }
 
 impl Migrate {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let policies = config::policies(self.policies.as_deref())?;
         let pool = db::connect(&self.database.database_url, Role::Owner, 2).await?;
         db::migrate(&pool).await?;

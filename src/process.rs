@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// Log to standard error; standard output belongs to a command's answer.
-pub fn log(filter: &str, json: bool) {
+pub(crate) fn log(filter: &str, json: bool) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -18,7 +18,7 @@ pub fn log(filter: &str, json: bool) {
 }
 
 /// Cancelled by the first SIGINT or SIGTERM.
-pub fn stop_on_signal() -> CancellationToken {
+pub(crate) fn stop_on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let signalled = stop.clone();
     tokio::spawn(async move {
@@ -40,13 +40,13 @@ pub fn stop_on_signal() -> CancellationToken {
 
 /// The error and its causes as one line for a person.
 #[expect(clippy::print_stderr, reason = "the last word of a command, also when nothing is logged")]
-pub fn sorry(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn sorry(error: &anyhow::Error) -> ExitCode {
     eprintln!("safelight: {error:#}");
     ExitCode::FAILURE
 }
 
 /// A line of a command's answer.
 #[expect(clippy::print_stdout, reason = "standard output is a command's answer")]
-pub fn say(line: impl std::fmt::Display) {
+pub(crate) fn say(line: impl std::fmt::Display) {
     println!("{line}");
 }

@@ -8,7 +8,7 @@ use safelight_sandbox::{Options, Sandbox};
 use crate::process::{say, stop_on_signal};
 
 #[derive(Debug, Args)]
-pub struct SandboxCommand {
+pub(crate) struct SandboxCommand {
     /// Print addresses, keys and ports as one JSON document
     #[arg(long)]
     json: bool,
@@ -24,9 +24,10 @@ pub struct SandboxCommand {
 }
 
 impl SandboxCommand {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = stop_on_signal();
-        let temporary = self.data.is_none().then(|| std::env::temp_dir().join(format!("safelight-sandbox-{}", std::process::id())));
+        let temporary =
+            self.data.is_none().then(|| std::env::temp_dir().join(format!("safelight-sandbox-{}", std::process::id())));
         let folder = self.data.clone().or_else(|| temporary.clone()).unwrap_or_default();
         let mut options = Options::new(&folder);
         options.fal_delay = Duration::from_millis(self.fal_delay_ms);
@@ -50,7 +51,7 @@ impl SandboxCommand {
 }
 
 /// What Safelight's processes read from their environment to use these stand-ins.
-pub fn environment(there: &safelight_sandbox::Description) -> Vec<(&'static str, String)> {
+pub(crate) fn environment(there: &safelight_sandbox::Description) -> Vec<(&'static str, String)> {
     let host = |url: &str| url.split("://").nth(1).unwrap_or(url).trim_end_matches('/').to_owned();
     vec![
         ("STRIPE_URL", there.stripe.url.clone()),

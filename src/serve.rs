@@ -14,7 +14,7 @@ use safelight_jobs::{
 use crate::{config, process};
 
 #[derive(Debug, Args)]
-pub struct Api {
+pub(crate) struct Api {
     #[command(flatten)]
     database: config::Database,
     #[command(flatten)]
@@ -26,12 +26,12 @@ pub struct Api {
 }
 
 impl Api {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
         let address = self.listening.address();
-        let listener = tokio::net::TcpListener::bind(&address)
-            .await
-            .with_context(|| format!("cannot listen on {address}; is another process there? Choose another with --listen"))?;
+        let listener = tokio::net::TcpListener::bind(&address).await.with_context(|| {
+            format!("cannot listen on {address}; is another process there? Choose another with --listen")
+        })?;
         let pool = db::connect(&self.database.database_url, Role::Api, 12).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
         let fal = FalWebhook::new(&FalWebhookConfig {
@@ -48,9 +48,16 @@ impl Api {
             secure_cookies: self.house.is_https(),
         };
         let bell = Bell::start(pool.clone());
-        let state =
-            ApiState::new(pool, bell, self.house.vault()?, self.house.policies()?, self.store.client()?, Some(fal), config)
-                .with_metrics(recorder);
+        let state = ApiState::new(
+            pool,
+            bell,
+            self.house.vault()?,
+            self.house.policies()?,
+            self.store.client()?,
+            Some(fal),
+            config,
+        )
+        .with_metrics(recorder);
         tracing::info!(%address, "listening");
         safelight_api::serve(listener, safelight_api::router(state), stop).await?;
         Ok(())

@@ -14,7 +14,7 @@ use safelight_jobs::{
 use crate::{config, process::say};
 
 #[derive(Debug, Args)]
-pub struct Sweep {
+pub(crate) struct Sweep {
     /// Which one
     kind: Kind,
     #[command(flatten)]
@@ -32,7 +32,7 @@ enum Kind {
 }
 
 impl Sweep {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(&self.database.database_url, Role::Worker, 2).await?;
         let because = format!("cli:{}", Id::<safelight_jobs::id::Sweep>::new());
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;

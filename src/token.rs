@@ -10,7 +10,7 @@ use safelight_jobs::{
 use crate::{config, process::say};
 
 #[derive(Debug, Args)]
-pub struct Token {
+pub(crate) struct Token {
     #[command(flatten)]
     database: config::Database,
     #[command(subcommand)]
@@ -40,7 +40,7 @@ enum What {
 }
 
 impl Token {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(&self.database.database_url, Role::Owner, 2).await?;
         match self.what {
             What::Create { name, tenant, scopes } => {
@@ -56,7 +56,10 @@ impl Token {
                 }
             }
             What::Revoke { id } => {
-                anyhow::ensure!(tokens::revoke(&pool, id).await?, "{id} is not a valid token; `safelight token list` shows them");
+                anyhow::ensure!(
+                    tokens::revoke(&pool, id).await?,
+                    "{id} is not a valid token; `safelight token list` shows them"
+                );
                 say(format_args!("{id} is revoked"));
             }
         }

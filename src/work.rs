@@ -8,7 +8,7 @@ use safelight_jobs::db::{self, Role};
 use crate::{config, process};
 
 #[derive(Debug, Args)]
-pub struct Worker {
+pub(crate) struct Worker {
     #[command(flatten)]
     database: config::Database,
     #[command(flatten)]
@@ -22,7 +22,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
         let services = Arc::new(self.providers.services(&self.house, &self.store).await?);
         let url = &self.database.database_url;

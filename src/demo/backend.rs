@@ -16,9 +16,9 @@ use super::house::House;
 /// SHA-256 of the sentence beside a box.
 const WORDING: &str = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
-pub struct Backend<'a> {
+pub(crate) struct Backend<'a> {
     house: &'a House,
-    pub tenant: &'static str,
+    pub(crate) tenant: &'static str,
     token: &'a str,
     http: reqwest::Client,
     stripe: Stripe,
@@ -26,7 +26,7 @@ pub struct Backend<'a> {
 }
 
 impl<'a> Backend<'a> {
-    pub fn new(house: &'a House, tenant: &'static str) -> anyhow::Result<Self> {
+    pub(crate) fn new(house: &'a House, tenant: &'static str) -> anyhow::Result<Self> {
         let (_, token) = house.tokens.iter().find(|(name, _)| *name == tenant).context("no token")?;
         let there = house.sandbox.description();
         let stripe = Stripe::new(&StripeConfig {
@@ -36,11 +36,19 @@ impl<'a> Backend<'a> {
         })?;
         let policies = safelight_jobs::policy::Policy::bundled()?;
         let policy = policies.iter().find(|policy| policy.tenant() == tenant).context("no policy")?;
-        Ok(Self { house, tenant, token, http: reqwest::Client::new(), stripe, policy_version: policy.version().to_owned() })
+        Ok(Self {
+            house,
+            tenant,
+            token,
+            http: reqwest::Client::new(),
+            stripe,
+            policy_version: policy.version().to_owned(),
+        })
     }
 
     async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
-        let answer = self.http.post(format!("{}{path}", self.house.url)).bearer_auth(self.token).json(&body).send().await?;
+        let answer =
+            self.http.post(format!("{}{path}", self.house.url)).bearer_auth(self.token).json(&body).send().await?;
         let status = answer.status();
         let value: Value = answer.json().await.unwrap_or(Value::Null);
         if !status.is_success() {
@@ -49,13 +57,13 @@ impl<'a> Backend<'a> {
         Ok(value)
     }
 
-    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let answer = self.http.get(format!("{}{path}", self.house.url)).bearer_auth(self.token).send().await?;
         Ok(answer.error_for_status()?.json().await?)
     }
 
     /// Sign up.
-    pub async fn register(&self, email: &str, name: &str) -> anyhow::Result<String> {
+    pub(crate) async fn register(&self, email: &str, name: &str) -> anyhow::Result<String> {
         let user = self.house.sandbox.supabase.create_user(email);
         let mut body = json!({ "email": email, "name": name, "auth_user": user.id });
         if self.tenant == "koselfie" {
@@ -65,7 +73,13 @@ impl<'a> Backend<'a> {
     }
 
     /// Tick one box.
-    pub async fn consent(&self, subject: &str, purpose: &str, point: &str, scope: Option<(&str, &str)>) -> anyhow::Result<()> {
+    pub(crate) async fn consent(
+        &self,
+        subject: &str,
+        purpose: &str,
+        point: &str,
+        scope: Option<(&str, &str)>,
+    ) -> anyhow::Result<()> {
         let mut body = json!({
             "purpose": purpose, "capture_point": point, "wording_sha256": WORDING, "policy_version": self.policy_version,
         });
@@ -77,16 +91,17 @@ impl<'a> Backend<'a> {
     }
 
     /// Open an act of uploading.
-    pub async fn batch(&self, subject: &str) -> anyhow::Result<String> {
+    pub(crate) async fn batch(&self, subject: &str) -> anyhow::Result<String> {
         text(&self.post(&format!("/v1/subjects/{subject}/batches"), json!({})).await?, "batch")
     }
 
     /// Upload one file by its signed link; the answer is the refusal's code, if it is refused.
-    pub async fn upload(&self, batch: &str, photo: &Selfie) -> anyhow::Result<Option<String>> {
+    pub(crate) async fn upload(&self, batch: &str, photo: &Selfie) -> anyhow::Result<Option<String>> {
         let slot = self.post(&format!("/v1/batches/{batch}/uploads"), json!({})).await?;
         let put = text(&slot, "put_url")?;
         let artifact = text(&slot, "artifact")?;
-        let stored = self.http.put(put).header("content-type", photo.content_type).body(photo.bytes.clone()).send().await?;
+        let stored =
+            self.http.put(put).header("content-type", photo.content_type).body(photo.bytes.clone()).send().await?;
         anyhow::ensure!(stored.status().is_success(), "the store answered {}", stored.status());
         let answer = self
             .http
@@ -103,7 +118,13 @@ impl<'a> Backend<'a> {
     }
 
     /// Place an order, tick what the checkout asks for, open the payment page.
-    pub async fn order(&self, subject: &str, batch: &str, plan: &str, train_box: bool) -> anyhow::Result<(String, String)> {
+    pub(crate) async fn order(
+        &self,
+        subject: &str,
+        batch: &str,
+        plan: &str,
+        train_box: bool,
+    ) -> anyhow::Result<(String, String)> {
         let placed = self.post("/v1/orders", json!({ "subject": subject, "batch": batch, "plan": plan })).await?;
         let order = text(&placed, "order")?;
         if train_box {
@@ -130,7 +151,7 @@ impl<'a> Backend<'a> {
     }
 
     /// Ask for the erasure of a person.
-    pub async fn erase(&self, subject: &str) -> anyhow::Result<String> {
+    pub(crate) async fn erase(&self, subject: &str) -> anyhow::Result<String> {
         text(&self.post(&format!("/v1/subjects/{subject}/erase"), json!({})).await?, "deletion")
     }
 }

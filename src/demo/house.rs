@@ -24,19 +24,19 @@ use crate::{process::say, sandbox::environment};
 const FAL_TAKES: Duration = Duration::from_millis(1200);
 
 /// Everything that runs.
-pub struct House {
+pub(crate) struct House {
     /// As the owner.
-    pub db: PgPool,
+    pub(crate) db: PgPool,
     /// The providers' stand-ins.
-    pub sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
     /// Where the intake listens.
-    pub url: String,
+    pub(crate) url: String,
     /// Bearer of the sweep endpoints.
-    pub cron_secret: String,
+    pub(crate) cron_secret: String,
     /// One token a tenant.
-    pub tokens: [(&'static str, String); 2],
+    pub(crate) tokens: [(&'static str, String); 2],
     /// A token of the whole house, for the console.
-    pub operator: String,
+    pub(crate) operator: String,
     environment: Vec<(&'static str, String)>,
     api: Mutex<Option<Child>>,
     worker: Mutex<Option<Child>>,
@@ -47,11 +47,12 @@ pub struct House {
 }
 
 impl House {
-    pub async fn open(database_url: Option<&str>) -> anyhow::Result<Self> {
+    pub(crate) async fn open(database_url: Option<&str>) -> anyhow::Result<Self> {
         let (postgres, database, borrowed) = match database_url {
             Some(url) => {
                 let name = format!("safelight_demo_{}", std::process::id());
-                let mut admin = PgConnection::connect(url).await.context("the Postgres in DATABASE_URL does not let us in")?;
+                let mut admin =
+                    PgConnection::connect(url).await.context("the Postgres in DATABASE_URL does not let us in")?;
                 sqlx::query(AssertSqlSafe(format!(r#"create database "{name}""#))).execute(&mut admin).await?;
                 let mut own = url::Url::parse(url)?;
                 own.set_path(&name);
@@ -90,7 +91,11 @@ impl House {
         env.push(("SAFELIGHT_LISTEN", format!("127.0.0.1:{port}")));
         env.push(("CRON_SECRET", cron_secret.clone()));
         env.push(("SAFELIGHT_LEASE_SECONDS", "4".to_owned()));
-        env.push(("SAFELIGHT_LOG", std::env::var_os("SAFELIGHT_LOG").map_or_else(|| "error".to_owned(), |log| log.to_string_lossy().into_owned())));
+        env.push((
+            "SAFELIGHT_LOG",
+            std::env::var_os("SAFELIGHT_LOG")
+                .map_or_else(|| "error".to_owned(), |log| log.to_string_lossy().into_owned()),
+        ));
 
         let house = Self {
             db,
@@ -137,7 +142,7 @@ impl House {
     }
 
     /// `kill -9` for the worker, and another one.
-    pub async fn kill_the_worker(&self) -> anyhow::Result<()> {
+    pub(crate) async fn kill_the_worker(&self) -> anyhow::Result<()> {
         let mut worker = self.worker.lock().await;
         if let Some(mut child) = worker.take() {
             child.kill().await?;
@@ -147,7 +152,7 @@ impl House {
     }
 
     /// Turn the clock of the whole house and of the stand-ins.
-    pub async fn turn_clock(&self, by: chrono::Duration) -> anyhow::Result<()> {
+    pub(crate) async fn turn_clock(&self, by: chrono::Duration) -> anyhow::Result<()> {
         sqlx::query(
             "insert into safelight.clock (shift) values (make_interval(secs => $1))
              on conflict (only_row) do update set shift = safelight.clock.shift + excluded.shift",
@@ -160,7 +165,7 @@ impl House {
     }
 
     /// Until the person at the keyboard has seen enough.
-    pub async fn leave_open(&self, stop: &CancellationToken) {
+    pub(crate) async fn leave_open(&self, stop: &CancellationToken) {
         say(format_args!("\nThe console stays open: {}/console", self.url));
         say(format_args!("Sign in with this token: {}", self.operator));
         say("End it with Ctrl-C.");
@@ -168,7 +173,7 @@ impl House {
     }
 
     /// Stop everything and leave nothing behind.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         for child in [&self.worker, &self.api] {
             if let Some(child) = child.lock().await.as_mut() {
                 let _ = child.kill().await;
@@ -180,7 +185,8 @@ impl House {
         if let Some((admin, name)) = self.borrowed
             && let Ok(mut admin) = PgConnection::connect(&admin).await
         {
-            let _ = sqlx::query(AssertSqlSafe(format!(r#"drop database "{name}" with (force)"#))).execute(&mut admin).await;
+            let _ =
+                sqlx::query(AssertSqlSafe(format!(r#"drop database "{name}" with (force)"#))).execute(&mut admin).await;
         }
     }
 }

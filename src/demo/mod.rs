@@ -15,7 +15,7 @@ use clap::Args;
 use crate::process::stop_on_signal;
 
 #[derive(Debug, Args)]
-pub struct Demo {
+pub(crate) struct Demo {
     /// End by itself, with exit code 0 or 1
     #[arg(long)]
     once: bool,
@@ -31,7 +31,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    pub async fn run(self) -> anyhow::Result<()> {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = stop_on_signal();
         let house = house::House::open(self.database_url.as_deref()).await?;
         let told = tokio::select! {

@@ -12,7 +12,7 @@ use super::{backend::Backend, house::House, summary::Summary, timeline::Timeline
 const PATIENCE: Duration = Duration::from_secs(60);
 const PHOTOGRAPH: &[u8] = include_bytes!("../../photos/astronaut.png");
 
-pub async fn tell(house: &House, json: bool, kill_worker: bool) -> anyhow::Result<Summary> {
+pub(crate) async fn tell(house: &House, json: bool, kill_worker: bool) -> anyhow::Result<Summary> {
     let began = Instant::now();
     let mut timeline = Timeline::new(house.db.clone(), json);
     let (ko, halo) = (Backend::new(house, "koselfie")?, Backend::new(house, "haloprofile")?);
@@ -51,7 +51,8 @@ pub async fn tell(house: &House, json: bool, kill_worker: bool) -> anyhow::Resul
         timeline.heading("kill -9: the worker is dead, another one starts");
     }
     let delivered = wait(&mut timeline, "orders are under way", || async {
-        let (ann, bob) = (ko.get(&format!("/v1/orders/{ann_order}")).await?, halo.get(&format!("/v1/orders/{bob_order}")).await?);
+        let (ann, bob) =
+            (ko.get(&format!("/v1/orders/{ann_order}")).await?, halo.get(&format!("/v1/orders/{bob_order}")).await?);
         for order in [&ann, &bob] {
             let state = order["state"].as_str().unwrap_or_default();
             if matches!(state, "refused" | "refund_review" | "expired") {
@@ -67,16 +68,15 @@ pub async fn tell(house: &House, json: bool, kill_worker: bool) -> anyhow::Resul
     wait(&mut timeline, "copies at Fal are deleted, mail goes out", || truth(house, settled)).await?;
 
     let mut summary = Summary::begin(house, refused).await?;
-    summary.orders = vec![
-        ko.get(&format!("/v1/orders/{ann_order}")).await?,
-        halo.get(&format!("/v1/orders/{bob_order}")).await?,
-    ];
+    summary.orders =
+        vec![ko.get(&format!("/v1/orders/{ann_order}")).await?, halo.get(&format!("/v1/orders/{bob_order}")).await?];
     summary.count_calls(house);
     summary.jobs(house).await?;
 
     timeline.heading("Thirty days later");
     house.turn_clock(chrono::Duration::hours(720) + chrono::Duration::minutes(2)).await?;
-    let readable: Vec<Value> = ko.get(&format!("/v1/orders/{ann_order}")).await?["images"].as_array().cloned().unwrap_or_default();
+    let readable: Vec<Value> =
+        ko.get(&format!("/v1/orders/{ann_order}")).await?["images"].as_array().cloned().unwrap_or_default();
     summary.unreadable_at_once = !readable.iter().any(|image| image["url"].is_string());
     sweep(house).await?;
     wait(&mut timeline, "what is due is deleted and looked for", || {

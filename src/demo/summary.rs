@@ -10,41 +10,41 @@ use crate::process::say;
 
 /// The facts, in words and as JSON.
 #[derive(Debug, Default, Serialize)]
-pub struct Summary {
-    pub good: bool,
+pub(crate) struct Summary {
+    pub(crate) good: bool,
     /// What was not as it should be.
-    pub faults: Vec<String>,
-    pub seconds: f64,
+    pub(crate) faults: Vec<String>,
+    pub(crate) seconds: f64,
     /// The code that a text file named .jpg was refused with.
-    pub text_file_refused_as: String,
-    pub orders: Vec<Value>,
-    pub trainings_at_fal: usize,
-    pub generations_at_fal: usize,
-    pub mails: usize,
+    pub(crate) text_file_refused_as: String,
+    pub(crate) orders: Vec<Value>,
+    pub(crate) trainings_at_fal: usize,
+    pub(crate) generations_at_fal: usize,
+    pub(crate) mails: usize,
     /// Median and longest wait and run of jobs, in milliseconds, by kind.
-    pub jobs: Vec<Value>,
+    pub(crate) jobs: Vec<Value>,
     /// After the clock was turned and before the sweep ran.
-    pub unreadable_at_once: bool,
-    pub deletions: Vec<Value>,
-    pub erasure: Value,
-    pub objects_left: usize,
-    pub files_left_at_fal: usize,
-    pub remains: Vec<Value>,
-    pub timeline: Vec<Value>,
+    pub(crate) unreadable_at_once: bool,
+    pub(crate) deletions: Vec<Value>,
+    pub(crate) erasure: Value,
+    pub(crate) objects_left: usize,
+    pub(crate) files_left_at_fal: usize,
+    pub(crate) remains: Vec<Value>,
+    pub(crate) timeline: Vec<Value>,
 }
 
 impl Summary {
-    pub async fn begin(_house: &House, refused: String) -> anyhow::Result<Self> {
+    pub(crate) async fn begin(_house: &House, refused: String) -> anyhow::Result<Self> {
         Ok(Self { text_file_refused_as: refused, ..Self::default() })
     }
 
-    pub fn count_calls(&mut self, house: &House) {
+    pub(crate) fn count_calls(&mut self, house: &House) {
         self.trainings_at_fal = house.sandbox.fal.trainings();
         self.generations_at_fal = house.sandbox.fal.generations();
     }
 
     /// How long jobs waited and ran.
-    pub async fn jobs(&mut self, house: &House) -> anyhow::Result<()> {
+    pub(crate) async fn jobs(&mut self, house: &House) -> anyhow::Result<()> {
         let rows: Vec<(String, i64, f64, f64, f64)> = sqlx::query_as(
             "select kind, count(*),
                 coalesce(percentile_cont(0.5) within group (order by extract(epoch from started_at - greatest(run_at, created_at)) * 1000), 0)::float8,
@@ -63,7 +63,7 @@ impl Summary {
         Ok(())
     }
 
-    pub async fn after_thirty_days(&mut self, house: &House) -> anyhow::Result<()> {
+    pub(crate) async fn after_thirty_days(&mut self, house: &House) -> anyhow::Result<()> {
         let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(
             "select d.tenant, s.class, sum(s.planned)::bigint, count(*) filter (where s.state = 'verified')::bigint
             from safelight.deletions d join safelight.deletion_steps s on s.deletion_id = d.id
@@ -75,8 +75,11 @@ impl Summary {
             .into_iter()
             .map(|(tenant, class, objects, steps)| json!({ "tenant": tenant, "class": class, "objects": objects, "steps_verified": steps }))
             .collect();
-        let halo: i64 =
-            sqlx::query_scalar("select count(*) from safelight.artifacts where tenant = 'haloprofile' and class = 'upload'").fetch_one(&house.db).await?;
+        let halo: i64 = sqlx::query_scalar(
+            "select count(*) from safelight.artifacts where tenant = 'haloprofile' and class = 'upload'",
+        )
+        .fetch_one(&house.db)
+        .await?;
         self.expect(halo == 8, format!("HaloProfile keeps until erasure, and {halo} of 8 photos are there"));
         let vectors: i64 = sqlx::query_scalar("select count(*) from safelight.embeddings").fetch_one(&house.db).await?;
         self.expect(vectors == 0, format!("{vectors} vectors outlived their photos"));
@@ -89,7 +92,7 @@ impl Summary {
         }
     }
 
-    pub async fn finish(&mut self, house: &House, timeline: &Timeline, took: Duration) -> anyhow::Result<()> {
+    pub(crate) async fn finish(&mut self, house: &House, timeline: &Timeline, took: Duration) -> anyhow::Result<()> {
         self.mails = house.sandbox.resend.mails().len();
         self.objects_left = house.sandbox.supabase.objects("safelight").len();
         self.files_left_at_fal = house.sandbox.fal.files().len();
@@ -106,7 +109,8 @@ impl Summary {
             })
             .collect();
         let proofs: i64 = sqlx::query_scalar("select count(*) from safelight.consents").fetch_one(&house.db).await?;
-        self.remains.push(json!({ "what": "consent events", "count": proofs, "because": "proof of consent, GDPR Art. 7(1)" }));
+        self.remains
+            .push(json!({ "what": "consent events", "count": proofs, "because": "proof of consent, GDPR Art. 7(1)" }));
 
         let ko_delivered = delivered(&self.orders[0]);
         self.expect(ko_delivered >= 8, format!("KoSelfie delivered {ko_delivered} images"));
@@ -123,12 +127,16 @@ impl Summary {
         Ok(())
     }
 
-    pub fn print(&self) {
+    pub(crate) fn print(&self) {
         say("\nSimilarity of each image to the person's photos (cosine, mean of the best three)");
         for image in self.orders[0]["images"].as_array().into_iter().flatten() {
             let verdict = image["similarity"]["verdict"].as_str().unwrap_or("-");
-            let number = image["similarity"]["mean_best3"].as_f64().map_or_else(|| "  -  ".to_owned(), |cosine| format!("{cosine:.3}"));
-            let state = image["withheld_because"].as_str().map_or_else(|| "delivered".to_owned(), |why| format!("withheld: {why}"));
+            let number = image["similarity"]["mean_best3"]
+                .as_f64()
+                .map_or_else(|| "  -  ".to_owned(), |cosine| format!("{cosine:.3}"));
+            let state = image["withheld_because"]
+                .as_str()
+                .map_or_else(|| "delivered".to_owned(), |why| format!("withheld: {why}"));
             say(format_args!("  image {:>2}   {number}   {verdict:<12} {state}", image["position"]));
         }
         say("\nDeleted after thirty days, each seen to be gone");
@@ -148,13 +156,26 @@ impl Summary {
         say("\nWhat remains, and why");
         for row in &self.remains {
             say(match row["amount_cents"].as_i64() {
-                Some(cents) => format!("  a sale of {}: {:.2} {}   {}", text(row, "tenant"), cents as f64 / 100.0, text(row, "currency"), text(row, "because")),
+                Some(cents) => format!(
+                    "  a sale of {}: {:.2} {}   {}",
+                    text(row, "tenant"),
+                    cents as f64 / 100.0,
+                    text(row, "currency"),
+                    text(row, "because")
+                ),
                 None => format!("  {} {}   {}", row["count"], text(row, "what"), text(row, "because")),
             });
         }
         say("\nJobs                 count   waited   ran (median, longest; ms)");
         for row in &self.jobs {
-            say(format_args!("  {:<18} {:>5} {:>8} {:>6} {:>8}", text(row, "job"), row["count"], row["waited_ms"], row["ran_ms"], row["longest_ms"]));
+            say(format_args!(
+                "  {:<18} {:>5} {:>8} {:>6} {:>8}",
+                text(row, "job"),
+                row["count"],
+                row["waited_ms"],
+                row["ran_ms"],
+                row["longest_ms"]
+            ));
         }
         say(format_args!("\nA text file named .jpg was refused as `{}`.", self.text_file_refused_as));
         for fault in &self.faults {

@@ -9,13 +9,13 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 /// Follows the audit log.
-pub struct Timeline {
+pub(crate) struct Timeline {
     db: PgPool,
     seen: i64,
     began: Instant,
     quiet: bool,
     bar: bool,
-    pub events: Vec<Value>,
+    pub(crate) events: Vec<Value>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -30,12 +30,19 @@ struct Row {
 }
 
 impl Timeline {
-    pub fn new(db: PgPool, quiet: bool) -> Self {
-        Self { db, seen: 0, began: Instant::now(), quiet, bar: std::io::stdout().is_terminal() && !quiet, events: Vec::new() }
+    pub(crate) fn new(db: PgPool, quiet: bool) -> Self {
+        Self {
+            db,
+            seen: 0,
+            began: Instant::now(),
+            quiet,
+            bar: std::io::stdout().is_terminal() && !quiet,
+            events: Vec::new(),
+        }
     }
 
     /// Print what is new.
-    pub async fn follow(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn follow(&mut self) -> anyhow::Result<()> {
         let rows: Vec<Row> = sqlx::query_as(
             "select seq, tenant, order_id, job_kind, action, outcome, counts from safelight.audit_entries where seq > $1 order by seq",
         )
@@ -50,7 +57,7 @@ impl Timeline {
     }
 
     /// A line of the demo itself.
-    pub fn heading(&mut self, text: &str) {
+    pub(crate) fn heading(&mut self, text: &str) {
         self.clear();
         if !self.quiet {
             crate::process::say(format_args!("\n{text}"));
@@ -58,7 +65,7 @@ impl Timeline {
     }
 
     /// A bar while nothing happens, on a terminal.
-    pub fn waiting(&self, what: &str, part: f64) {
+    pub(crate) fn waiting(&self, what: &str, part: f64) {
         if !self.bar {
             return;
         }
@@ -104,7 +111,12 @@ fn round(time: Duration) -> f64 {
 
 /// An entry in words. An action without words of its own is shown as it is stored.
 fn words(row: &Row) -> String {
-    let count = |name: &str| row.counts.get(name).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default();
+    let count = |name: &str| {
+        row.counts
+            .get(name)
+            .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+            .unwrap_or_default()
+    };
     match (row.action.as_str(), row.outcome.as_str()) {
         ("subject.registered", _) => "a person signed up".to_owned(),
         ("consent.granted", point) => format!("consent given at {point}"),
@@ -123,12 +135,18 @@ fn words(row: &Row) -> String {
         ("image.withheld", why) => format!("an image is withheld: {why}"),
         ("image.compared", verdict) => format!("faces compared: {verdict}"),
         ("image.delivered", _) => format!("{} image delivered; its clock runs", count("images")),
-        ("order.delivered", _) => format!("order delivered: {} images, {} withheld", count("images"), count("withheld")),
+        ("order.delivered", _) => {
+            format!("order delivered: {} images, {} withheld", count("images"), count("withheld"))
+        }
         ("notice.sent", _) => "mail sent".to_owned(),
         ("call.purged", _) => format!("Fal deleted its copy: {} files", count("files")),
-        ("sweep.retention", _) => format!("sweep: {} persons with something due, {} left undone", count("people"), count("residue")),
+        ("sweep.retention", _) => {
+            format!("sweep: {} persons with something due, {} left undone", count("people"), count("residue"))
+        }
         ("deletion.planned", _) => format!("deletion planned in {} steps", count("steps")),
-        ("deletion.step", outcome) => format!("{} at {}: {outcome}, {} gone", count("class"), count("processor"), count("deleted")),
+        ("deletion.step", outcome) => {
+            format!("{} at {}: {outcome}, {} gone", count("class"), count("processor"), count("deleted"))
+        }
         ("deletion.complete", _) => format!("deletion complete: {} gone, all seen to be gone", count("deleted")),
         ("erasure.requested", _) => "erasure asked for; the person is fenced".to_owned(),
         (action, outcome) => format!("{action}: {outcome}"),
