@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
+/// Set by a parent that holds the process by its standard input.
+pub(crate) const STOP_WITH_STDIN: &str = "SAFELIGHT_STOP_WITH_STDIN";
+
 /// Log to standard error; standard output belongs to a command's answer.
 pub(crate) fn log(filter: &str, json: bool) {
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -17,9 +20,18 @@ pub(crate) fn log(filter: &str, json: bool) {
     }
 }
 
-/// Cancelled by the first SIGINT or SIGTERM.
+/// Cancelled by the first SIGINT or SIGTERM, and, for a process that another one holds by its standard input, when that
+/// one is gone, however it went.
 pub(crate) fn stop_on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
+    if std::env::var_os(STOP_WITH_STDIN).is_some() {
+        let gone = stop.clone();
+        // A thread: reading standard input cannot be given up, and must not hold the runtime's end.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            gone.cancel();
+        });
+    }
     let signalled = stop.clone();
     tokio::spawn(async move {
         let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {

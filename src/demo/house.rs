@@ -18,7 +18,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{process::say, sandbox::environment};
+use crate::{
+    process::{STOP_WITH_STDIN, say},
+    sandbox::environment,
+};
 
 /// How long work takes at the stand-in of Fal.
 const FAL_TAKES: Duration = Duration::from_millis(1200);
@@ -70,7 +73,11 @@ impl House {
             policy_rows::install(&db, &policy).await?;
         }
 
-        let folder = std::env::temp_dir().join(format!("safelight-demo-{}", std::process::id()));
+        // Beside the private server's data: what ends the server takes the objects away, too.
+        let folder = match &postgres {
+            Some(postgres) => postgres.folder().join("objects"),
+            None => std::env::temp_dir().join(format!("safelight-demo-{}", std::process::id())),
+        };
         let port = free_port()?;
         let url = format!("http://127.0.0.1:{port}");
         let mut options = Options::new(&folder);
@@ -121,7 +128,8 @@ impl House {
         let program = std::env::current_exe().context("this program does not know where it is")?;
         let mut command = Command::new(program);
         command.args(arguments).env_remove("PORT").envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        // They end with the demo, also when it is killed: their standard input ends with it.
+        command.env(STOP_WITH_STDIN, "1").stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
         command.spawn().with_context(|| format!("`safelight {}` could not be started", arguments.join(" ")))
     }
 

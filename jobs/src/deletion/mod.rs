@@ -54,7 +54,7 @@ pub(crate) struct Object {
 
 /// A deletion as its job reads it.
 #[derive(Debug, Clone)]
-pub struct DeletionRow {
+pub(crate) struct DeletionRow {
     pub(crate) id: Id<Deletion>,
     pub(crate) tenant: String,
     pub(crate) subject: Id<Subject>,
