@@ -57,7 +57,7 @@ fn iso_media(bytes: &[u8]) -> Option<Refusal> {
     } else if any(&[b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"]) {
         Some(Refusal::Heic)
     } else {
-        Some(Refusal::Unsupported { format: "a film, not a photo" })
+        Some(Refusal::Unsupported { format: "a film" })
     }
 }
 
