@@ -1,6 +1,12 @@
 //! Tests of the queue and of what every job promises: leases, fences, crashes, second runs, closed gates.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by failing")]
-#![expect(dead_code, reason = "the harness serves two programs")]
+#![expect(dead_code, unused_imports, unreachable_pub, reason = "the harness serves two programs")]
 
 mod app;
+#[path = "engine/fleet.rs"]
+mod fleet;
+#[path = "engine/leases.rs"]
+mod leases;
+#[path = "engine/pools.rs"]
+mod pools;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use safelight_jobs::{
     job::Queue,
-    queue::{self, Bell, Outcome},
+    queue::{self, Bell, Claimed, Outcome},
     registry,
     services::Services,
 };
@@ -24,18 +24,13 @@ pub struct Drained {
 /// Run due jobs of all queues until there are none. A job that fails is settled like any other and not run again before
 /// its time.
 pub async fn drain(pool: &sqlx::PgPool, services: &Arc<Services>, worker: &str) -> Result<Drained, sqlx::Error> {
-    let bell = Bell::default();
     let mut drained = Drained::default();
     loop {
         let mut idle = true;
         for queue in Queue::ALL {
             for job in queue::claim(pool, queue, worker, 1, 60.0).await? {
                 idle = false;
-                let result = registry::perform(&job, pool.clone(), bell.clone(), services.clone()).await;
-                crate::pools::log(&result);
-                if let Some(verdict) = verdict(&job.kind, job.attempt, result) {
-                    queue::settle(pool, &[Outcome { lease: job.lease, verdict }]).await?;
-                }
+                perform(pool, services, &job).await?;
                 drained.ran.push(job.kind);
             }
         }
@@ -43,4 +38,14 @@ pub async fn drain(pool: &sqlx::PgPool, services: &Arc<Services>, worker: &str) 
             return Ok(drained);
         }
     }
+}
+
+/// Perform one claimed job and settle it: one attempt. Dropped before it ended, it is what a crash leaves.
+pub async fn perform(pool: &sqlx::PgPool, services: &Arc<Services>, job: &Claimed) -> Result<(), sqlx::Error> {
+    let result = registry::perform(job, pool.clone(), Bell::default(), services.clone()).await;
+    crate::pools::log(&result);
+    if let Some(verdict) = verdict(&job.kind, job.attempt, result) {
+        queue::settle(pool, &[Outcome { lease: job.lease, verdict }]).await?;
+    }
+    Ok(())
 }

@@ -17,6 +17,6 @@ mod schedule;
 mod settler;
 mod verdict;
 
-pub use drain::{Drained, drain};
+pub use drain::{Drained, drain, perform};
 pub use pools::run;
 pub use schedule::run as run_schedule;

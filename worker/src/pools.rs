@@ -28,6 +28,9 @@ use crate::{
     verdict::verdict,
 };
 
+/// How long a stopping process waits for claims that were under way.
+const LAST_CLAIMS: Duration = Duration::from_secs(5);
+
 /// What every handler gets.
 #[derive(Clone)]
 struct Hands {
@@ -64,7 +67,7 @@ pub async fn run(
     beside.spawn(rescuer::run(queue_pool.clone(), bell.clone(), name.clone(), host, config.clone(), over.clone()));
 
     let hands = Hands { pool, bell, services };
-    let mut workers = JoinSet::new();
+    let (mut workers, mut claimers) = (JoinSet::new(), JoinSet::new());
     for queue in queues {
         let in_flight = InFlight::default();
         let (jobs_tx, jobs_rx) = mpsc::channel(config.concurrency.max(1));
@@ -80,7 +83,7 @@ pub async fn run(
             jobs: jobs_tx,
             stop: stop_claiming.clone(),
         };
-        beside.spawn(claimer.run());
+        claimers.spawn(claimer.run());
         let backend = QueueBackend {
             pool: queue_pool.clone(),
             jobs: jobs_rx,
@@ -112,6 +115,12 @@ pub async fn run(
     if tokio::time::timeout(config.drain, drained).await.is_err() {
         tracing::warn!(bound = ?config.drain, "jobs still run at the end of the drain; they are given back");
         workers.shutdown().await;
+    }
+    // A claim that was under way may commit after the stop: its jobs are given back by their claimer, not left to a lease.
+    let claimed = async { while claimers.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_CLAIMS, claimed).await.is_err() {
+        tracing::warn!(bound = ?LAST_CLAIMS, "a claim does not end; what it takes comes back when its lease runs out");
+        claimers.shutdown().await;
     }
     let left = keeper.all();
     if !left.is_empty()

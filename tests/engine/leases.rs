@@ -1,0 +1,194 @@
+//! Leases: the right to write, and what happens when it is lost. On real Postgres, statement by statement.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use safelight_jobs::{
+    job::Queue,
+    queue::{self, Bell, Claimed, Lease, Outcome, Verdict},
+    run::{Run, Tx},
+    stop::Stop,
+};
+
+use crate::app::App;
+
+fn attempt(app: &App, claimed: &Claimed) -> Run {
+    Run::new("expire_consents", claimed, app.worker.clone(), Bell::default(), app.services.clone())
+}
+
+/// An attempt whose lease ran out while it slept, and whose job is run by somebody else by now.
+async fn zombie(app: &App) -> (Claimed, Claimed) {
+    app.enqueues_work("a look").await;
+    let old = app.claims().await;
+    app.leases_run_out().await;
+    assert_eq!(queue::rescue(&app.worker, 3).await.unwrap(), 1);
+    let new = app.claims().await;
+    assert_eq!(old.lease.job, new.lease.job);
+    assert_ne!(old.lease.token, new.lease.token);
+    (old, new)
+}
+
+fn is_lost<T>(answer: Result<T, Stop>) -> bool {
+    matches!(answer, Err(Stop::Retry { code: "lease_lost", .. }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn complaint_03_an_old_attempt_can_write_nothing() {
+    let app = App::spawn().await;
+    let (old, _) = zombie(&app).await;
+    let run = attempt(&app, &old);
+    let before = app.all_that_is_written().await;
+
+    assert!(is_lost(run.begin().await), "a zombie is given a transaction");
+    let answer: Result<u32, Stop> = run.step("a step", async { Ok(7) }).await;
+    assert!(is_lost(answer), "a zombie records a step");
+    // A transaction that began without asking for the lease: its end asks.
+    let mut tx = Tx::begin(&app.worker, &Bell::default()).await.unwrap();
+    run.note("sweep.retention", "looked").write(&mut tx).await.unwrap();
+    assert!(is_lost(run.finish(tx).await), "a zombie finishes");
+
+    let verdicts = [
+        Verdict::Done,
+        Verdict::Retry { delay: Duration::ZERO, code: "late".to_owned() },
+        Verdict::Wait { delay: Duration::ZERO, why: "late".to_owned() },
+        Verdict::GiveUp { code: "late".to_owned() },
+        Verdict::Park { code: "late".to_owned() },
+    ];
+    for verdict in verdicts {
+        let outcome = Outcome { lease: old.lease, verdict };
+        assert_eq!(queue::settle(&app.worker, std::slice::from_ref(&outcome)).await.unwrap(), 0, "{outcome:?}");
+    }
+    assert_eq!(queue::give_back(&app.worker, &[old.lease]).await.unwrap(), 0);
+    assert_eq!(queue::keep(&app.worker, &[old.lease], 60.0).await.unwrap().lost, [old.lease]);
+    assert_eq!(app.all_that_is_written().await, before, "not even an audit entry");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_settled_batch_takes_the_outcomes_whose_leases_hold_and_no_others() {
+    let app = App::spawn().await;
+    let (old, new) = zombie(&app).await;
+    app.enqueues_work("another look").await;
+    let other = app.claims().await;
+    let verdict = |lease: Lease| Outcome { lease, verdict: Verdict::Done };
+    let written = queue::settle(&app.worker, &[verdict(old.lease), verdict(other.lease)]).await.unwrap();
+    assert_eq!(written, 1);
+    assert_eq!(app.count("select count(*) from safelight.jobs_archive").await, 1);
+    assert_eq!(queue::settle(&app.worker, &[verdict(new.lease)]).await.unwrap(), 1);
+    assert_eq!(app.count("select count(*) from safelight.jobs").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_leaves_alone_what_is_being_written() {
+    let app = App::spawn().await;
+    app.enqueues_work("a look").await;
+    let claimed = app.claims().await;
+    let run = attempt(&app, &claimed);
+    app.leases_run_out().await;
+    let mut tx = run.begin().await.unwrap();
+    run.note("sweep.retention", "looked").write(&mut tx).await.unwrap();
+    assert_eq!(queue::rescue(&app.worker, 3).await.unwrap(), 0, "the effects and the rescue exclude each other");
+    let _done = run.finish(tx).await.unwrap();
+    assert_eq!(queue::rescue(&app.worker, 3).await.unwrap(), 0);
+    assert_eq!(app.count("select count(*) from safelight.jobs_archive where outcome = 'done'").await, 1);
+    assert_eq!(app.count("select count(*) from safelight.audit_entries where action = 'sweep.retention'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_takes_a_locked_row_for_held_and_never_waits_for_it() {
+    let app = App::spawn().await;
+    app.enqueues_work("a look").await;
+    let claimed = app.claims().await;
+    let tx = attempt(&app, &claimed).begin().await.unwrap();
+    let beat = tokio::time::timeout(Duration::from_secs(5), queue::keep(&app.worker, &[claimed.lease], 60.0)).await;
+    assert!(beat.expect("the heartbeat waits for an attempt").unwrap().lost.is_empty());
+    drop(tx);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_step_is_not_done_again_by_the_next_attempt() {
+    let app = App::spawn().await;
+    app.enqueues_work("a look").await;
+    let done = AtomicU32::new(0);
+    for _ in 0..2 {
+        let claimed = app.claims().await;
+        let run = attempt(&app, &claimed);
+        let answer: u32 = run.step("count", async { Ok(done.fetch_add(1, Ordering::Relaxed) + 40) }).await.unwrap();
+        assert_eq!(answer, 40);
+        app.leases_run_out().await;
+        queue::rescue(&app.worker, 9).await.unwrap();
+    }
+    assert_eq!(done.into_inner(), 1);
+    let claimed = app.claims().await;
+    queue::settle(&app.worker, &[Outcome { lease: claimed.lease, verdict: Verdict::Done }]).await.unwrap();
+    assert_eq!(app.count("select count(*) from safelight.job_steps").await, 0, "answers go with their job");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn complaint_05_a_poison_job_ends_in_the_dead_letters() {
+    let app = App::spawn().await;
+    let job = app.enqueues_work("poison").await;
+    for crash in 1..=3 {
+        assert_eq!(app.claims().await.attempt, 0, "a crash spends no attempt");
+        app.leases_run_out().await;
+        assert_eq!(queue::rescue(&app.worker, 3).await.unwrap(), 1, "crash {crash}");
+    }
+    assert!(queue::claim(&app.worker, Queue::Sweeps, "a worker", 1, 60.0).await.unwrap().is_empty());
+    let (id, code, crashes): (uuid::Uuid, String, i16) =
+        sqlx::query_as("select id, code, crashes from safelight.dead_letters").fetch_one(&app.db).await.unwrap();
+    assert_eq!((id, code.as_str(), crashes), (job.uuid(), "crashed", 3));
+    assert_eq!(app.count("select count(*) from safelight.job_attempts where verdict = 'crashed'").await, 3);
+    assert_eq!(app.count("select count(*) from safelight.audit_entries where action = 'job.dead_letter'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_ends_forgives_the_crashes_before_it() {
+    let app = App::spawn().await;
+    app.enqueues_work("unlucky").await;
+    for _ in 0..3 {
+        for _ in 0..2 {
+            app.claims().await;
+            app.leases_run_out().await;
+            queue::rescue(&app.worker, 3).await.unwrap();
+        }
+        let lease = app.claims().await.lease;
+        let verdict = Verdict::Wait { delay: Duration::ZERO, why: "early".to_owned() };
+        assert_eq!(queue::settle(&app.worker, &[Outcome { lease, verdict }]).await.unwrap(), 1);
+    }
+    assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0, "six crashes, never three in a row");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn complaint_01_a_restart_under_the_same_name_strands_nothing() {
+    let app = App::spawn().await;
+    for number in 0..10 {
+        app.enqueues_work(&format!("look {number}")).await;
+    }
+    let name = "the-same-name";
+    queue::register_worker(&app.worker, name, "host", &Queue::ALL).await.unwrap();
+    let before = queue::claim(&app.worker, Queue::Sweeps, name, 5, 60.0).await.unwrap();
+    // It dies, and another process comes up under its name, works and beats for what it has.
+    queue::register_worker(&app.worker, name, "host", &Queue::ALL).await.unwrap();
+    let after = queue::claim(&app.worker, Queue::Sweeps, name, 5, 60.0).await.unwrap();
+    app.leases_run_out().await;
+    let own: Vec<Lease> = after.iter().map(|job| job.lease).collect();
+    assert!(queue::keep(&app.worker, &own, 60.0).await.unwrap().lost.is_empty());
+    assert_eq!(queue::rescue(&app.worker, 3).await.unwrap(), 5, "what the dead one held, and nothing else");
+    let again = queue::claim(&app.worker, Queue::Sweeps, name, 10, 60.0).await.unwrap();
+    let mut ids: Vec<_> = before.iter().map(|job| job.lease.job).collect();
+    let mut found: Vec<_> = again.iter().map(|job| job.lease.job).collect();
+    ids.sort();
+    found.sort();
+    assert_eq!(found, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_given_back_is_ready_at_once_and_has_spent_nothing() {
+    let app = App::spawn().await;
+    app.enqueues_work("a look").await;
+    let before = app.all_that_is_written().await;
+    let claimed = app.claims().await;
+    assert_eq!(queue::give_back(&app.worker, &[claimed.lease]).await.unwrap(), 1);
+    assert_eq!(app.all_that_is_written().await, before, "as if nobody had claimed it");
+}
