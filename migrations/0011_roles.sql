@@ -1,6 +1,7 @@
 -- Least privilege. Processes connect as a login that is a member of these roles and switch to theirs. Roles belong to
 -- the whole cluster, so they may exist already.
 
+set local client_min_messages = warning;
 do $$
 declare
     r text;

@@ -1,6 +1,6 @@
 //! What every process does: log, stop on a signal, and say in one sentence why it could not go on.
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -10,9 +10,10 @@ pub(crate) const STOP_WITH_STDIN: &str = "SAFELIGHT_STOP_WITH_STDIN";
 
 /// Log to standard error; standard output belongs to a command's answer.
 pub(crate) fn log(filter: &str, json: bool) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The runtime's own lines say nothing that ours do not.
+    let filter = EnvFilter::try_new(format!("apalis_core=warn,{filter}")).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
-    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     if json {
         registry.with(text.json()).init();
     } else {

@@ -144,7 +144,7 @@ async fn take(run: &Run, deletion: &DeletionRow, step: &Step) -> Result<(), Stop
     };
     let mut tx = run.begin().await?;
     sqlx::query!(
-        r#"update safelight.deletion_steps set state = $3, deleted = deleted + $4, evidence = $5, code = null,
+        r#"update safelight.deletion_steps set state = $3, deleted = deleted + $4, planned = greatest(planned, deleted + $4), evidence = $5, code = null,
             verified_at = safelight.now(), updated_at = safelight.now()
         where deletion_id = $1 and seq = $2"#,
         deletion.id.uuid(),
