@@ -36,6 +36,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Error;
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let raw = RawJson::from_request(request, state).await?;
+        // A struct could be read from an array of its fields as well; nobody means that.
+        if raw.0.trim_ascii_start().starts_with(b"[") {
+            return Err(Error::BadBody { why: "expected an object, not an array".to_owned() });
+        }
         Ok(Self { value: raw.read()? })
     }
 }

@@ -1,0 +1,162 @@
+//! The console: who may look, and what is never shown.
+
+use axum::{
+    body::Body,
+    http::{Method, Request, StatusCode},
+};
+use safelight_api::tokens::{self, Scope};
+use serde_json::json;
+
+use crate::house::{Answer, House};
+
+async fn look(house: &House, path: &str, cookie: &str) -> Answer {
+    let request = Request::builder().uri(path).header("cookie", cookie).body(Body::empty()).expect("a request");
+    house.send(request).await
+}
+
+async fn sign_in(house: &House, token: &str) -> Answer {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/console/sign-in")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("sec-fetch-site", "same-origin")
+        .body(Body::from(format!("token={token}")))
+        .expect("a request");
+    house.send(request).await
+}
+
+fn cookie(answer: &Answer) -> String {
+    answer.header("set-cookie").split(';').next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn the_console_opens_to_readers_and_operators_only() {
+    let house = House::build().await;
+    for path in ["/console", "/console/orders/order_0", "/console/find?id=x"] {
+        let answer = look(&house, path, "safelight_console=0").await;
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/console/sign-in"), "{path}");
+    }
+    for scope in Scope::ALL {
+        let token = house.token(Some("koselfie"), &[scope]).await;
+        let answer = sign_in(&house, &token).await;
+        let opens = matches!(scope, Scope::Read | Scope::Operate);
+        assert_eq!(answer.status == StatusCode::SEE_OTHER, opens, "{scope}");
+        assert_eq!(answer.header("set-cookie").is_empty(), !opens);
+        assert!(!answer.header("set-cookie").contains(&token));
+    }
+    assert_eq!(sign_in(&house, "slt_nothing").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token_and_with_signing_out() {
+    let house = House::build().await;
+    let token = house.token(None, &[Scope::Operate]).await;
+    let entered = sign_in(&house, &token).await;
+    for word in ["HttpOnly", "SameSite=Strict", "Path=/console"] {
+        assert!(entered.header("set-cookie").contains(word), "{}", entered.header("set-cookie"));
+    }
+    let first = cookie(&entered);
+    assert_eq!(look(&house, "/console", &first).await.status, StatusCode::OK);
+    let leaving = Request::builder().method(Method::POST).uri("/console/sign-out").header("cookie", &first);
+    house.send(leaving.body(Body::empty()).expect("a request")).await;
+    assert_eq!(look(&house, "/console", &first).await.status, StatusCode::SEE_OTHER);
+    let second = cookie(&sign_in(&house, &token).await);
+    let known = tokens::list(&house.owner).await.expect("a list");
+    tokens::revoke(&house.owner, known[0].id).await.expect("revoked");
+    assert_eq!(look(&house, "/console", &second).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_foreign_page_cannot_sign_anybody_in() {
+    let house = House::build().await;
+    let token = house.token(None, &[Scope::Operate]).await;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/console/sign-in")
+        .header("sec-fetch-site", "cross-site")
+        .body(Body::from(format!("token={token}")))
+        .expect("a request");
+    let answer = house.send(request).await;
+    assert_eq!((answer.status, answer.header("set-cookie")), (StatusCode::FORBIDDEN, ""));
+}
+
+#[tokio::test]
+async fn no_page_shows_a_mail_a_prompt_a_link_or_runs_a_script() {
+    let house = House::build().await;
+    let backend = house.backend("haloprofile").await;
+    let email = json!({ "email": "planted@example.org", "name": "Planted Name" });
+    let subject = house.post(&backend, "/v1/subjects", email).await.id("subject");
+    let order = house.order(&backend, subject, "cs_test_console").await;
+    house
+        .run(&format!(
+            "insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, position, state, storage_key,
+                content_type, bytes, sha256, delivered_at) select gen_random_uuid(), tenant, subject_id, 1, 'image', id, n, 'stored',
+                'haloprofile/x/image/' || n, 'image/png', 9, repeat('0', 64), safelight.now()
+            from safelight.orders, generate_series(0, 3) n;
+            insert into safelight.similarities (image_id, order_id, best, mean_best3, compared, verdict, model_sha256)
+                select id, order_id, 0.71, 0.62, 6, 'alike', repeat('0', 64) from safelight.artifacts where class = 'image' and position < 3"
+        ))
+        .await;
+    let erasure = house.post(&backend, &format!("/v1/subjects/{subject}/erase"), json!({})).await;
+    let deletion = erasure.body["deletion"].as_str().expect("an id").to_owned();
+    let session = cookie(&sign_in(&house, &house.token(None, &[Scope::Read]).await).await);
+    let pages = [
+        ("/console".to_owned(), order.to_string()),
+        (format!("/console/orders/{order}"), "0.620".to_owned()),
+        (format!("/console/deletions/{deletion}"), "legal deadline".to_owned()),
+    ];
+    for (path, shows) in pages {
+        let page = look(&house, &path, &session).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}");
+        assert!(page.text.contains(&shows), "{path} shows {shows}");
+        for never in [
+            "planted",
+            "Planted",
+            "@example",
+            "X-Amz",
+            "storage/v1",
+            "cs_test_",
+            "<img",
+            "<script",
+            "style=\"",
+            "haloprofile/x",
+        ] {
+            assert!(!page.text.contains(never), "{path} shows {never}");
+        }
+        assert!(page.header("content-security-policy").starts_with("default-src 'none'; style-src 'self'"));
+        assert!(page.header("cache-control").contains("no-store"));
+    }
+    let other = cookie(&sign_in(&house, &house.token(Some("koselfie"), &[Scope::Read]).await).await);
+    assert_eq!(look(&house, &format!("/console/orders/{order}"), &other).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(look(&house, &format!("/console/deletions/{deletion}"), &other).await.status, StatusCode::NOT_FOUND);
+    assert!(!look(&house, "/console", &other).await.text.contains(&order.to_string()));
+    let bad = look(&house, "/console/orders/nothing", &session).await;
+    assert_eq!((bad.status, bad.header("content-type")), (StatusCode::BAD_REQUEST, "text/html; charset=utf-8"));
+    if let Some(folder) = std::env::var_os("SAFELIGHT_KEEP_PAGES") {
+        keep_pages(
+            &house,
+            std::path::Path::new(&folder),
+            &session,
+            &[&format!("orders/{order}"), &format!("deletions/{deletion}")],
+        )
+        .await;
+    }
+}
+
+/// For looking at them: the pages as files, with their style sheet.
+async fn keep_pages(house: &House, folder: &std::path::Path, session: &str, more: &[&str]) {
+    std::fs::create_dir_all(folder).expect("a folder");
+    let sheet = house.get("", "/console/style.css").await.text;
+    std::fs::write(folder.join("style.css"), sheet).expect("a file");
+    let door = house.get("", "/console/sign-in").await.text;
+    let mut pages =
+        vec![("sign-in".to_owned(), door), ("overview".to_owned(), look(house, "/console", session).await.text)];
+    for path in more {
+        let name = path.split('/').next().unwrap_or_default().to_owned();
+        pages.push((name, look(house, &format!("/console/{path}"), session).await.text));
+    }
+    for (name, text) in pages {
+        let text = text.replace("/console/style.css", "style.css");
+        std::fs::write(folder.join(format!("{name}.html")), text).expect("a file");
+    }
+}
