@@ -1,5 +1,6 @@
 //! `safelight`: one binary, every command. What a person reads is printed here and nowhere else.
 
+mod bench;
 mod config;
 mod cron;
 mod migrate;
@@ -52,6 +53,8 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Print every clause of the privacy policies as kept, unkept or not software
     Report(report::Report),
+    /// Measure the queue
+    Bench(bench::Bench),
     /// Run stand-ins of all providers, for development
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::SandboxCommand),
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
             Command::Token(command) => command.run().await,
             Command::Policy(command) => command.run(),
             Command::Report(command) => command.run(),
+            Command::Bench(command) => command.run().await,
             #[cfg(feature = "sandbox")]
             Command::Sandbox(command) => command.run().await,
             #[cfg(feature = "sandbox")]

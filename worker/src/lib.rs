@@ -18,5 +18,5 @@ mod settler;
 mod verdict;
 
 pub use drain::{Drained, drain, perform};
-pub use pools::run;
+pub use pools::{Perform, Performed, domain, run, run_with};
 pub use schedule::run as run_schedule;

@@ -4,12 +4,13 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use anyhow::anyhow;
 use apalis::prelude::{BoxDynError, Data, WorkerBuilder, WorkerError};
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use safelight_jobs::{
-    job::Queue,
+    job::{Queue, Undecodable},
     queue::{self, Bell, Claimed, Verdict},
     registry,
     services::Services,
+    stop::{Done, Stop},
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -31,15 +32,22 @@ use crate::{
 /// How long a stopping process waits for claims that were under way.
 const LAST_CLAIMS: Duration = Duration::from_secs(5);
 
-/// What every handler gets.
-#[derive(Clone)]
-struct Hands {
-    pool: sqlx::PgPool,
-    bell: Bell,
-    services: Arc<Services>,
+/// What an attempt came to.
+pub type Performed = Result<Result<Done, Stop>, Undecodable>;
+
+/// Performs one claimed job.
+pub type Perform = Arc<dyn Fn(Claimed) -> BoxFuture<'static, Performed> + Send + Sync>;
+
+/// The jobs of the domain: decode, ask the gate, run.
+pub fn domain(pool: sqlx::PgPool, services: Arc<Services>) -> Perform {
+    let bell = Bell::start(pool.clone());
+    Arc::new(move |job| {
+        let (pool, bell, services) = (pool.clone(), bell.clone(), services.clone());
+        Box::pin(async move { registry::perform(&job, pool, bell, services).await })
+    })
 }
 
-/// Run until `stop` is cancelled, then drain: running jobs may end within the bound, the others are given back.
+/// Run the jobs of the domain until `stop` is cancelled.
 ///
 /// `pool` is for the jobs' own statements, `queue_pool` for claiming and settling.
 pub async fn run(
@@ -49,12 +57,22 @@ pub async fn run(
     services: Arc<Services>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    run_with(config, queue_pool, domain(pool, services), stop).await
+}
+
+/// Run until `stop` is cancelled, then drain: running jobs may end within the bound, the others are given back.
+pub async fn run_with(
+    config: WorkerConfig,
+    queue_pool: sqlx::PgPool,
+    perform: Perform,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let host = hostname();
     // New for every start: a restart under an old name strands nothing, because nothing depends on the name.
     let name = format!("{host}:{}:{}", std::process::id(), &Uuid::new_v4().simple().to_string()[..8]);
     let queues = config.served();
     let keeper = Keeper::default();
-    let bell = Bell::start(pool.clone());
+    let bell = Bell::start(queue_pool.clone());
     let wakers = ears::wakers(&queues);
     let (ended_tx, ended_rx) = mpsc::unbounded_channel::<Ended>();
     // Outlives `stop`: leases are kept and outcomes written while jobs drain.
@@ -66,7 +84,6 @@ pub async fn run(
     beside.spawn(ears::listen(queue_pool.clone(), wakers.clone(), over.clone()));
     beside.spawn(rescuer::run(queue_pool.clone(), bell.clone(), name.clone(), host, config.clone(), over.clone()));
 
-    let hands = Hands { pool, bell, services };
     let (mut workers, mut claimers) = (JoinSet::new(), JoinSet::new());
     for queue in queues {
         let in_flight = InFlight::default();
@@ -93,7 +110,7 @@ pub async fn run(
             stop: stop_claiming,
             closing: None,
         };
-        workers.spawn(pool_of(queue, name.clone(), backend, hands.clone(), stop.clone()));
+        workers.spawn(pool_of(queue, name.clone(), backend, Hands(perform.clone()), stop.clone()));
     }
     drop(ended_tx);
     tracing::info!(worker = %name, "working");
@@ -135,6 +152,9 @@ pub async fn run(
     result
 }
 
+#[derive(Clone)]
+struct Hands(Perform);
+
 async fn pool_of(
     queue: Queue,
     name: String,
@@ -155,13 +175,12 @@ async fn pool_of(
 
 /// One attempt of one job. A panic is a bug of one job, not the end of the others: it is a retry with a code.
 async fn attempt(job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynError> {
-    let hands = (*hands).clone();
+    let Hands(perform) = (*hands).clone();
     let span = tracing::info_span!("job", job.name = %job.kind, job.id = %job.lease.job, attempt = job.attempt + 1);
     let (kind, spent) = (job.kind.clone(), job.attempt);
     async move {
         let began = std::time::Instant::now();
-        let result =
-            AssertUnwindSafe(registry::perform(&job, hands.pool, hands.bell, hands.services)).catch_unwind().await;
+        let result = AssertUnwindSafe(perform(job)).catch_unwind().await;
         let verdict = match result {
             Ok(result) => {
                 log(&result);

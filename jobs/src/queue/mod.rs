@@ -5,6 +5,7 @@
 //! is ever called in here.
 
 mod bell;
+mod bulk;
 mod claim;
 mod control;
 mod enqueue;
@@ -12,6 +13,7 @@ mod lease;
 mod settle;
 
 pub use bell::{Bell, CHANNEL};
+pub use bulk::enqueue_bulk;
 pub use claim::{Claimed, claim};
 pub use control::{cancel, redrive, release, wake_call, wake_order};
 pub use enqueue::{EnqueueError, Enqueued, Wish, enqueue, enqueue_all, enqueue_later};
