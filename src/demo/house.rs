@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long work takes at the stand-in of Fal.
-const FAL_TAKES: Duration = Duration::from_millis(1200);
+const FAL_TAKES: Duration = Duration::from_millis(500);
 
 /// Everything that runs.
 pub(crate) struct House {
@@ -82,6 +82,8 @@ impl House {
         let url = format!("http://127.0.0.1:{port}");
         let mut options = Options::new(&folder);
         options.fal_delay = FAL_TAKES;
+    // Each picture in work holds the decoded photos of its training.
+    options.fal_concurrency = 3;
         options.fal_oddities = Oddities { nobody_at: Some(5), nsfw_at: Some(8) };
         options.stripe_webhook_url = Some(format!("{url}/webhooks/stripe"));
         let sandbox = Sandbox::start(options).await?;
@@ -97,6 +99,8 @@ impl House {
         env.push(("SAFELIGHT_PUBLIC_URL", url.clone()));
         env.push(("SAFELIGHT_LISTEN", format!("127.0.0.1:{port}")));
         env.push(("CRON_SECRET", cron_secret.clone()));
+        // glibc keeps freed memory in an arena a thread, and faces are measured on many threads in turn.
+        env.push(("MALLOC_ARENA_MAX", "2".to_owned()));
         env.push(("SAFELIGHT_LEASE_SECONDS", "4".to_owned()));
         env.push((
             "SAFELIGHT_LOG",
