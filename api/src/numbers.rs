@@ -28,7 +28,10 @@ pub(crate) struct Numbers {
     pub(crate) deletions_open: i64,
     pub(crate) deletions_stuck: i64,
     pub(crate) deletions_late: i64,
+    /// Past their term and still there.
     pub(crate) due_artifacts: i64,
+    /// The same for more than an hour: no sweep comes.
+    pub(crate) overdue_artifacts: i64,
 }
 
 impl Numbers {
@@ -68,7 +71,9 @@ impl Numbers {
                 (select count(*) from safelight.deletions where state <> 'complete' and answer_due < safelight.now()
                     and ($1::text is null or tenant = $1)) as "late!",
                 (select count(*) from safelight.artifacts where delete_after <= safelight.now()
-                    and ($1::text is null or tenant = $1)) as "due!""#,
+                    and ($1::text is null or tenant = $1)) as "due!",
+                (select count(*) from safelight.artifacts where delete_after <= safelight.now() - interval '1 hour'
+                    and ($1::text is null or tenant = $1)) as "overdue!""#,
             tenant
         )
         .fetch_one(pool)
@@ -82,6 +87,7 @@ impl Numbers {
             deletions_stuck: row.stuck,
             deletions_late: row.late,
             due_artifacts: row.due,
+            overdue_artifacts: row.overdue,
         })
     }
 }

@@ -53,11 +53,11 @@ async fn style() -> Response {
 /// A page for somebody who is signed in.
 fn page(title: &str, viewer: &Viewer, body: &Markup) -> Response {
     let frame = html! {
-        header.bar {
+        header.bar { div {
             a.mark href="/console" { span.lamp {} "Safelight" }
             span.who { (viewer.tenant().unwrap_or("all tenants")) }
             form method="post" action="/console/sign-out" { button.quiet type="submit" { "Sign out" } }
-        }
+        } }
         main { (body) }
         footer { "Ids, codes, numbers and times only. All times are UTC." }
     };

@@ -24,7 +24,7 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
         div.head {
             h1 { "Overview" }
             form.find method="get" action="/console/find" role="search" {
-                input name="id" aria-label="Order or deletion id" placeholder="order_… or deletion_…" autocomplete="off" spellcheck="false";
+                input name="id" aria-label="Order or deletion id" placeholder="order or deletion id" autocomplete="off" spellcheck="false";
                 button type="submit" { "Open" }
             }
         }
@@ -45,7 +45,7 @@ fn needs(numbers: &Numbers) -> Markup {
         (numbers.deletions_stuck, "deletions stuck"),
         (numbers.unknown_calls, "provider calls unknown"),
         (numbers.dead_letters, "dead letters"),
-        (numbers.due_artifacts, "objects past their term"),
+        (numbers.overdue_artifacts, "objects an hour past their term"),
     ];
     let calm = cards.iter().all(|(count, _)| *count == 0);
     html! {

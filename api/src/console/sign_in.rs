@@ -106,12 +106,11 @@ fn sheet(why: Option<&str>) -> Markup {
             p.lead { "The operators' console. Nothing here shows a person." }
             form method="post" action="/console/sign-in" {
                 label for="token" { "Token with the scope read or operate" }
-                input #token name="token" type="password" autocomplete="off" spellcheck="false" required autofocus
-                    placeholder="slt_…";
+                input #token name="token" type="password" autocomplete="off" spellcheck="false" required autofocus;
                 @if let Some(why) = why { p.refusal role="alert" { (why) } }
                 button type="submit" { "Sign in" }
             }
-            p.hint { "Make one with " code { "safelight token create console --scopes read" } "." }
+            p.hint { "Make one: " code { "safelight token create console --scopes read" } }
         }
     }
 }

@@ -29,7 +29,13 @@ pub(super) fn age(seconds: i64) -> String {
 /// How far away an instant is.
 pub(super) fn distance(now: DateTime<Utc>, at: DateTime<Utc>) -> String {
     let seconds = (at - now).num_seconds();
-    if seconds >= 0 { format!("in {}", age(seconds)) } else { format!("{} ago", age(-seconds)) }
+    if seconds == 0 {
+        "now".to_owned()
+    } else if seconds > 0 {
+        format!("in {}", age(seconds))
+    } else {
+        format!("{} ago", age(-seconds))
+    }
 }
 
 /// A state as a small label; the colour says whether a person is needed.

@@ -4,10 +4,16 @@
 use axum::{extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
 use safelight_jobs::{
+    check_image::CheckImage,
+    compare_faces::CompareFaces,
+    generate_batch::GenerateBatch,
     id::{self, Id, Order, Subject},
-    job::Scope as Whose,
+    job::{Job, Scope as Whose},
+    measure_selfies::MeasureSelfies,
+    policy::Purpose,
     registry::{self, BadWish},
     run::Tx,
+    train_model::TrainModel,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,7 +82,9 @@ pub(crate) async fn enqueue(
         });
     }
     let mut tx = Tx::begin(&state.pool, &state.bell).await?;
-    may_enqueue(&mut tx, &caller, wish.scope).await?;
+    if let Some(tenant) = may_enqueue(&mut tx, &caller, wish.scope).await? {
+        has_purpose(&state, &tenant, wish.kind)?;
+    }
     if let Some(run_at) = run_at {
         let too_far = sqlx::query_scalar!(
             r#"select $1 > safelight.now() + make_interval(days => $2) as "far!""#,
@@ -108,10 +116,28 @@ fn holds_plain_words_only(payload: &Value) -> bool {
     }
 }
 
-/// What the job is about exists and is of the caller's tenant.
-async fn may_enqueue(tx: &mut Tx, caller: &Caller, whose: Whose) -> Result<(), Error> {
+/// A job whose purpose the tenant's policy does not have is not even taken. Everything else is the gate's to decide.
+fn has_purpose(state: &ApiState, tenant: &str, kind: &str) -> Result<(), Error> {
+    let purpose = match kind {
+        TrainModel::NAME => Purpose::Train,
+        GenerateBatch::NAME => Purpose::Generate,
+        CheckImage::NAME => Purpose::Nsfw,
+        MeasureSelfies::NAME | CompareFaces::NAME => Purpose::Compare,
+        _ => return Ok(()),
+    };
+    match state.policy(tenant)?.purpose(purpose) {
+        Some(_) => Ok(()),
+        None => Err(Error::Conflict {
+            code: "purpose_not_allowed",
+            why: format!("the policy of {tenant} has no purpose `{purpose}`"),
+        }),
+    }
+}
+
+/// What the job is about exists and is of the caller's tenant. Answers that tenant; none for work of the house.
+async fn may_enqueue(tx: &mut Tx, caller: &Caller, whose: Whose) -> Result<Option<String>, Error> {
     let (tenant, what) = match whose {
-        Whose::System if caller.may(Scope::Sweep) => return Ok(()),
+        Whose::System if caller.may(Scope::Sweep) => return Ok(None),
         Whose::System => return Err(Error::Scope { needs: Scope::Sweep.as_str() }),
         Whose::Order(order) => (
             sqlx::query_scalar!("select tenant from safelight.orders where id = $1", order.uuid())
@@ -151,7 +177,7 @@ async fn may_enqueue(tx: &mut Tx, caller: &Caller, whose: Whose) -> Result<(), E
         ),
     };
     match tenant {
-        Some(tenant) if caller.sees_only().is_none_or(|own| own == tenant) => Ok(()),
+        Some(tenant) if caller.sees_only().is_none_or(|own| own == tenant) => Ok(Some(tenant)),
         _ => Err(Error::NotFound { what }),
     }
 }

@@ -138,3 +138,36 @@ async fn erasing_is_accepted_at_once_and_again_is_the_same_erasure() {
     let consent = house.post(&token, &format!("/v1/subjects/{subject}/consents"), wish).await;
     assert_eq!((consent.status, consent.code()), (StatusCode::CONFLICT, "subject_erased"));
 }
+
+#[tokio::test]
+async fn k11_an_order_holds_its_status_and_session_and_no_card_address_or_name() {
+    let house = House::build().await;
+    let mut columns: Vec<String> = sqlx::query_scalar(
+        "select column_name::text from information_schema.columns where table_schema = 'safelight' and table_name = 'orders'",
+    )
+    .fetch_all(&house.owner)
+    .await
+    .expect("the columns");
+    columns.sort();
+    let known = [
+        "amount_cents",
+        "batch_id",
+        "checkout_at",
+        "checkout_session",
+        "created_at",
+        "currency",
+        "delivered_at",
+        "id",
+        "images_wanted",
+        "needs_model",
+        "paid_at",
+        "plan",
+        "problem",
+        "prompt_sealed",
+        "selfies_measured_at",
+        "state",
+        "subject_id",
+        "tenant",
+    ];
+    assert_eq!(columns, known);
+}

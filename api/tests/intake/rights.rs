@@ -221,3 +221,29 @@ async fn a_typed_job_is_taken_once_and_only_about_ones_own() {
         house.post(&sweeper, "/v1/jobs", json!({ "kind": "sweep_retention", "payload": { "because": "me" } })).await;
     assert_eq!(swept.status, StatusCode::ACCEPTED, "{}", swept.text);
 }
+
+#[tokio::test]
+async fn h28_faces_are_not_compared_for_a_tenant_whose_policy_has_no_such_purpose_and_the_wish_is_refused() {
+    let house = House::build().await;
+    let token = house.backend("haloprofile").await;
+    let subject = house.person(&token).await;
+    let order = house.order(&token, subject, "cs_test_h28").await;
+    let upload: uuid::Uuid =
+        sqlx::query_scalar("select id from safelight.artifacts limit 1").fetch_one(&house.owner).await.expect("one");
+    let upload = Id::<id::Artifact>::from(upload);
+    for wish in [
+        json!({ "kind": "measure_selfies", "payload": { "order": order } }),
+        json!({ "kind": "compare_faces", "payload": { "image": upload } }),
+        json!({ "kind": "check_image", "payload": { "image": upload } }),
+    ] {
+        let answer = house.post(&token, "/v1/jobs", wish).await;
+        assert_eq!((answer.status, answer.code()), (StatusCode::CONFLICT, "purpose_not_allowed"), "{}", answer.text);
+    }
+    assert_eq!(house.count("from safelight.jobs").await, 0);
+    let other = house.backend("koselfie").await;
+    let subject = house.person(&other).await;
+    let order = house.order(&other, subject, "cs_test_not_h28").await;
+    let taken =
+        house.post(&other, "/v1/jobs", json!({ "kind": "measure_selfies", "payload": { "order": order } })).await;
+    assert_eq!(taken.status, StatusCode::ACCEPTED, "{}", taken.text);
+}
