@@ -196,7 +196,7 @@ mod tests {
     fn damaged_bytes_are_refused() {
         let bytes = embedding(&[1.0, -2.0, 0.5]).to_bytes();
         let nan: Vec<u8> = [f32::NAN, 1.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-        for damaged in [&bytes[..11], &bytes[..8], &[][..], &nan, &[0; 12]] {
+        for damaged in [&bytes[..11], &bytes[..8], &[][..], &nan, &[0; 12], &[&bytes[..], &[0]].concat()] {
             let refused = Embedding::from_bytes("aa", damaged).unwrap_err();
             assert_eq!(refused, EmbeddingError::Damaged { bytes: damaged.len() });
         }

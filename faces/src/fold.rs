@@ -12,7 +12,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 use crate::weights::{Blocks, reshape, unpack};
 
-/// Folds the graph. The error says which node is wrong.
+/// Folds the graph of a network with one input. The error says what is wrong, and with which node.
 pub(crate) fn fold(graph: &mut GraphProto) -> Result<(), String> {
     let mut weights: BTreeMap<String, TensorProto> =
         std::mem::take(&mut graph.initializer).into_iter().map(|tensor| (tensor.name.clone(), tensor)).collect();
@@ -45,7 +45,10 @@ pub(crate) fn fold(graph: &mut GraphProto) -> Result<(), String> {
     graph.input.retain(|input| used.contains(input.name.as_str()) && !weights.contains_key(&input.name));
     graph.initializer = weights.into_values().collect();
     graph.node = nodes;
-    Ok(())
+    match graph.input.len() {
+        1 => Ok(()),
+        inputs => Err(format!("it has {inputs} inputs, a face model has one")),
+    }
 }
 
 /// What the node will always give, if it only unpacks weights or gives unpacked ones another shape.
@@ -151,6 +154,13 @@ mod tests {
         let mut graph = compact();
         graph.initializer[0].data_location = Some(DataLocation::External as i32);
         assert!(fold(&mut graph).unwrap_err().contains('q'));
+    }
+
+    #[test]
+    fn a_graph_that_asks_for_more_than_a_picture_is_refused() {
+        let mut graph = compact();
+        graph.node[2].input.push("forgotten".to_owned());
+        assert!(fold(&mut graph).unwrap_err().contains("2 inputs"));
     }
 
     #[test]
