@@ -2,6 +2,7 @@
 
 pub(crate) mod consents;
 pub(crate) mod deletions;
+pub(crate) mod enqueue_job;
 pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod jobs;
@@ -49,7 +50,7 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(images::read))
         .routes(routes!(deletions::read))
         .routes(routes!(jobs::kinds))
-        .routes(routes!(jobs::enqueue))
+        .routes(routes!(enqueue_job::enqueue))
         .routes(routes!(jobs::read))
 }
 

@@ -88,7 +88,7 @@ async fn no_page_shows_a_mail_a_prompt_a_link_or_runs_a_script() {
     let subject = house.post(&backend, "/v1/subjects", email).await.id("subject");
     let order = house.order(&backend, subject, "cs_test_console").await;
     house
-        .run(&format!(
+        .run(
             "insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, position, state, storage_key,
                 content_type, bytes, sha256, delivered_at) select gen_random_uuid(), tenant, subject_id, 1, 'image', id, n, 'stored',
                 'haloprofile/x/image/' || n, 'image/png', 9, repeat('0', 64), safelight.now()
@@ -98,7 +98,7 @@ async fn no_page_shows_a_mail_a_prompt_a_link_or_runs_a_script() {
             insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, position, state, verdict, storage_key,
                 content_type, bytes, sha256) select gen_random_uuid(), tenant, subject_id, 1, 'image', id, 4, 'withheld', 'nsfw',
                 'haloprofile/x/image/4', 'image/png', 9, repeat('0', 64) from safelight.orders"
-        ))
+        )
         .await;
     let erasure = house.post(&backend, &format!("/v1/subjects/{subject}/erase"), json!({})).await;
     let deletion = erasure.body["deletion"].as_str().expect("an id").to_owned();

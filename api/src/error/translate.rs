@@ -1,0 +1,112 @@
+//! From the errors of the domain and of the database to what a caller is told. Details go to the log, without values.
+
+use safelight_jobs::{
+    gate::Refusal, intake::IntakeError, providers::storage::StorageError, queue::EnqueueError, stop::Stop,
+    vault::VaultError,
+};
+
+use super::Error;
+
+impl From<sqlx::Error> for Error {
+    /// A closed gate speaks through its SQLSTATE. Only the SQLSTATE is logged: a message may repeat a value.
+    fn from(error: sqlx::Error) -> Self {
+        if let Some(refusal) = Refusal::from_database(&error) {
+            return Self::Refused(refusal);
+        }
+        match &error {
+            sqlx::Error::Database(answer) => {
+                let state = answer.code().unwrap_or_default();
+                match state.get(..2).unwrap_or_default() {
+                    "22" | "23" => {
+                        tracing::warn!(sqlstate = %state, constraint = answer.constraint(), "the database refused a value");
+                        Self::ValueRefused
+                    }
+                    "08" | "25" | "40" | "53" | "55" | "57" | "58" => Self::DatabaseDown,
+                    _ => {
+                        tracing::error!(sqlstate = %state, "a query of ours was refused");
+                        Self::Internal
+                    }
+                }
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::DatabaseDown,
+            other => {
+                tracing::error!(error = %other, "the database answered something unexpected");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::NotSupported => Self::LinksNotSupported,
+            StorageError::Unreachable | StorageError::SourceBroke => Self::StorageDown,
+            StorageError::NotAllowed => {
+                tracing::error!("the store does not accept our keys");
+                Self::StorageDown
+            }
+            StorageError::BadKey | StorageError::NotFound | StorageError::TooLarge { .. } | StorageError::BadLife => {
+                tracing::error!(%error, "the store was asked for something wrong");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<EnqueueError> for Error {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Conflict { .. } => Self::Conflict { code: "job_key_conflict", why: error.to_string() },
+            EnqueueError::Database(error) => error.into(),
+            EnqueueError::Payload(_) => Self::Internal,
+        }
+    }
+}
+
+impl From<VaultError> for Error {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Database(error) => error.into(),
+            VaultError::NoKey(subject) => Self::Gone { what: subject.to_string() },
+            VaultError::MasterKey | VaultError::OtherMaster { .. } | VaultError::Broken { .. } => {
+                tracing::error!(%error, "the vault");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<IntakeError> for Error {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::NotFound { what } => Self::NotFound { what },
+            IntakeError::Conflict { code, why } => Self::Conflict { code, why },
+            IntakeError::Invalid { code, why } => Self::Invalid { code, why },
+            IntakeError::Refused(refusal) => Self::Refused(refusal),
+            IntakeError::Vault(error) => error.into(),
+            IntakeError::Enqueue(error) => error.into(),
+            IntakeError::Storage(error) => error.into(),
+            IntakeError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Retry { code: "database", .. } => Self::DatabaseDown,
+            Stop::Retry { code, why, .. } => {
+                tracing::error!(code, error = %why, "could not be done now");
+                Self::Internal
+            }
+            Stop::Wait { why, .. } => Self::Conflict { code: "too_early", why },
+            Stop::GiveUp { code, why } => Self::Conflict { code, why },
+        }
+    }
+}
