@@ -2,6 +2,7 @@
 //! the test says so.
 
 mod people;
+mod web;
 
 use std::{
     path::Path,
@@ -12,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-pub use people::{Person, photos};
+pub use people::{Person, WORDING, photos};
+pub use web::term;
 use safelight_api::{ApiConfig, ApiState};
 use safelight_faces::{FaceEngine, ModelFiles};
 use safelight_jobs::{
