@@ -26,6 +26,9 @@ create table safelight.artifacts (
     foreign key (batch_id, subject_id) references safelight.upload_batches (id, subject_id),
     foreign key (order_id, subject_id) references safelight.orders (id, subject_id),
     unique (id, subject_id),
+    -- K5: everything of a person lies under that person's prefix, so that its listing finds it.
+    constraint an_object_lies_under_its_person check (storage_key ~
+        ('^' || tenant || '/' || replace(subject_id::text, '-', '') || '/' || class || '/[a-z0-9-]{1,64}$')),
     constraint an_upload_belongs_to_a_batch check (class <> 'upload' or (batch_id is not null and order_id is null)),
     constraint a_model_or_image_belongs_to_an_order check (class not in ('bundle', 'model', 'image') or order_id is not null),
     constraint stored_bytes_are_described check (state = 'expected' or (bytes is not null and sha256 is not null)),
@@ -70,7 +73,7 @@ create table safelight.similarities (
     best real check (best between -1 and 1),
     mean_best3 real check (mean_best3 between -1 and 1),
     compared integer not null default 0,
-    verdict text not null check (verdict in ('alike', 'not_alike', 'no_face', 'several_faces', 'face_too_small', 'no_reliable_face', 'no_reference')),
+    verdict text not null check (verdict in ('alike', 'not_alike', 'no_face', 'several_faces', 'face_too_small', 'no_reliable_face', 'unreadable', 'no_reference')),
     model_sha256 text not null,
     created_at timestamptz not null default safelight.now(),
     constraint a_number_or_a_reason check ((verdict in ('alike', 'not_alike')) = (mean_best3 is not null))

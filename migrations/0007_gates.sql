@@ -188,6 +188,8 @@ declare
     v_id uuid;
 begin
     a := safelight.must_pass(p_subject, 'train', 'supabase', array['upload'], p_order, null, p_sources, p_generation);
+    perform from safelight.artifacts where id = any (p_sources) and class <> 'upload';
+    if found then raise exception 'object_foreign' using errcode = 'SL002', detail = 'a training takes uploads only'; end if;
     insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, storage_key, delete_after)
         select p_id, a.tenant, p_subject, a.generation, 'bundle', p_order, p_key, min(delete_after)
         from safelight.artifacts where id = any (p_sources)
@@ -223,6 +225,9 @@ declare
     a safelight.gate_answer;
 begin
     a := safelight.must_pass(p_subject, 'compare', 'self', array['upload', 'embedding'], p_order, null, array[p_upload], p_generation);
+    -- K7: of a photo that the person gave, never of an image that was made.
+    perform from safelight.artifacts where id = p_upload and class = 'upload';
+    if not found then raise exception 'object_foreign' using errcode = 'SL002', detail = 'a vector is kept of an upload only'; end if;
     insert into safelight.embeddings (subject_id, upload_id, order_id, model_name, model_sha256, dimension, vector_sealed, grants)
         values (p_subject, p_upload, p_order, p_model_name, p_model_sha256, p_dimension, p_sealed, a.grants)
         on conflict do nothing;

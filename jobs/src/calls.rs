@@ -224,6 +224,12 @@ pub struct Call {
     pub purge: String,
 }
 
+/// The same as [`load`], outside a transaction.
+pub async fn read(run: &Run, call: Id<Intent>) -> Result<Call, Stop> {
+    let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+    load(&mut connection, call).await
+}
+
 /// Read a call.
 pub async fn load(connection: &mut PgConnection, call: Id<Intent>) -> Result<Call, Stop> {
     let row = sqlx::query!(

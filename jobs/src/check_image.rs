@@ -1,7 +1,8 @@
 //! Ask Fal.ai whether one generated image is safe for work, for tenants whose policy names that purpose.
 //!
-//! Life: enqueued by `CollectImage` -> gate: nsfw -> intent -> submit -> wait, without a slot, for Fal's webhook -> verdict,
-//! and the next look or the delivery in the same commit.
+//! Life: enqueued by `CollectImage` -> gate: nsfw -> intent -> submit -> done. Enqueued once more by Fal's webhook or by
+//! the reconcile sweep (a job of its own: a wake-up could come while the first one still runs) -> verdict, and the next
+//! look or the delivery in the same commit.
 //! Input: one stored image behind a short-lived URL of ours.  Output: a verdict; a flagged image is withheld and goes at once.
 //! Gives up: `object_gone`, `fal_rejected`.  Unknown outcome: reconciled, never repeated.
 //! Source: fal-ai/imageutils/nsfw, <https://fal.ai/models/fal-ai/imageutils/nsfw/api> (read 2026-11).
@@ -21,6 +22,7 @@ use crate::{
     policy::{DataClass, Processor},
     providers::fal::{self, NsfwRequest},
     purge_call::PurgeCall,
+    queue::Wish,
     run::Run,
     stop::{Done, Stop},
 };
@@ -50,9 +52,7 @@ impl Job for CheckImage {
     }
 
     async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let image = images::load(&mut connection, self.image).await?;
-        drop(connection);
+        let image = images::read(run, self.image).await?;
         let ask = Ask::of(image.subject, Processor::Fal, &[DataClass::Image])
             .order(image.order)
             .objects(std::slice::from_ref(&self.image))
@@ -62,9 +62,7 @@ impl Job for CheckImage {
     }
 
     async fn run(&self, (image, _): Self::Pass, run: &Run) -> Result<Done, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let order = orders::load(&mut connection, image.order).await?;
-        drop(connection);
+        let order = orders::read(run, image.order).await?;
         let model = run.services.policies.of(&order.tenant)?.nsfw()?.clone();
         let plan = Plan {
             wish: format!("nsfw:{}", self.image),
@@ -87,20 +85,25 @@ impl Job for CheckImage {
                 };
                 let answer = run.services.fal.check_nsfw(&nsfw, &request).await;
                 calls::record(run, intention.id, plan.classes, answer).await?;
-                return Err(Stop::wait(Duration::from_secs(120), "fal_checks: the answer comes by webhook"));
+                return Ok(Done::nothing_more());
             }
             Intended::Already(call) => call,
-            Intended::Unknown(_) => return Err(Stop::wait(Duration::from_secs(300), "call_unknown: being reconciled")),
+            Intended::Unknown(_) => return Ok(Done::nothing_more()),
         };
         self.judge(run, &order, call, model.threshold).await
     }
 }
 
 impl CheckImage {
+    /// The look at Fal's answer: another wish than the look itself, and one however often Fal tells.
+    pub(crate) fn answered(image: Id<Artifact>) -> Result<Wish, serde_json::Error> {
+        let mut wish = Wish::of(&Self { image })?;
+        wish.key.push_str(":answered");
+        Ok(wish)
+    }
+
     async fn judge(&self, run: &Run, order: &orders::OrderRow, call: Id<Intent>, threshold: f32) -> Result<Done, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let call = calls::load(&mut connection, call).await?;
-        drop(connection);
+        let call = calls::read(run, call).await?;
         let probability = match collect::result(run, &call).await? {
             Ok(result) => fal::nsfw_probability(&result).ok().map(|probability| probability as f32),
             Err(_) => None,

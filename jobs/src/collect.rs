@@ -11,13 +11,32 @@ use sqlx::PgConnection;
 
 use crate::{
     calls::{self, Call},
-    id::{Artifact, Id, Order},
+    gate::{Allowed, Ask, Closed, For, Refusal},
+    id::{Artifact, Id, Intent, Order},
     keys, orders,
+    policy::{DataClass, Processor},
     providers::{fal::FalFile, storage::Key},
     purge_call::PurgeCall,
     run::Run,
     stop::{Done, Stop},
 };
+
+/// A call, and what the gate of its purpose says to bringing its result home. A restricted person's result waits; every
+/// other refusal is an answer: the result is left where it lies.
+pub(crate) async fn gate<P: For>(run: &Run, call: Id<Intent>, class: DataClass) -> Result<(Call, Passed<P>), Stop> {
+    let call = calls::read(run, call).await?;
+    let classes = [class];
+    let mut ask = Ask::of(call.subject, Processor::Supabase, &classes).generation(call.generation);
+    ask.order = call.order;
+    match run.pass::<P>(ask).await {
+        Ok(allowed) => Ok((call, Ok(allowed))),
+        Err(Closed::Refused(refusal)) if refusal.code != "subject_restricted" => Ok((call, Err(refusal))),
+        Err(closed) => Err(closed.into()),
+    }
+}
+
+/// A proof, or why there is none.
+pub(crate) type Passed<P> = Result<Allowed<P>, Refusal>;
 
 /// The result of a call. `Ok(Err(code))`: the model failed. `Err`: not now.
 pub(crate) async fn result(run: &Run, call: &Call) -> Result<Result<Value, String>, Stop> {

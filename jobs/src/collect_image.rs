@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calls::{self, Call},
     collect, delivery,
-    gate::{Allowed, Ask, Closed, Generate, Refusal},
+    gate::{Allowed, Generate, Refusal},
     id::{Id, Intent},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     orders,
@@ -48,16 +48,7 @@ impl Job for CollectImage {
     }
 
     async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let call = calls::load(&mut connection, self.call).await?;
-        drop(connection);
-        let mut ask = Ask::of(call.subject, Processor::Supabase, &[DataClass::Image]).generation(call.generation);
-        ask.order = call.order;
-        match run.pass::<Generate>(ask).await {
-            Ok(allowed) => Ok((call, Ok(allowed))),
-            Err(Closed::Refused(refusal)) if refusal.code != "subject_restricted" => Ok((call, Err(refusal))),
-            Err(closed) => Err(closed.into()),
-        }
+        collect::gate::<Generate>(run, self.call, DataClass::Image).await
     }
 
     async fn run(&self, (call, gate): Self::Pass, run: &Run) -> Result<Done, Stop> {
@@ -66,9 +57,7 @@ impl Job for CollectImage {
             (Err(refusal), _) => return collect::leave_it_there(run, &call, refusal.code).await,
             (Ok(_), None) => return collect::leave_it_there(run, &call, "order_gone").await,
         };
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let order = orders::load(&mut connection, order).await?;
-        drop(connection);
+        let order = orders::read(run, order).await?;
         let looks_for_nsfw =
             run.services.policies.of(&order.tenant)?.allows(Purpose::Nsfw, Processor::Fal, DataClass::Image);
 

@@ -16,12 +16,12 @@ use crate::{
     bundle,
     calls::{self, Call},
     collect,
-    gate::{Allowed, Ask, Closed, Refusal, Train},
+    gate::{Allowed, Refusal, Train},
     generate_batch::GenerateBatch,
     id::{Id, Intent, Order},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     orders,
-    policy::{DataClass, Processor},
+    policy::DataClass,
     providers::fal,
     purge_call::PurgeCall,
     run::Run,
@@ -51,16 +51,7 @@ impl Job for CollectModel {
     }
 
     async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let call = calls::load(&mut connection, self.call).await?;
-        drop(connection);
-        let mut ask = Ask::of(call.subject, Processor::Supabase, &[DataClass::Model]).generation(call.generation);
-        ask.order = call.order;
-        match run.pass::<Train>(ask).await {
-            Ok(allowed) => Ok((call, Ok(allowed))),
-            Err(Closed::Refused(refusal)) if refusal.code != "subject_restricted" => Ok((call, Err(refusal))),
-            Err(closed) => Err(closed.into()),
-        }
+        collect::gate::<Train>(run, self.call, DataClass::Model).await
     }
 
     async fn run(&self, (call, gate): Self::Pass, run: &Run) -> Result<Done, Stop> {

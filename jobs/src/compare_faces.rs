@@ -20,8 +20,10 @@ use crate::{
     images::{self, Image},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     keys,
+    measure_selfies::MeasureSelfies,
     orders::{self, OrderRow},
     policy::{DataClass, Processor},
+    queue::Wish,
     run::{Run, Tx},
     stop::{Done, Stop},
 };
@@ -49,9 +51,7 @@ impl Job for CompareFaces {
     }
 
     async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let image = images::load(&mut connection, self.image).await?;
-        drop(connection);
+        let image = images::read(run, self.image).await?;
         let classes = &[DataClass::Upload, DataClass::Embedding, DataClass::Image];
         let ask = Ask::of(image.subject, Processor::SelfHosted, classes)
             .order(image.order)
@@ -65,9 +65,7 @@ impl Job for CompareFaces {
     }
 
     async fn run(&self, (image, gate): Self::Pass, run: &Run) -> Result<Done, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let order = orders::load(&mut connection, image.order).await?;
-        drop(connection);
+        let order = orders::read(run, image.order).await?;
         let compare = match gate {
             Ok(compare) => compare,
             Err(refusal) => {
@@ -78,6 +76,7 @@ impl Job for CompareFaces {
             }
         };
         if order.selfies_measured_at.is_none() {
+            self.have_selfies_measured(run, &order).await?;
             return Err(Stop::wait(
                 Duration::from_secs(30),
                 "selfies_unmeasured: the order's photos are being measured",
@@ -112,6 +111,29 @@ struct Measured {
 }
 
 impl CompareFaces {
+    /// The consent may have come after the photos were looked at: then nobody measures them now, and somebody has to.
+    async fn have_selfies_measured(&self, run: &Run, order: &OrderRow) -> Result<(), Stop> {
+        let mut tx = run.begin().await?;
+        orders::lock(&mut tx, order.id).await?;
+        let underway = sqlx::query_scalar!(
+            r#"select exists (select from safelight.jobs where order_id = $1 and kind = $2) as "underway!""#,
+            order.id.uuid(),
+            MeasureSelfies::NAME
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if !underway {
+            let mut wish =
+                Wish::of(&MeasureSelfies { order: order.id }).map_err(|error| Stop::retry("payload", error))?;
+            // A wish of its own: the key of the first one outlives its job.
+            wish.key = format!("{}:{}", wish.key, self.image);
+            let enqueued = wish.enqueue(&mut tx).await?;
+            tx.ring(enqueued.queue);
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
     async fn record(&self, run: &Run, tx: &mut Tx, order: &OrderRow, result: &Measured) -> Result<(), Stop> {
         sqlx::query!(
             r#"insert into safelight.similarities (image_id, order_id, best, mean_best3, compared, verdict, model_sha256)

@@ -5,7 +5,7 @@
 //! in one commit.
 //! Input: an order and the event that asks.  Output: the order is paid, or says why not.
 //! Gives up: `subject_erased`, `order_gone`.  A session that does not fit the order refuses the order with a problem:
-//! `session_foreign`, `wrong_amount`, `wrong_currency`, `wrong_mode`.
+//! `session_foreign`, `wrong_amount`, `wrong_currency`, `wrong_mode`, `refunded`, `disputed`.
 //! Source: <https://docs.stripe.com/checkout/fulfillment> (read 2026-11): retrieve the session, act only if it is paid,
 //! run as often as asked.
 
@@ -22,7 +22,7 @@ use crate::{
     measure_selfies::MeasureSelfies,
     orders::{self, OrderRow},
     policy::{DataClass, Policy, Processor, Purpose},
-    providers::stripe::Session,
+    providers::stripe::{Returned, Session},
     run::{Run, Tx},
     stop::{Done, Stop},
     train_model::TrainModel,
@@ -53,17 +53,13 @@ impl Job for ConfirmPayment {
     }
 
     async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let order = orders::load(&mut connection, self.order).await?;
-        drop(connection);
+        let order = orders::read(run, self.order).await?;
         let ask = Ask::of(order.subject, Processor::Stripe, &[DataClass::Order]).order(order.id);
         Ok(run.pass::<Pay>(ask).await?)
     }
 
     async fn run(&self, _pay: Self::Pass, run: &Run) -> Result<Done, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let order = orders::load(&mut connection, self.order).await?;
-        drop(connection);
+        let order = orders::read(run, self.order).await?;
         let Some(session_id) = order.checkout_session.clone() else {
             return Err(Stop::wait(Duration::from_secs(30), "no_checkout: the order has no payment session yet"));
         };
@@ -101,7 +97,10 @@ fn mismatch(order: &OrderRow, session: &Session, livemode: bool) -> Option<&'sta
     } else if session.currency.as_deref() != Some(order.currency.as_str()) {
         Some("wrong_currency")
     } else {
-        None
+        session.returned.map(|returned| match returned {
+            Returned::Refunded => "refunded",
+            Returned::Disputed => "disputed",
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! Input: the order's model (or a photo, where the tenant's policy allows it) behind a short-lived URL of ours, and a
 //! prompt.  Output: one request id an image.
 //! Gives up: `fal_rejected`, `object_gone`, `purpose_not_allowed`.  Unknown outcome: reconciled, never repeated.
+//! An order whose images were given up goes to refund review with the same code.
 //! Source: fal-ai/flux-lora, <https://fal.ai/models/fal-ai/flux-lora/api> (read 2026-11).
 
 use std::time::Duration;
@@ -50,6 +51,22 @@ impl Job for GenerateBatch {
     }
 
     async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
+        match self.ask(run).await {
+            Ok(pass) => Ok(pass),
+            Err(stop) => Err(orders::stop_with(run, self.order, "generating", stop).await),
+        }
+    }
+
+    async fn run(&self, pass: Self::Pass, run: &Run) -> Result<Done, Stop> {
+        match self.submit(pass, run).await {
+            Ok(done) => Ok(done),
+            Err(stop) => Err(orders::stop_with(run, self.order, "generating", stop).await),
+        }
+    }
+}
+
+impl GenerateBatch {
+    async fn ask(&self, run: &Run) -> Result<<Self as Job>::Pass, Stop> {
         let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
         let order = orders::load(&mut connection, self.order).await?;
         let source = source(&mut connection, &order).await?;
@@ -61,7 +78,7 @@ impl Job for GenerateBatch {
         Ok((order, source, allowed))
     }
 
-    async fn run(&self, (order, source, _): Self::Pass, run: &Run) -> Result<Done, Stop> {
+    async fn submit(&self, (order, source, _): <Self as Job>::Pass, run: &Run) -> Result<Done, Stop> {
         let generation = run.services.policies.of(&order.tenant)?.generation(&order.plan)?.clone();
         let prompt = match &order.prompt_sealed {
             Some(sealed) => {

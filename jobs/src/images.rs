@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use crate::{
     id::{Artifact, Id, Order, Subject},
+    run::Run,
     stop::Stop,
 };
 
@@ -18,6 +19,12 @@ pub struct Image {
     pub generation: i32,
     /// Where its bytes are.
     pub key: String,
+}
+
+/// The same as [`load`], outside a transaction.
+pub async fn read(run: &Run, image: Id<Artifact>) -> Result<Image, Stop> {
+    let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+    load(&mut connection, image).await
 }
 
 /// Read an image's row. One that is gone ends the job.

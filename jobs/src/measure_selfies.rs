@@ -46,9 +46,7 @@ impl Job for MeasureSelfies {
     }
 
     async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let order = orders::load(&mut connection, self.order).await?;
-        drop(connection);
+        let order = orders::read(run, self.order).await?;
         let ask =
             Ask::of(order.subject, Processor::SelfHosted, &[DataClass::Upload, DataClass::Embedding]).order(order.id);
         match run.pass::<Compare>(ask).await {

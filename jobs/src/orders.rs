@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use crate::{
     id::{Artifact, Batch, Id, Order, Subject},
+    run::Run,
     stop::Stop,
 };
 
@@ -39,6 +40,12 @@ pub struct OrderRow {
     pub paid_at: Option<DateTime<Utc>>,
     /// When the selfies were measured.
     pub selfies_measured_at: Option<DateTime<Utc>>,
+}
+
+/// The same as [`load`], outside a transaction.
+pub async fn read(run: &Run, order: Id<Order>) -> Result<OrderRow, Stop> {
+    let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+    load(&mut connection, order).await
 }
 
 /// Read an order. One that is gone ends the job: its person was erased.
@@ -102,6 +109,33 @@ pub async fn stop(tx: &mut PgConnection, order: Id<Order>, problem: &str) -> Res
     .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// What an order waits for will never come: an order that is still where this work belongs stops with the same code, so
+/// that a person looks at the money. Answers the word to give back.
+pub(crate) async fn stop_with(run: &Run, order: Id<Order>, during: &str, stop: Stop) -> Stop {
+    let Stop::GiveUp { code, .. } = &stop else { return stop };
+    match stop_during(run, order, during, code).await {
+        Ok(()) => stop,
+        Err(not_now) => not_now,
+    }
+}
+
+async fn stop_during(run: &Run, order: Id<Order>, during: &str, code: &'static str) -> Result<(), Stop> {
+    let mut tx = run.begin().await?;
+    let stopped = sqlx::query!(
+        "update safelight.orders set state = 'refund_review', problem = $3 where id = $1 and state = $2",
+        order.uuid(),
+        during,
+        code
+    )
+    .execute(&mut *tx)
+    .await?;
+    if stopped.rows_affected() == 1 {
+        run.note("order.stopped", code).write(&mut tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// One photo that may be read now.

@@ -14,12 +14,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    check_image::CheckImage,
     collect_image::CollectImage,
     collect_model::CollectModel,
     id::{Id, Intent, Sweep},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     providers::fal::FalStatus,
-    queue,
+    purge_call::PurgeCall,
     run::{Run, Tx},
     stop::{Done, Stop},
 };
@@ -146,10 +147,22 @@ pub async fn collect(tx: &mut Tx, call: Id<Intent>, purpose: &str) -> Result<(),
         "generate" => {
             tx.enqueue(&CollectImage { call }).await?;
         }
-        // The check waits for it by itself.
         _ => {
-            queue::wake_call(tx, call).await?;
-            tx.ring(Queue::Generation);
+            let image = sqlx::query_scalar!("select artifact_id from safelight.provider_calls where id = $1", call.uuid())
+                .fetch_optional(&mut **tx)
+                .await?
+                .flatten();
+            match image {
+                Some(image) => {
+                    let wish = CheckImage::answered(image.into()).map_err(|error| Stop::retry("payload", error))?;
+                    let enqueued = wish.enqueue(tx).await?;
+                    tx.ring(enqueued.queue);
+                }
+                // The image is gone by now: nobody wants the answer.
+                None => {
+                    tx.enqueue(&PurgeCall { call }).await?;
+                }
+            }
         }
     }
     Ok(())

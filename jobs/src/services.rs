@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use safelight_faces::{Embedding, FaceEngine, Limits, ModelId};
+use safelight_faces::{Embedding, FaceEngine, Limits, ModelId, NoVerdict};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -58,6 +58,9 @@ impl Policies {
     }
 }
 
+/// The verdict on bytes that are no picture that can be read.
+pub const UNREADABLE: &str = "unreadable";
+
 /// The face engine and a bound on how many measurements run at once. Clones share both.
 #[derive(Clone)]
 pub struct Faces {
@@ -85,10 +88,12 @@ impl Faces {
             let _permit = permit;
             let photo = match safelight_faces::decode(&photo, &Limits::default()) {
                 Ok(photo) => photo,
-                Err(refusal) => return Ok(Err(refusal.code())),
+                Err(_) => return Ok(Err(UNREADABLE)),
             };
             match engine.the_face(&photo) {
                 Ok(face) => engine.embed(&photo, &face).map(Ok).map_err(|error| Stop::retry("face_model", error)),
+                // The model failed, not the photo.
+                Err(NoVerdict::Engine(error)) => Err(Stop::retry("face_model", error)),
                 Err(verdict) => Ok(Err(verdict.code())),
             }
         })

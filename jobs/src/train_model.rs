@@ -6,7 +6,7 @@
 //! Input: the order's photos (JPEG, PNG or WebP) as a zip behind a short-lived URL of ours.  Output: a request id on the
 //! provider call's row.
 //! Gives up: `fal_rejected`, `consent_withdrawn`, `consent_after_checkout`, `object_gone`, `too_few_photos`.  Unknown outcome: reconciled,
-//! never repeated.
+//! never repeated. An order whose training was given up goes to refund review with the same code.
 //! Source: fal-ai/flux-lora-portrait-trainer, <https://fal.ai/models/fal-ai/flux-lora-portrait-trainer/api> (read 2026-11);
 //! decision 0004 (why a job does not wait).
 
@@ -54,14 +54,28 @@ impl Job for TrainModel {
     }
 
     async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
-        let order = orders::load(&mut connection, self.order).await?;
-        drop(connection);
+        match self.ask(run).await {
+            Ok(train) => Ok(train),
+            Err(stop) => Err(orders::stop_with(run, self.order, "training", stop).await),
+        }
+    }
+
+    async fn run(&self, train: Self::Pass, run: &Run) -> Result<Done, Stop> {
+        match self.submit(train, run).await {
+            Ok(done) => Ok(done),
+            Err(stop) => Err(orders::stop_with(run, self.order, "training", stop).await),
+        }
+    }
+}
+
+impl TrainModel {
+    async fn ask(&self, run: &Run) -> Result<Allowed<Train>, Stop> {
+        let order = orders::read(run, self.order).await?;
         let ask = Ask::of(order.subject, Processor::Fal, &[DataClass::Upload]).order(order.id);
         Ok(run.pass::<Train>(ask).await?)
     }
 
-    async fn run(&self, train: Self::Pass, run: &Run) -> Result<Done, Stop> {
+    async fn submit(&self, train: Allowed<Train>, run: &Run) -> Result<Done, Stop> {
         let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
         let order = orders::load(&mut connection, self.order).await?;
         let photos = orders::live_uploads(&mut connection, order.batch).await?;

@@ -37,7 +37,7 @@ use crate::id::{Id, Order};
 mod types;
 
 pub(super) use types::id_of;
-pub use types::{CreatedSession, PaymentStatus, Refund, Session, SessionStatus, StripeError};
+pub use types::{CreatedSession, PaymentStatus, Refund, Returned, Session, SessionStatus, StripeError};
 
 /// The metadata field that holds our order id, at the session and at its payment.
 pub const ORDER_ID_FIELD: &str = "order_id";
@@ -100,7 +100,8 @@ impl Stripe {
     /// The truth about a session: an event is only a hint to ask. Asked up to three times.
     pub async fn retrieve_session(&self, session: &str) -> Result<Session, StripeError> {
         plain(session, "session")?;
-        let wanted = RetrieveCheckoutSession::new(session);
+        // With its charge: a session stays `paid` when its money went back.
+        let wanted = RetrieveCheckoutSession::new(session).expand(["payment_intent.latest_charge".to_owned()]);
         (|| async { self.call(wanted.build(), None).await })
             .retry(read_again())
             .when(|error| matches!(error, StripeError::Unreachable { .. }))

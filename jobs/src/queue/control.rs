@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     id,
-    id::{Id, Intent, Order},
+    id::{Id, Order},
 };
 
 /// Take one job out of the queue. A running attempt loses its lease, is dropped at its worker's next heartbeat, and
@@ -40,18 +40,6 @@ pub async fn release(tx: &mut PgConnection, job: Id<id::Job>) -> Result<bool, sq
     .execute(tx)
     .await?;
     Ok(done.rows_affected() == 1)
-}
-
-/// What a job waits for about one provider call has happened: let it run now.
-pub async fn wake_call(tx: &mut PgConnection, call: Id<Intent>) -> Result<u64, sqlx::Error> {
-    let done = sqlx::query!(
-        r#"update safelight.jobs j set run_at = safelight.now(), why = null
-        from safelight.provider_calls c where c.id = $1 and j.id = c.job_id and j.state = 0 and j.run_at > safelight.now()"#,
-        call.uuid()
-    )
-    .execute(tx)
-    .await?;
-    Ok(done.rows_affected())
 }
 
 /// What jobs of one order wait for may have happened: let them look again now.

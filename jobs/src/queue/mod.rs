@@ -15,7 +15,7 @@ mod settle;
 pub use bell::{Bell, CHANNEL};
 pub use bulk::enqueue_bulk;
 pub use claim::{Claimed, claim};
-pub use control::{cancel, redrive, release, wake_call, wake_order};
+pub use control::{cancel, redrive, release, wake_order};
 pub use enqueue::{EnqueueError, Enqueued, Wish, enqueue, enqueue_all, enqueue_later};
 pub use lease::{Kept, Lease, forget_worker, give_back, keep, register_worker, rescue};
 pub use settle::{KEY_LIFETIME_HOURS, Outcome, Verdict, settle, settle_within};

@@ -32,6 +32,17 @@ pub struct Session {
     pub payment_intent: Option<String>,
     /// Two letters, for the tax rules; the only thing we keep of the customer's details.
     pub country: Option<String>,
+    /// Whether the money went back or may go back. A session stays `paid` all the same.
+    pub returned: Option<Returned>,
+}
+
+/// Why paid money is not the service's to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// It went back, in whole or in part.
+    Refunded,
+    /// The customer's bank asks for it back.
+    Disputed,
 }
 
 impl Session {
@@ -97,9 +108,34 @@ struct Wire {
     metadata: Option<HashMap<String, String>>,
     created: i64,
     livemode: bool,
-    #[serde(default, deserialize_with = "id_of")]
-    payment_intent: Option<String>,
+    #[serde(default)]
+    payment_intent: Option<Payment>,
     customer_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Payment {
+    Id(String),
+    Expanded { id: String, latest_charge: Option<Charge> },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Charge {
+    Expanded { amount_refunded: Option<i64>, disputed: Option<bool> },
+    #[expect(dead_code, reason = "the id of a charge that was not expanded says nothing about refunds")]
+    Id(String),
+}
+
+impl Charge {
+    fn returned(&self) -> Option<Returned> {
+        match self {
+            Self::Expanded { disputed: Some(true), .. } => Some(Returned::Disputed),
+            Self::Expanded { amount_refunded: Some(1..), .. } => Some(Returned::Refunded),
+            Self::Expanded { .. } | Self::Id(_) => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -115,6 +151,11 @@ struct Address {
 impl From<Wire> for Session {
     fn from(wire: Wire) -> Self {
         let country = wire.customer_details.and_then(|details| details.address).and_then(|address| address.country);
+        let (payment_intent, returned) = match wire.payment_intent {
+            Some(Payment::Expanded { id, latest_charge }) => (Some(id), latest_charge.and_then(|charge| charge.returned())),
+            Some(Payment::Id(id)) => (Some(id), None),
+            None => (None, None),
+        };
         Self {
             id: wire.id,
             payment_status: wire.payment_status.into(),
@@ -125,8 +166,9 @@ impl From<Wire> for Session {
             order_id: wire.metadata.and_then(|mut metadata| metadata.remove(ORDER_ID_FIELD)),
             created: wire.created,
             livemode: wire.livemode,
-            payment_intent: wire.payment_intent,
+            payment_intent,
             country: country.filter(|code| code.len() == 2),
+            returned,
         }
     }
 }
