@@ -43,6 +43,8 @@ create index orders_by_subject on safelight.orders (subject_id);
 
 create table safelight.consents (
     id uuid primary key,
+    -- The order of events. Writers of one person hold the person's lock, so a clock that steps back moves nothing.
+    seq bigint generated always as identity,
     tenant text not null,
     subject_id uuid not null,
     event text not null check (event in ('granted', 'withdrawn', 'expired')),
@@ -64,7 +66,7 @@ create table safelight.consents (
         else batch_id is null and order_id is null end),
     constraint a_grant_names_its_wording check (event <> 'granted' or wording_sha256 is not null)
 );
-create index consents_of_a_subject on safelight.consents (subject_id, purpose, at);
+create index consents_of_a_subject on safelight.consents (subject_id, purpose, seq);
 create trigger consent_is_a_history before update on safelight.consents
     for each row execute function safelight.never();
 

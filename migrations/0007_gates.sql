@@ -84,13 +84,16 @@ begin
                         when 'checkout' then c.order_id = p_order
                         else true end
                     or c.event <> 'granted' and (c.batch_id = p_batch or c.order_id = p_order))
-                order by c.at desc, c.id desc limit 1;
+                order by c.seq desc limit 1;
             a.detail := p_purpose || ' at ' || point;
             if not found then a.code := 'consent_missing'; return a; end if;
             if latest.event <> 'granted' then a.code := 'consent_withdrawn'; return a; end if;
-            -- K16, N21: the consent to train comes before the checkout, and the checkout before the payment.
-            if point = 'checkout' and (o.checkout_at is null or latest.at > o.checkout_at or o.checkout_at > o.paid_at) then
-                a.code := 'consent_after_checkout'; return a;
+            -- K16, N21: the consent to train comes before the checkout, and the checkout before the payment. (Two ifs: `o`
+            -- is not there for a consent without an order.)
+            if point = 'checkout' then
+                if o.checkout_at is null or latest.at > o.checkout_at or o.checkout_at > o.paid_at then
+                    a.code := 'consent_after_checkout'; return a;
+                end if;
             end if;
             a.grants := a.grants || latest.id;
         end loop;
@@ -325,8 +328,26 @@ begin
     perform safelight.own_subject(p_subject);
     select tenant into s from safelight.subjects where id = p_subject;
     if not found then raise exception 'subject_unknown' using errcode = 'SL002'; end if;
+    perform from safelight.policy_purposes where tenant = s.tenant and version = safelight.policy_in_force(s.tenant)
+        and purpose = p_purpose and basis = 'consent';
+    if not found then
+        raise exception 'consent_not_asked_for' using errcode = 'SL002', detail = p_purpose;
+    end if;
     insert into safelight.consents (id, tenant, subject_id, event, purpose, capture_point, policy_version, actor)
         values (p_id, s.tenant, p_subject, 'withdrawn', p_purpose, 'settings', safelight.policy_in_force(s.tenant), p_actor);
+    if p_purpose = 'train' then
+        -- No gate lets the model or the copy of the photos pass from this instant, whenever they are deleted; an order
+        -- that needs them is for a person to look at.
+        update safelight.artifacts set delete_after = least(delete_after, safelight.now())
+            where subject_id = p_subject and class in ('bundle', 'model');
+        update safelight.orders set state = 'refund_review', problem = 'consent_withdrawn'
+            where subject_id = p_subject and needs_model and state in ('paid', 'training', 'generating');
+        update safelight.artifacts a set delete_after = least(a.delete_after, safelight.now())
+            from safelight.orders o where o.id = a.order_id and o.subject_id = p_subject and o.state = 'refund_review'
+                and a.class = 'image' and a.delivered_at is null;
+    elsif p_purpose = 'compare' then
+        update safelight.orders set selfies_measured_at = null where subject_id = p_subject and state in ('paid', 'training', 'generating');
+    end if;
     v_cancelled := safelight.cancel_jobs(p_subject, p_kinds, 'consent_withdrawn');
     update safelight.provider_calls set cancel_wanted = true, purge = case when purge = 'purged' then purge else 'wanted' end
         where subject_id = p_subject and purpose = p_purpose;
@@ -341,10 +362,13 @@ as $$
 declare
     v_count integer;
 begin
-    with gone as (
-        delete from safelight.jobs j where j.subject_id = p_subject
+    with mine as materialized (
+        -- In the order of ids, as the settler takes them: two that want the same rows do not wait for each other.
+        select j.id from safelight.jobs j where j.subject_id = p_subject
             and case when p_kinds is null then j.kind not in ('delete_data', 'purge_call') else j.kind = any (p_kinds) end
-        returning j.*
+        order by j.id for update
+    ), gone as (
+        delete from safelight.jobs j using mine where j.id = mine.id returning j.*
     ), noted as (
         insert into safelight.job_attempts (job_id, subject_id, attempt, verdict, code, worker)
         select id, subject_id, attempt, 'cancelled', p_code, worker from gone

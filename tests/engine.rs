@@ -10,3 +10,9 @@ mod fleet;
 mod leases;
 #[path = "engine/pools.rs"]
 mod pools;
+#[path = "engine/payloads.rs"]
+mod payloads;
+#[path = "engine/properties.rs"]
+mod properties;
+#[path = "engine/situations.rs"]
+mod situations;

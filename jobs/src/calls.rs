@@ -35,7 +35,7 @@ pub struct Plan<'a> {
     /// The provider's model.
     pub model: &'a str,
     /// What is sent.
-    pub classes: &'a [DataClass],
+    pub classes: &'static [DataClass],
     /// Which objects are sent.
     pub objects: &'a [Id<Artifact>],
 }
@@ -124,15 +124,30 @@ pub async fn intend<P: For>(run: &Run, plan: &Plan<'_>) -> Result<(Intended, All
     Ok((intended, allowed))
 }
 
+/// Make an intended call, once, and record its answer. A task of its own: an attempt that is cut in between, because its
+/// person withdrew or its lease was lost, does not take the provider's request id with it.
+pub async fn make<F>(run: &Run, call: Id<Intent>, classes: &'static [DataClass], submit: F) -> Result<(), Stop>
+where
+    F: Future<Output = Result<Submitted, SubmitError>> + Send + 'static,
+{
+    let run = run.clone();
+    tokio::spawn(async move {
+        let answer = submit.await;
+        record(&run, call, classes, answer).await
+    })
+    .await
+    .map_err(|error| Stop::retry("runtime", error))?
+}
+
 /// Record what the provider answered, behind the gate again. Where the gate has closed meanwhile the request id is kept
 /// as one to cancel and purge.
-pub async fn record(
+async fn record(
     run: &Run,
     call: Id<Intent>,
     classes: &[DataClass],
     answer: Result<Submitted, SubmitError>,
 ) -> Result<(), Stop> {
-    let mut tx = run.begin().await?;
+    let mut tx = run.begin_without_lease().await?;
     let stop = match answer {
         Ok(submitted) => {
             let classes: Vec<String> = classes.iter().map(|class| class.as_str().to_owned()).collect();
@@ -171,7 +186,7 @@ pub async fn record(
                 Stop::Wait { .. } => "busy",
             };
             sqlx::query!(
-                "update safelight.provider_calls set state = 'refused', code = $2, finished_at = safelight.now() where id = $1",
+                "update safelight.provider_calls set state = 'refused', code = $2, finished_at = safelight.now() where id = $1 and state in ('intended', 'unknown')",
                 call.uuid(),
                 code
             )

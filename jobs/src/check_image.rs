@@ -74,17 +74,19 @@ impl Job for CheckImage {
             classes: &[DataClass::Image],
             objects: std::slice::from_ref(&self.image),
         };
+        // Before the intent: what fails here was certainly not sent.
+        let url = run.services.storage.signed_get(&keys::stored(&image.key)?, INPUT_LIFE).await?;
         let (intended, nsfw) = calls::intend::<Nsfw>(run, &plan).await?;
         let call = match intended {
             Intended::Now(intention) => {
-                let url = run.services.storage.signed_get(&keys::stored(&image.key)?, INPUT_LIFE).await?;
                 let request = NsfwRequest {
                     model_id: model.model.clone(),
                     image_url: url,
                     webhook_url: intention.webhook_url(run),
                 };
-                let answer = run.services.fal.check_nsfw(&nsfw, &request).await;
-                calls::record(run, intention.id, plan.classes, answer).await?;
+                let fal = run.services.fal.clone();
+                calls::make(run, intention.id, plan.classes, async move { fal.check_nsfw(&nsfw, &request).await })
+                    .await?;
                 return Ok(Done::nothing_more());
             }
             Intended::Already(call) => call,

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 use crate::{
+    bundle,
     calls::{self, Call},
     gate::{Allowed, Ask, Closed, For, Refusal},
     id::{Artifact, Id, Intent, Order},
@@ -156,6 +157,7 @@ pub(crate) async fn leave_it_there(run: &Run, call: &Call, code: &'static str) -
     let mut tx = run.begin().await?;
     calls::end(&mut tx, call.id, "cancelled", Some(code)).await?;
     if let Some(order) = call.order {
+        bundle::has_served(&mut tx, order).await?;
         orders::stop(&mut tx, order, code).await?;
     }
     tx.enqueue(&PurgeCall { call: call.id }).await?;

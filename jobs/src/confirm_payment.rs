@@ -5,7 +5,8 @@
 //! in one commit.
 //! Input: an order and the event that asks.  Output: the order is paid, or says why not.
 //! Gives up: `subject_erased`, `order_gone`.  A session that does not fit the order refuses the order with a problem:
-//! `session_foreign`, `wrong_amount`, `wrong_currency`, `wrong_mode`, `refunded`, `disputed`.
+//! `session_foreign`, `wrong_mode`. Money that came and does not buy what was ordered is on the books and goes to refund
+//! review: `wrong_amount`, `wrong_currency`, `refunded`, `disputed`, `paid_too_late`.
 //! Source: <https://docs.stripe.com/checkout/fulfillment> (read 2026-11): retrieve the session, act only if it is paid,
 //! run as often as asked.
 
@@ -68,15 +69,24 @@ impl Job for ConfirmPayment {
         let mut tx = run.begin().await?;
         orders::lock(&mut tx, order.id).await?;
         let order = orders::load(&mut tx, order.id).await?;
-        if order.state != "placed" {
+        let policy = run.services.policies.of(&order.tenant)?;
+        if order.paid_at.is_some() {
             run.note("payment.confirmed", "already").write(&mut tx).await?;
-        } else if let Some(problem) = mismatch(&order, &session, run.services.livemode) {
+        } else if let Some(problem) = not_ours(&order, &session, run.services.livemode) {
             orders::stop(&mut tx, order.id, problem).await?;
             run.note("payment.refused", problem).write(&mut tx).await?;
         } else if !session.is_settled() {
+            if let Some(problem) = mismatch(&order, &session) {
+                orders::stop(&mut tx, order.id, problem).await?;
+            }
             run.note("payment.pending", "unpaid").write(&mut tx).await?;
+        } else if let Some(problem) = mismatch(&order, &session) {
+            // Money came that buys nothing as it is: it is on the books, and a person looks at it.
+            pay(&mut tx, policy, &order, &session).await?;
+            orders::stop(&mut tx, order.id, problem).await?;
+            run.note("payment.refused", problem).write(&mut tx).await?;
         } else {
-            pay(&mut tx, run.services.policies.of(&order.tenant)?, &order, &session).await?;
+            pay(&mut tx, policy, &order, &session).await?;
             run.note("payment.confirmed", "paid").count("amount_cents", order.amount_cents).write(&mut tx).await?;
             go_on(run, &mut tx, &order).await?;
         }
@@ -84,14 +94,24 @@ impl Job for ConfirmPayment {
     }
 }
 
-/// What speaks against taking this session for this order.
-fn mismatch(order: &OrderRow, session: &Session, livemode: bool) -> Option<&'static str> {
+/// Another order's money, or play money.
+fn not_ours(order: &OrderRow, session: &Session, livemode: bool) -> Option<&'static str> {
     let ours = order.id.to_string();
     let named = session.client_reference_id.as_deref().or(session.order_id.as_deref());
     if named != Some(ours.as_str()) {
         Some("session_foreign")
     } else if session.livemode != livemode {
         Some("wrong_mode")
+    } else {
+        None
+    }
+}
+
+/// Why this money does not buy what was ordered.
+fn mismatch(order: &OrderRow, session: &Session) -> Option<&'static str> {
+    if order.state != "placed" {
+        // The checkout had expired, or the order was refused before the money came.
+        Some("paid_too_late")
     } else if session.amount_total_cents != Some(order.amount_cents) {
         Some("wrong_amount")
     } else if session.currency.as_deref() != Some(order.currency.as_str()) {
@@ -121,8 +141,8 @@ async fn pay(tx: &mut PgConnection, policy: &Policy, order: &OrderRow, session: 
         order.tenant,
         order.id.uuid(),
         session.id,
-        order.amount_cents,
-        order.currency,
+        session.amount_total_cents.unwrap_or(order.amount_cents),
+        session.currency.as_deref().unwrap_or(&order.currency),
         session.country,
         fiscal.map(|rule| rule.legal.as_str()),
         fiscal.map(|rule| i32::try_from(rule.years).unwrap_or(i32::MAX))

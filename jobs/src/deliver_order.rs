@@ -51,6 +51,7 @@ impl Job for DeliverOrder {
     async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
         let mut tx = run.begin().await?;
         let order = orders::load(&mut tx, self.order).await?;
+        delivery::look_again(run, &mut tx, &order).await?;
         delivery::deliver(run, &mut tx, &order).await?;
         run.finish(tx).await
     }

@@ -54,6 +54,20 @@ pub(crate) async fn next_look(run: &Run, tx: &mut Tx, order: &OrderRow, image: I
     Ok(())
 }
 
+/// Enqueue whatever look is missing for the images that are not delivered yet.
+pub(crate) async fn look_again(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<(), Stop> {
+    let waiting = sqlx::query_scalar!(
+        "select id from safelight.artifacts where order_id = $1 and class = 'image' and state = 'stored' and delivered_at is null",
+        order.id.uuid()
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    for image in waiting {
+        next_look(run, tx, order, image.into()).await?;
+    }
+    Ok(())
+}
+
 /// Deliver every image that needs no further look, and the order once nothing is missing any more. The order's row is
 /// locked: of two jobs that end at the same time, the second sees what the first did.
 pub(crate) async fn deliver(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<(), Stop> {

@@ -158,7 +158,7 @@ codes! {
 }
 
 impl Refusal {
-    fn new(code: &str, detail: Option<&str>) -> Self {
+    pub(crate) fn new(code: &str, detail: Option<&str>) -> Self {
         Self { code: known(code), detail: detail.unwrap_or_default().to_owned() }
     }
 

@@ -99,9 +99,10 @@ impl GenerateBatch {
                 classes: source.classes(),
                 objects: std::slice::from_ref(&source.id),
             };
+            // Before the intent: what fails here was certainly not sent.
+            let input = run.services.storage.signed_get(&keys::stored(&source.key)?, INPUT_LIFE).await?;
             let (intended, generate) = calls::intend::<Generate>(run, &plan).await?;
             if let Intended::Now(intention) = intended {
-                let input = run.services.storage.signed_get(&keys::stored(&source.key)?, INPUT_LIFE).await?;
                 let request = GenerationRequest {
                     model_id: generation.model.clone(),
                     prompt: prompt.clone(),
@@ -112,8 +113,9 @@ impl GenerateBatch {
                     parameters: generation.parameters.clone(),
                     webhook_url: intention.webhook_url(run),
                 };
-                let answer = run.services.fal.submit_generation(&generate, &request).await;
-                calls::record(run, intention.id, plan.classes, answer).await?;
+                let fal = run.services.fal.clone();
+                let submit = async move { fal.submit_generation(&generate, &request).await };
+                calls::make(run, intention.id, plan.classes, submit).await?;
             }
         }
         Ok(Done::nothing_more())

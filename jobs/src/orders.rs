@@ -106,9 +106,24 @@ pub async fn stop(tx: &mut PgConnection, order: Id<Order>, problem: &str) -> Res
         order.uuid(),
         problem
     )
+    .execute(&mut *tx)
+    .await?;
+    if done.rows_affected() == 1 {
+        end_undelivered(&mut *tx, order).await?;
+    }
+    Ok(done.rows_affected() == 1)
+}
+
+/// What an order never delivered has no term: it ends now (K27, D2).
+async fn end_undelivered(tx: &mut PgConnection, order: Id<Order>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"update safelight.artifacts set delete_after = least(delete_after, safelight.now())
+        where order_id = $1 and (class = 'bundle' or class = 'image' and delivered_at is null)"#,
+        order.uuid()
+    )
     .execute(tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(())
 }
 
 /// What an order waits for will never come: an order that is still where this work belongs stops with the same code, so
@@ -132,6 +147,7 @@ async fn stop_during(run: &Run, order: Id<Order>, during: &str, code: &'static s
     .execute(&mut *tx)
     .await?;
     if stopped.rows_affected() == 1 {
+        end_undelivered(&mut tx, order).await?;
         run.note("order.stopped", code).write(&mut tx).await?;
     }
     tx.commit().await?;

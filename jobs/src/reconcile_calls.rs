@@ -148,10 +148,11 @@ pub async fn collect(tx: &mut Tx, call: Id<Intent>, purpose: &str) -> Result<(),
             tx.enqueue(&CollectImage { call }).await?;
         }
         _ => {
-            let image = sqlx::query_scalar!("select artifact_id from safelight.provider_calls where id = $1", call.uuid())
-                .fetch_optional(&mut **tx)
-                .await?
-                .flatten();
+            let image =
+                sqlx::query_scalar!("select artifact_id from safelight.provider_calls where id = $1", call.uuid())
+                    .fetch_optional(&mut **tx)
+                    .await?
+                    .flatten();
             match image {
                 Some(image) => {
                     let wish = CheckImage::answered(image.into()).map_err(|error| Stop::retry("payload", error))?;
@@ -170,8 +171,9 @@ pub async fn collect(tx: &mut Tx, call: Id<Intent>, purpose: &str) -> Result<(),
 
 /// The one request at Fal that fits in time and model and that no call of ours has.
 async fn find(run: &Run, call: &Open) -> Result<Option<String>, Stop> {
-    let from = call.created_at - chrono::Duration::seconds(60);
-    let to = call.created_at + chrono::Duration::seconds(15 * 60);
+    // As long as a submit may take, and some difference between two clocks: a wider window would find strangers.
+    let from = call.created_at - chrono::Duration::seconds(30);
+    let to = call.created_at + chrono::Duration::seconds(90);
     let listing = match run.services.fal.list_requests(&call.model, from, to).await {
         Ok(listing) if listing.complete => listing,
         Ok(_) => return Ok(None),

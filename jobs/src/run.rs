@@ -20,6 +20,7 @@ use crate::{
 };
 
 /// One attempt of one job.
+#[derive(Clone)]
 pub struct Run {
     /// The job's stored name.
     pub kind: &'static str,
@@ -71,6 +72,16 @@ impl Run {
                 "lease_lost",
                 anyhow::anyhow!("{} is run by somebody else by now, or was cancelled", self.lease.job),
             ));
+        }
+        Ok(tx)
+    }
+
+    /// A transaction that asks for no lease, for the one fact that must not be lost with it: a provider has accepted. What
+    /// is recorded in it asks its gate.
+    pub(crate) async fn begin_without_lease(&self) -> Result<Tx, Stop> {
+        let mut tx = Tx::begin(&self.pool, &self.bell).await?;
+        if let Some(subject) = self.subject {
+            sqlx::query!("select safelight.share_subject($1)", subject.uuid()).fetch_one(&mut *tx).await?;
         }
         Ok(tx)
     }

@@ -88,8 +88,12 @@ impl TrainModel {
                 format!("{}: {} photos are live, the plan needs {}", order.id, photos.len(), training.photos_min),
             ));
         }
-        let objects: Vec<Id<Artifact>> = photos.iter().map(|photo| photo.id).collect();
+        let mut objects: Vec<Id<Artifact>> = photos.iter().map(|photo| photo.id).collect();
         let bundle = bundle::make(run, &train, &order, &photos).await?;
+        // The copy is asked about like the photos: one that outlived its own does not leave.
+        objects.push(bundle.id);
+        // Before the intent: what fails here was certainly not sent.
+        let photos = run.services.storage.signed_get(&bundle.key, INPUT_LIFE).await?;
 
         let plan = Plan {
             wish: format!("train:{}", order.id),
@@ -103,7 +107,6 @@ impl TrainModel {
         };
         let (intended, train) = calls::intend::<Train>(run, &plan).await?;
         if let Intended::Now(intention) = intended {
-            let photos = run.services.storage.signed_get(&bundle.key, INPUT_LIFE).await?;
             let request = TrainingRequest {
                 model_id: training.model.clone(),
                 images_data_url: photos,
@@ -111,8 +114,9 @@ impl TrainModel {
                 parameters: training.parameters.clone(),
                 webhook_url: intention.webhook_url(run),
             };
-            let answer = run.services.fal.submit_training(&train, &request).await;
-            calls::record(run, intention.id, plan.classes, answer).await?;
+            let fal = run.services.fal.clone();
+            calls::make(run, intention.id, plan.classes, async move { fal.submit_training(&train, &request).await })
+                .await?;
         }
         Ok(Done::nothing_more())
     }

@@ -8,6 +8,7 @@ use crate::{
     calls::token_sha256,
     confirm_payment::ConfirmPayment,
     id::{Id, Intent},
+    intake,
     providers::{
         fal_webhook::{FalEvent, FalOutcome},
         stripe_webhook::StripeEvent,
@@ -56,6 +57,7 @@ const PAYMENT_EVENTS: &[&str] = &[
 /// A verified event of Stripe. Ten deliveries of it are one row and one job.
 pub async fn stripe(tx: &mut Tx, event: &StripeEvent) -> Result<Received, Stop> {
     let wanted = PAYMENT_EVENTS.contains(&event.kind.as_str());
+    intake::lock_session(tx, &event.object_id).await?;
     let order = if wanted {
         sqlx::query_scalar!("select id from safelight.orders where checkout_session = $1", event.object_id)
             .fetch_optional(&mut **tx)

@@ -38,6 +38,7 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
         Targets::Calls { ids } => calls_at_fal(run, ids).await,
         Targets::Objects { objects } => stored_objects(run, objects).await,
         Targets::Prefix => prefix(run, deletion).await,
+        Targets::Nothing => Ok(Carried::verified(0, "counted: another deletion has taken everything on")),
         Targets::Embeddings => {
             let mut tx = run.begin().await?;
             let gone = sqlx::query!("delete from safelight.embeddings where subject_id = $1", subject)
@@ -138,7 +139,10 @@ async fn calls_at_fal(run: &Run, ids: &[Uuid]) -> Result<Carried, Stop> {
     }
     Ok(Carried::verified(
         ids.len() as u64,
-        format!("Fal answered for {} requests: {earlier} purged when they were collected, {files} files named as deleted now", ids.len()),
+        format!(
+            "Fal answered for {} requests: {earlier} purged when they were collected, {files} files named as deleted now",
+            ids.len()
+        ),
     ))
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum Targets {
     Objects { objects: Vec<Object> },
     /// Whatever else lies under the person's prefix.
     Prefix,
+    /// Nothing: another deletion has it.
+    Nothing,
     /// Vectors.
     Embeddings,
     /// Scores and labels.

@@ -8,7 +8,6 @@ use crate::{
     deliver_order::DeliverOrder,
     id::{self, Batch, Deletion, Id, Order, Subject},
     job::Job,
-    orders,
     policy::{CapturePoint, Purpose},
     run::Tx,
 };
@@ -92,7 +91,7 @@ pub struct Withdrawn {
 /// Jobs that do the work of a purpose, by stored name.
 fn kinds_of(purpose: Purpose) -> Vec<String> {
     let kinds: &[&str] = match purpose {
-        Purpose::Train => &[crate::train_model::TrainModel::NAME],
+        Purpose::Train => &[crate::train_model::TrainModel::NAME, crate::collect_model::CollectModel::NAME],
         Purpose::Compare => &[crate::measure_selfies::MeasureSelfies::NAME, crate::compare_faces::CompareFaces::NAME],
         Purpose::Generate => &[crate::generate_batch::GenerateBatch::NAME],
         Purpose::Nsfw => &[crate::check_image::CheckImage::NAME],
@@ -102,7 +101,8 @@ fn kinds_of(purpose: Purpose) -> Vec<String> {
     kinds.iter().map(|&kind| kind.to_owned()).collect()
 }
 
-/// Withdraw every consent for one purpose. Commits without asking any provider; takes no more than giving it did.
+/// Withdraw every consent for one purpose. Commits without asking any provider; takes no more than giving it did. What the
+/// withdrawal does to orders, models and calls in flight is done by the database function, under the person's lock.
 pub async fn withdraw(
     tx: &mut Tx,
     tenant: &str,
@@ -132,23 +132,16 @@ pub async fn withdraw(
     .fetch_one(&mut **tx)
     .await?;
     tx.enqueue(&DeleteData { deletion }).await?;
-    let open = sqlx::query!(
-        "select id, state from safelight.orders where subject_id = $1 and state in ('paid', 'training', 'generating')",
-        subject.uuid()
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    for order in open {
-        let id: Id<Order> = order.id.into();
-        match (purpose, order.state.as_str()) {
-            // The images were paid for; they do without the comparison (N31).
-            (Purpose::Compare, "generating") => {
-                tx.enqueue(&DeliverOrder { order: id, because: event.to_string() }).await?;
-            }
-            (Purpose::Train, "paid" | "training") | (Purpose::Generate, _) => {
-                orders::stop(tx, id, "consent_withdrawn").await?;
-            }
-            _ => {}
+    if purpose == Purpose::Compare {
+        // The images were paid for; they do without the comparison (N31).
+        let open = sqlx::query_scalar!(
+            "select id from safelight.orders where subject_id = $1 and state = 'generating'",
+            subject.uuid()
+        )
+        .fetch_all(&mut **tx)
+        .await?;
+        for order in open {
+            tx.enqueue(&DeliverOrder { order: order.into(), because: event.to_string() }).await?;
         }
     }
     Entry::new("intake", "consent.withdrawn", "withdrawn")

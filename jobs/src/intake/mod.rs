@@ -9,6 +9,7 @@ mod upload;
 
 pub use consent::{Grant, Withdrawn, grant, withdraw};
 pub use erase::{ErasureStarted, erase};
+pub(crate) use order::lock_session;
 pub use order::{Checkout, NewOrder, place, start_checkout};
 pub use subject::{Account, register};
 pub use upload::{Arrival, UploadSlot, arrived, open_batch, slot};
@@ -85,4 +86,22 @@ async fn subject_of(
         .fetch_optional(tx)
         .await?;
     if known.as_deref() == Some(tenant) { Ok(()) } else { Err(IntakeError::not_found(subject)) }
+}
+
+/// The same, and nobody asked for their erasure or restriction: something new may begin. Locked in share mode, so that it
+/// is still so when the caller commits.
+async fn active_subject_of(
+    tx: &mut sqlx::PgConnection,
+    tenant: &str,
+    subject: crate::id::Id<crate::id::Subject>,
+) -> Result<(), IntakeError> {
+    sqlx::query!("select safelight.share_subject($1)", subject.uuid()).fetch_one(&mut *tx).await?;
+    subject_of(tx, tenant, subject).await?;
+    let state =
+        sqlx::query_scalar!("select state from safelight.subjects where id = $1", subject.uuid()).fetch_one(tx).await?;
+    match state.as_str() {
+        "active" => Ok(()),
+        "restricted" => Err(Refusal::new("subject_restricted", None).into()),
+        _ => Err(Refusal::new("subject_erased", None).into()),
+    }
 }

@@ -36,7 +36,7 @@ pub struct Checkout {
 
 /// Place an order. Price and number of images come from the tenant's policy, never from the caller.
 pub async fn place(tx: &mut Tx, vault: &Vault, policy: &Policy, new: &NewOrder) -> Result<Checkout, IntakeError> {
-    super::subject_of(tx, policy.tenant(), new.subject).await?;
+    super::active_subject_of(tx, policy.tenant(), new.subject).await?;
     let plan = policy.plan(&new.plan).map_err(|_| {
         IntakeError::invalid("no_such_plan", format!("`{}` is not a plan of {}", new.plan, policy.tenant()))
     })?;
@@ -90,12 +90,20 @@ pub async fn place(tx: &mut Tx, vault: &Vault, policy: &Policy, new: &NewOrder) 
     Ok(Checkout { order, amount_cents: plan.price_cents.into(), currency: plan.currency.clone() })
 }
 
+/// Taken before anybody looks whether the other side was there: news about a session and its checkout never miss each
+/// other. A statement of its own, so that what follows sees what was committed meanwhile.
+pub(crate) async fn lock_session(tx: &mut sqlx::PgConnection, session: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("select pg_advisory_xact_lock(7302, hashtext($1))", session).fetch_one(tx).await?;
+    Ok(())
+}
+
 /// The web backend has opened a payment session for an order. Consents that training needs are given by now: those that
 /// come later do not count. News about the session may have come earlier than this call (N5).
 pub async fn start_checkout(tx: &mut Tx, tenant: &str, order: Id<Order>, session: &str) -> Result<(), IntakeError> {
     if !session.starts_with("cs_") || session.len() > 255 {
         return Err(IntakeError::invalid("bad_session", "`session` is not an id of a Stripe Checkout Session (cs_…)"));
     }
+    lock_session(tx, session).await?;
     let known = sqlx::query!(
         "select checkout_session, subject_id, state from safelight.orders where id = $1 and tenant = $2 for update",
         order.uuid(),
@@ -104,6 +112,7 @@ pub async fn start_checkout(tx: &mut Tx, tenant: &str, order: Id<Order>, session
     .fetch_optional(&mut **tx)
     .await?
     .ok_or_else(|| IntakeError::not_found(order))?;
+    super::active_subject_of(tx, tenant, known.subject_id.into()).await?;
     match known.checkout_session.as_deref() {
         Some(known) if known == session => return Ok(()),
         Some(_) => {

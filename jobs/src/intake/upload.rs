@@ -23,7 +23,7 @@ const SLOT_LIFE: Duration = Duration::from_secs(3600);
 
 /// Open an act of uploading: the scope of one consent at the upload.
 pub async fn open_batch(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Result<Id<Batch>, IntakeError> {
-    super::subject_of(tx, tenant, subject).await?;
+    super::active_subject_of(tx, tenant, subject).await?;
     let batch = Id::<Batch>::new();
     sqlx::query!(
         "insert into safelight.upload_batches (id, tenant, subject_id) values ($1, $2, $3)",

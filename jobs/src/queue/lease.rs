@@ -73,7 +73,8 @@ pub async fn give_back(pool: &PgPool, leases: &[Lease]) -> Result<u64, sqlx::Err
 }
 
 /// Take leases away that ran out: their worker died or hangs. A crash is counted; at `max_crashes` the job is a dead
-/// letter with the code `crashed`. Any worker may do this for all.
+/// letter with the code `crashed`, unless it is one that is tried until verified: a deletion is never given up by a crash.
+/// Any worker may do this for all.
 pub async fn rescue(pool: &PgPool, max_crashes: i16) -> Result<u64, sqlx::Error> {
     let mut tx = pool.begin().await?;
     let crashed = sqlx::query!(
@@ -87,7 +88,7 @@ pub async fn rescue(pool: &PgPool, max_crashes: i16) -> Result<u64, sqlx::Error>
         )
         update safelight.jobs j set state = 0, lease_token = null, lease_until = null, worker = null, crashes = j.crashes + 1
         from late where j.id = late.id
-        returning j.id, j.crashes >= $1 as "poison!""#,
+        returning j.id, j.crashes >= $1 and j.max_attempts < 2147483647 as "poison!""#,
         max_crashes,
     )
     .fetch_all(&mut *tx)
