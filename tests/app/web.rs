@@ -39,7 +39,8 @@ impl App {
 
     /// An event of Stripe, as somebody posts it.
     pub async fn stripe_says(&self, body: &str, signature: &str) -> Answered {
-        let request = self.http.post(format!("{}/webhooks/stripe", self.url)).header("content-type", "application/json");
+        let request =
+            self.http.post(format!("{}/webhooks/stripe", self.url)).header("content-type", "application/json");
         answered(request.header("stripe-signature", signature).body(body.to_owned())).await
     }
 

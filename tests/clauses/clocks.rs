@@ -40,7 +40,8 @@ async fn k23_a_selfie_may_be_read_until_720_hours_and_not_a_moment_longer_althou
     mark_paid(&app, order).await;
     let selfie = app.artifacts("upload", ann.id.uuid()).await[0];
     let due = uploaded_at(&app, selfie).await + term();
-    let asks = || Ask::of(ann.id, Processor::Fal, &[DataClass::Upload]).order(order).objects(std::slice::from_ref(&selfie));
+    let asks =
+        || Ask::of(ann.id, Processor::Fal, &[DataClass::Upload]).order(order).objects(std::slice::from_ref(&selfie));
 
     app.turn_clock_to(due - Duration::minutes(1)).await;
     assert!(app.readable(selfie).await, "719:59");
@@ -79,7 +80,8 @@ async fn k23_a_sweep_that_comes_two_days_late_clears_the_backlog() {
     let (_, selfies) = app.uploads(&ann, 3).await;
     app.turn_clock(term() + Duration::hours(48)).await;
     assert!(!app.readable(selfies[0]).await);
-    let answer = app.http.get(format!("{}/sweeps/retention", app.url)).bearer_auth(&app.cron_secret).send().await.unwrap();
+    let answer =
+        app.http.get(format!("{}/sweeps/retention", app.url)).bearer_auth(&app.cron_secret).send().await.unwrap();
     assert_eq!(answer.status(), 202);
     app.run_due_jobs().await;
     assert_eq!(app.stored_keys().len(), 0);
@@ -108,7 +110,11 @@ async fn k24_k25_an_image_is_served_until_720_hours_after_its_delivery_and_then_
     app.sweeps().await;
     assert_eq!(app.reads_image(&token, ann.id, image).await, 404);
     assert_eq!(app.stored_keys().len(), 0, "images and selfies are gone");
-    for table in ["select count(*) from safelight.artifacts", "select count(*) from safelight.image_checks", "select count(*) from safelight.similarities"] {
+    for table in [
+        "select count(*) from safelight.artifacts",
+        "select count(*) from safelight.image_checks",
+        "select count(*) from safelight.similarities",
+    ] {
         assert_eq!(app.count(table).await, 0, "{table}");
     }
     assert_eq!(app.sandbox.fal.files().len(), 0, "and nothing lies at Fal");
@@ -167,7 +173,12 @@ async fn k24_an_image_that_is_withheld_goes_at_once() {
     app.fulfils(order).await;
     assert_eq!(app.artifacts("image", order.uuid()).await.len(), 3, "one of four showed nobody");
     assert_eq!(app.stored_keys().iter().filter(|key| key.contains("/image/")).count(), 3);
-    let deleted = app.of::<i64>("select count(*) from safelight.deletions where subject_id = $1 and state = 'complete'", ann.id.uuid()).await;
+    let deleted = app
+        .of::<i64>(
+            "select count(*) from safelight.deletions where subject_id = $1 and state = 'complete'",
+            ann.id.uuid(),
+        )
+        .await;
     assert_eq!(deleted, 1);
 }
 
@@ -179,7 +190,8 @@ async fn k26_embeddings_go_with_the_photos_that_they_came_from() {
     let selfies = app.artifacts("upload", ann.id.uuid()).await;
     app.fulfils(order).await;
     assert_eq!(app.count("select count(*) from safelight.embeddings").await, 3);
-    let vector: Vec<u8> = app.of("select vector_sealed from safelight.embeddings where upload_id = $1", selfies[0].uuid()).await;
+    let vector: Vec<u8> =
+        app.of("select vector_sealed from safelight.embeddings where upload_id = $1", selfies[0].uuid()).await;
     let planted: String = vector.iter().take(24).map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(app.lines_with(&planted).await.len(), 1);
 
@@ -196,7 +208,8 @@ async fn k26_a_photo_cannot_be_deleted_while_its_embedding_stays() {
     let (ann, order) = app.basic_order(true).await;
     let selfies = app.artifacts("upload", ann.id.uuid()).await;
     app.fulfils(order).await;
-    let refused = sqlx::query("delete from safelight.artifacts where id = $1").bind(selfies[0].uuid()).execute(&app.db).await;
+    let refused =
+        sqlx::query("delete from safelight.artifacts where id = $1").bind(selfies[0].uuid()).execute(&app.db).await;
     assert!(refused.unwrap_err().to_string().contains("embeddings"), "the schema itself refuses it");
 }
 
@@ -209,9 +222,11 @@ async fn k26_the_copy_in_the_training_zip_goes_when_the_training_is_over() {
     app.sandbox.stripe.idle().await;
     safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
     let bundle = app.artifacts("bundle", order.uuid()).await[0];
-    let ends: chrono::DateTime<Utc> = app.of("select delete_after from safelight.artifacts where id = $1", bundle.uuid()).await;
-    let first: chrono::DateTime<Utc> =
-        app.of("select min(delete_after) from safelight.artifacts where batch_id = $1", app.batch_of(order).await.uuid()).await;
+    let ends: chrono::DateTime<Utc> =
+        app.of("select delete_after from safelight.artifacts where id = $1", bundle.uuid()).await;
+    let first: chrono::DateTime<Utc> = app
+        .of("select min(delete_after) from safelight.artifacts where batch_id = $1", app.batch_of(order).await.uuid())
+        .await;
     assert_eq!(ends, first, "it ends with the first photo in it, whatever Fal does");
     app.sandbox.fal.hold(Hold::Nowhere);
     app.run_due_jobs().await;
@@ -236,7 +251,11 @@ async fn k27_n12_a_model_lives_720_hours_from_its_own_delivery_and_outlives_its_
     app.turn_clock_to(uploaded_at(&app, selfie).await + term() + Duration::hours(1)).await;
     app.sweeps().await;
     assert!(!app.has_row(selfie).await, "the selfies are gone on day 30");
-    let asks = || Ask::of(ann.id, Processor::Fal, &[DataClass::Model, DataClass::Prompt]).order(second).objects(std::slice::from_ref(&model));
+    let asks = || {
+        Ask::of(ann.id, Processor::Fal, &[DataClass::Model, DataClass::Prompt])
+            .order(second)
+            .objects(std::slice::from_ref(&model))
+    };
     assert!(app.gate::<Generate>(asks()).await.is_ok(), "and the model is usable");
 
     // Fal says once more that the training is done.
@@ -274,11 +293,12 @@ async fn k27_the_clock_of_a_model_is_written_once_and_never_moved_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn k28_d1_a_model_is_on_the_photos_schedule_counted_from_its_delivery() {
     let app = App::spawn().await;
-    let rule: (Option<i32>, Option<String>) =
-        sqlx::query_as("select hours, counted_from from safelight.policy_retention where tenant = 'koselfie' and class = 'model'")
-            .fetch_one(&app.db)
-            .await
-            .unwrap();
+    let rule: (Option<i32>, Option<String>) = sqlx::query_as(
+        "select hours, counted_from from safelight.policy_retention where tenant = 'koselfie' and class = 'model'",
+    )
+    .fetch_one(&app.db)
+    .await
+    .unwrap();
     assert_eq!(rule, (Some(720), Some("delivered_at".to_owned())));
     let (_ann, order) = app.model_order().await;
     app.turn_clock(Duration::hours(7)).await;
@@ -397,10 +417,12 @@ async fn n15_h27_h10_an_upload_at_haloprofile_stays_beside_one_of_koselfie_that_
     assert!(!app.has_row(gone[0]).await && !app.has_row(gone[1]).await);
     assert_eq!(app.stored_keys().len(), 2);
     // Written down, not forgotten: the rule says `until_erasure`.
-    let rule: String = sqlx::query_scalar("select rule from safelight.policy_retention where tenant = 'haloprofile' and class = 'upload'")
-        .fetch_one(&app.db)
-        .await
-        .unwrap();
+    let rule: String = sqlx::query_scalar(
+        "select rule from safelight.policy_retention where tenant = 'haloprofile' and class = 'upload'",
+    )
+    .fetch_one(&app.db)
+    .await
+    .unwrap();
     assert_eq!(rule, "until_erasure");
 }
 

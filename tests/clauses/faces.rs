@@ -18,7 +18,10 @@ async fn k6_without_a_grant_no_vector_is_extracted_and_the_job_says_which_consen
     assert_eq!(app.count("select count(*) from safelight.embeddings").await, 0);
     assert_eq!(app.count("select count(*) from safelight.similarities").await, 0);
     let said: String = app
-        .of("select outcome from safelight.audit_entries where order_id = $1 and action = 'selfies.not_measured'", order.uuid())
+        .of(
+            "select outcome from safelight.audit_entries where order_id = $1 and action = 'selfies.not_measured'",
+            order.uuid(),
+        )
         .await;
     assert_eq!(said, "consent_missing");
 }
@@ -59,7 +62,10 @@ async fn k6_a_vector_names_the_model_that_made_it_its_photo_and_the_grants_it_re
     app.fulfils(order).await;
     let registered = app.services.faces.model().clone();
     let rows: Vec<(String, String, i32, Vec<uuid::Uuid>, uuid::Uuid)> =
-        sqlx::query_as("select model_name, model_sha256, dimension, grants, upload_id from safelight.embeddings").fetch_all(&app.db).await.unwrap();
+        sqlx::query_as("select model_name, model_sha256, dimension, grants, upload_id from safelight.embeddings")
+            .fetch_all(&app.db)
+            .await
+            .unwrap();
     assert_eq!(rows.len(), 3);
     let selfies = app.artifacts("upload", ann.id.uuid()).await;
     for (name, sha256, dimension, grants, upload) in rows {
@@ -76,19 +82,24 @@ async fn k7_a_vector_of_a_generated_image_is_never_stored() {
     let app = App::spawn().await;
     let (ann, order) = app.basic_order(true).await;
     app.fulfils(order).await;
-    assert_eq!(app.count("select count(*) from safelight.similarities where mean_best3 is not null").await, 4, "they were measured");
+    assert_eq!(
+        app.count("select count(*) from safelight.similarities where mean_best3 is not null").await,
+        4,
+        "they were measured"
+    );
     let of_uploads = app
         .count("select count(*) from safelight.embeddings e join safelight.artifacts a on a.id = e.upload_id where a.class = 'upload'")
         .await;
     assert_eq!(app.count("select count(*) from safelight.embeddings").await, of_uploads);
     // A worker that tries to store one is refused: an image is no photo of the order's batch.
     let image = app.artifacts("image", order.uuid()).await[0];
-    let stored = sqlx::query("select safelight.record_embedding($1, 1, $2, $3, 'model', repeat('a', 64), 512, '\\x00')")
-        .bind(ann.id.uuid())
-        .bind(order.uuid())
-        .bind(image.uuid())
-        .execute(&app.worker)
-        .await;
+    let stored =
+        sqlx::query("select safelight.record_embedding($1, 1, $2, $3, 'model', repeat('a', 64), 512, '\\x00')")
+            .bind(ann.id.uuid())
+            .bind(order.uuid())
+            .bind(image.uuid())
+            .execute(&app.worker)
+            .await;
     assert!(stored.is_err(), "a vector of an image was stored");
     // And directly into the table no role of a process can write.
     let direct = sqlx::query(
@@ -114,16 +125,19 @@ async fn k7_k20_a_vector_is_read_for_its_own_person_and_order_only() {
             .unwrap();
     }
     let foreign = app.artifacts("upload", ann.id.uuid()).await[0];
-    let asks = Ask::of(eve.id, Processor::SelfHosted, &[DataClass::Upload, DataClass::Embedding]).order(of_eve).objects(std::slice::from_ref(&foreign));
+    let asks = Ask::of(eve.id, Processor::SelfHosted, &[DataClass::Upload, DataClass::Embedding])
+        .order(of_eve)
+        .objects(std::slice::from_ref(&foreign));
     assert_eq!(app.gate::<Compare>(asks).await.unwrap_err(), "object_foreign");
     let asks = Ask::of(eve.id, Processor::SelfHosted, &[DataClass::Upload, DataClass::Embedding]).order(order);
     assert_eq!(app.gate::<Compare>(asks).await.unwrap_err(), "order_foreign");
-    let crossed = sqlx::query("select safelight.record_embedding($1, 1, $2, $3, 'model', repeat('a', 64), 512, '\\x00')")
-        .bind(eve.id.uuid())
-        .bind(of_eve.uuid())
-        .bind(foreign.uuid())
-        .execute(&app.worker)
-        .await;
+    let crossed =
+        sqlx::query("select safelight.record_embedding($1, 1, $2, $3, 'model', repeat('a', 64), 512, '\\x00')")
+            .bind(eve.id.uuid())
+            .bind(of_eve.uuid())
+            .bind(foreign.uuid())
+            .execute(&app.worker)
+            .await;
     assert!(crossed.is_err());
     // No index that could search all faces: vectors are sealed bytes, each under the key of its person.
     let indexes = app
@@ -178,7 +192,9 @@ async fn k22_n26_a_second_order_cannot_use_the_first_orders_model() {
         .execute(&app.db)
         .await
         .unwrap();
-    let asks = Ask::of(ann.id, Processor::Fal, &[DataClass::Model, DataClass::Prompt]).order(second).objects(std::slice::from_ref(&model));
+    let asks = Ask::of(ann.id, Processor::Fal, &[DataClass::Model, DataClass::Prompt])
+        .order(second)
+        .objects(std::slice::from_ref(&model));
     assert_eq!(app.gate::<Generate>(asks).await.unwrap_err(), "object_foreign");
     // The job of the second order does not find it either, and asks nobody.
     let before = app.sandbox.fal.requests().len();
@@ -200,7 +216,9 @@ async fn k22_n26_an_order_cannot_use_another_persons_model() {
         .execute(&app.db)
         .await
         .unwrap();
-    let asks = Ask::of(eve.id, Processor::Fal, &[DataClass::Model, DataClass::Prompt]).order(second).objects(std::slice::from_ref(&model));
+    let asks = Ask::of(eve.id, Processor::Fal, &[DataClass::Model, DataClass::Prompt])
+        .order(second)
+        .objects(std::slice::from_ref(&model));
     assert_eq!(app.gate::<Generate>(asks).await.unwrap_err(), "object_foreign");
     let no_order = Ask::of(eve.id, Processor::Fal, &[DataClass::Model]).objects(std::slice::from_ref(&model));
     assert_eq!(app.gate::<Generate>(no_order).await.unwrap_err(), "object_foreign");
@@ -227,7 +245,10 @@ async fn k21_h8_a_training_set_of_two_persons_is_refused() {
     let app = App::spawn().await;
     let (bob, order) = app.small_halo_order().await;
     let (eve, of_eve) = app.small_halo_order().await;
-    sqlx::query("update safelight.orders set state = 'paid', paid_at = safelight.now()").execute(&app.db).await.unwrap();
+    sqlx::query("update safelight.orders set state = 'paid', paid_at = safelight.now()")
+        .execute(&app.db)
+        .await
+        .unwrap();
     let mut photos: Vec<uuid::Uuid> = app.artifacts("upload", bob.id.uuid()).await.into_iter().map(Id::uuid).collect();
     photos.extend(app.artifacts("upload", eve.id.uuid()).await.into_iter().take(1).map(Id::uuid));
     let key = format!("haloprofile/{}/bundle/a", bob.id.uuid().simple());

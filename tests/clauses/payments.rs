@@ -49,6 +49,13 @@ async fn nothing_was_trained(app: &App) {
     assert_eq!(app.count("select count(*) from safelight.artifacts where class in ('bundle', 'model')").await, 0);
 }
 
+/// Why an order goes no further: refused, or with a person who looks at the money.
+async fn stopped_because(app: &App, order: Id<Order>) -> String {
+    let (state, problem) = app.order_state(order).await;
+    assert!(state == "refused" || state == "refund_review", "the order is {state}");
+    problem.unwrap()
+}
+
 /// The event that Stripe would send for a paid session, and its signature.
 async fn paid_event(app: &App, order: Id<Order>) -> String {
     app.sandbox.stripe.set_webhook_url(None);
@@ -141,8 +148,7 @@ async fn h6_k12_a_card_number_in_any_field_of_an_event_reaches_no_table() {
     let (_bob, order) = app.small_halo_order().await;
     let mut template: Value = serde_json::from_str(&paid_event(&app, order).await).unwrap();
     // Fields that a real event may fill and this one leaves empty.
-    template["data"]["object"]["customer_details"] =
-        json!({ "name": "n", "email": "e", "phone": "p", "address": { "country": "DE", "line1": "l", "postal_code": "c" } });
+    template["data"]["object"]["customer_details"] = json!({ "name": "n", "email": "e", "phone": "p", "address": { "country": "DE", "line1": "l", "postal_code": "c" } });
     let mut fields = Vec::new();
     strings(&template, String::new(), &mut fields);
     assert!(fields.len() > 15, "a real event has many fields: {fields:?}");
@@ -241,7 +247,7 @@ async fn k8_a_payment_of_the_wrong_amount_trains_nothing_and_the_order_says_why(
     let order = order_with_session(&app, |request| request.price_cents = 29).await;
     app.pays(order).await;
     app.run_due_jobs().await;
-    assert_eq!(app.order_state(order).await, ("refused".to_owned(), Some("wrong_amount".to_owned())));
+    assert_eq!(stopped_because(&app, order).await, "wrong_amount");
     nothing_was_trained(&app).await;
 }
 
@@ -251,7 +257,7 @@ async fn k8_a_payment_in_the_wrong_currency_trains_nothing_and_the_order_says_wh
     let order = order_with_session(&app, |request| request.currency = "huf".to_owned()).await;
     app.pays(order).await;
     app.run_due_jobs().await;
-    assert_eq!(app.order_state(order).await, ("refused".to_owned(), Some("wrong_currency".to_owned())));
+    assert_eq!(stopped_because(&app, order).await, "wrong_currency");
     nothing_was_trained(&app).await;
 }
 
@@ -261,7 +267,7 @@ async fn k8_a_payment_for_another_order_trains_nothing_and_the_order_says_why() 
     let order = order_with_session(&app, |request| request.order = Id::new()).await;
     app.pays(order).await;
     app.run_due_jobs().await;
-    assert_eq!(app.order_state(order).await, ("refused".to_owned(), Some("session_foreign".to_owned())));
+    assert_eq!(stopped_because(&app, order).await, "session_foreign");
     nothing_was_trained(&app).await;
 }
 
@@ -275,7 +281,7 @@ async fn k8_n21_an_order_that_was_refunded_meanwhile_trains_nothing_and_says_why
     let (status, _) = app.stripe_says(&event, &app.sandbox.stripe.sign_now(event.as_bytes())).await;
     assert_eq!(status, 200);
     app.run_due_jobs().await;
-    assert_eq!(app.order_state(order).await, ("refused".to_owned(), Some("refunded".to_owned())));
+    assert_eq!(stopped_because(&app, order).await, "refunded");
     nothing_was_trained(&app).await;
 }
 
@@ -333,7 +339,10 @@ async fn k16_a_consent_to_train_ends_with_a_checkout_that_nobody_paid() {
     app.run_due_jobs().await;
     assert_eq!(app.order_state(order).await.0, "expired");
     let last: String = app
-        .of("select event from safelight.consents where subject_id = $1 and purpose = 'train' order by at desc limit 1", ann.id.uuid())
+        .of(
+            "select event from safelight.consents where subject_id = $1 and purpose = 'train' order by at desc limit 1",
+            ann.id.uuid(),
+        )
         .await;
     assert_eq!(last, "expired");
 }
@@ -352,15 +361,40 @@ async fn columns(app: &App, schema: &str, table: &str) -> Vec<String> {
 async fn k11_an_order_holds_status_and_session_and_nothing_of_the_card_or_the_person() {
     let app = App::spawn().await;
     let order = [
-        "amount_cents", "batch_id", "checkout_at", "checkout_session", "created_at", "currency", "delivered_at", "id",
-        "images_wanted", "needs_model", "paid_at", "plan", "problem", "prompt_sealed", "selfies_measured_at", "state",
-        "subject_id", "tenant",
+        "amount_cents",
+        "batch_id",
+        "checkout_at",
+        "checkout_session",
+        "created_at",
+        "currency",
+        "delivered_at",
+        "id",
+        "images_wanted",
+        "needs_model",
+        "paid_at",
+        "plan",
+        "problem",
+        "prompt_sealed",
+        "selfies_measured_at",
+        "state",
+        "subject_id",
+        "tenant",
     ];
     assert_eq!(columns(&app, "safelight", "orders").await, order);
     // Nothing here points at the person: no subject, no address, no name; the order's alias is cut by an erasure.
     let sale = [
-        "amount_cents", "country", "currency", "id", "keep_until", "order_id", "rule", "sold_at", "status", "stripe_session",
-        "tax_cents", "tenant",
+        "amount_cents",
+        "country",
+        "currency",
+        "id",
+        "keep_until",
+        "order_id",
+        "rule",
+        "sold_at",
+        "status",
+        "stripe_session",
+        "tax_cents",
+        "tenant",
     ];
     assert_eq!(columns(&app, "safelight_fiscal", "sales").await, sale);
     let links = app
@@ -388,7 +422,8 @@ async fn h3_k4_an_account_has_these_fields_and_no_others() {
 async fn h21_stripe_is_told_the_order_and_the_price_and_nothing_of_the_person() {
     let app = App::spawn().await;
     let (bob, _) = app.small_halo_order().await;
-    let told: Vec<String> = app.sandbox.stripe.calls().iter().map(|call| format!("{}{}", call.path, call.body)).collect();
+    let told: Vec<String> =
+        app.sandbox.stripe.calls().iter().map(|call| format!("{}{}", call.path, call.body)).collect();
     assert_eq!(told.len(), 1, "one session was made");
     for word in [bob.email.as_str(), "Ann", bob.id.uuid().simple().to_string().as_str(), "customer_email"] {
         assert!(!told[0].contains(word), "Stripe was told {word}");

@@ -32,7 +32,9 @@ async fn h7_an_upload_at_haloprofile_may_be_read_for_training_and_for_nothing_el
     let app = App::spawn().await;
     let (bob, order) = paid_halo_order(&app).await;
     let upload = app.artifacts("upload", app.batch_of(order).await.uuid()).await[0];
-    let asks = |processor| Ask::of(bob.id, processor, &[DataClass::Upload]).order(order).objects(std::slice::from_ref(&upload));
+    let asks = |processor| {
+        Ask::of(bob.id, processor, &[DataClass::Upload]).order(order).objects(std::slice::from_ref(&upload))
+    };
     assert!(app.gate::<Train>(asks(Processor::Fal)).await.is_ok());
     for processor in [Processor::SelfHosted, Processor::Fal, Processor::Supabase] {
         assert_eq!(app.gate::<Compare>(asks(processor)).await.unwrap_err(), "purpose_not_allowed");
@@ -112,7 +114,8 @@ async fn h28_a_comparison_that_the_web_backend_of_haloprofile_asks_for_is_refuse
     let app = App::spawn().await;
     let (_bob, order) = paid_halo_order(&app).await;
     let token = app.token("haloprofile").await;
-    let (status, answer) = app.post(&token, "/v1/jobs", json!({ "kind": "measure_selfies", "payload": { "order": order } })).await;
+    let (status, answer) =
+        app.post(&token, "/v1/jobs", json!({ "kind": "measure_selfies", "payload": { "order": order } })).await;
     if status == 202 {
         app.run_due_jobs().await;
         let (_, job) = app.get(&token, &format!("/v1/jobs/{}", answer["job"].as_str().unwrap())).await;
@@ -152,7 +155,8 @@ async fn h12_nobody_can_ask_for_an_original() {
     let upload = app.artifacts("upload", app.batch_of(order).await.uuid()).await[0];
     let token = app.token("haloprofile").await;
     assert_eq!(app.get(&token, &format!("/v1/subjects/{}/images/{upload}", bob.id)).await.0, 404);
-    let operator = safelight_api::tokens::create(&app.db, None, "operator", &safelight_api::tokens::Scope::ALL).await.unwrap();
+    let operator =
+        safelight_api::tokens::create(&app.db, None, "operator", &safelight_api::tokens::Scope::ALL).await.unwrap();
     assert_eq!(app.get(operator.expose(), &format!("/v1/subjects/{}/images/{upload}", bob.id)).await.0, 404);
     // No route but the placing of a new photo answers with a link to the folder of originals.
     app.fulfils(order).await;
@@ -182,7 +186,9 @@ async fn k15_a_consent_for_one_purpose_opens_no_other() {
         mark_paid(&app, order).await;
         let training = app.gate::<Train>(Ask::of(ann.id, Processor::Fal, &[DataClass::Upload]).order(order)).await;
         let comparing = app
-            .gate::<Compare>(Ask::of(ann.id, Processor::SelfHosted, &[DataClass::Upload, DataClass::Embedding]).order(order))
+            .gate::<Compare>(
+                Ask::of(ann.id, Processor::SelfHosted, &[DataClass::Upload, DataClass::Embedding]).order(order),
+            )
             .await;
         let wanted = |given| if given { Ok(()) } else { Err("consent_missing") };
         assert_eq!(training.map(|_| ()), wanted(train), "train with train={train} compare={compare}");
@@ -200,7 +206,8 @@ async fn k15_withdrawing_one_consent_leaves_the_other() {
     mark_paid(&app, order).await;
     app.withdraws(&ann, Purpose::Compare).await;
     assert!(app.gate::<Train>(Ask::of(ann.id, Processor::Fal, &[DataClass::Upload]).order(order)).await.is_ok());
-    let comparing = app.gate::<Compare>(Ask::of(ann.id, Processor::SelfHosted, &[DataClass::Upload]).order(order)).await;
+    let comparing =
+        app.gate::<Compare>(Ask::of(ann.id, Processor::SelfHosted, &[DataClass::Upload]).order(order)).await;
     assert_eq!(comparing.unwrap_err(), "consent_withdrawn");
 }
 
@@ -227,7 +234,8 @@ async fn k14_the_box_at_the_first_upload_does_not_cover_the_second() {
     for (batch, wanted) in [(first, Ok(())), (second, Err("consent_missing"))] {
         let order = app.orders(&ann, batch, "basic", true).await;
         mark_paid(&app, order).await;
-        let comparing = app.gate::<Compare>(Ask::of(ann.id, Processor::SelfHosted, &[DataClass::Upload]).order(order)).await;
+        let comparing =
+            app.gate::<Compare>(Ask::of(ann.id, Processor::SelfHosted, &[DataClass::Upload]).order(order)).await;
         assert_eq!(comparing.map(|_| ()), wanted);
     }
 }

@@ -85,11 +85,13 @@ async fn settle(watch: &PgPool, session: &mut Session) {
         if let Ok(fine) = tokio::time::timeout(Duration::from_millis(1), heard).await {
             return session.ended(fine.unwrap());
         }
-        let blocked: bool = sqlx::query_scalar("select coalesce((select wait_event_type = 'Lock' from pg_stat_activity where pid = $1), false)")
-            .bind(session.pid)
-            .fetch_one(watch)
-            .await
-            .unwrap();
+        let blocked: bool = sqlx::query_scalar(
+            "select coalesce((select wait_event_type = 'Lock' from pg_stat_activity where pid = $1), false)",
+        )
+        .bind(session.pid)
+        .fetch_one(watch)
+        .await
+        .unwrap();
         if blocked {
             return;
         }
@@ -145,10 +147,18 @@ async fn k13_no_vector_is_stored_after_a_withdrawal_in_any_of_240_interleavings(
         let mut dice = StdRng::seed_from_u64(seed);
         let withdraw = vec![
             "begin".to_owned(),
-            format!("select safelight.withdraw_consent('{}', '{}', 'compare', 'subject', '{{measure_selfies}}')", Uuid::new_v4(), ann.id.uuid()),
+            format!(
+                "select safelight.withdraw_consent('{}', '{}', 'compare', 'subject', '{{measure_selfies}}')",
+                Uuid::new_v4(),
+                ann.id.uuid()
+            ),
             "commit".to_owned(),
         ];
-        let delete = vec!["begin".to_owned(), format!("delete from safelight.embeddings where subject_id = '{}'", ann.id.uuid()), "commit".to_owned()];
+        let delete = vec![
+            "begin".to_owned(),
+            format!("delete from safelight.embeddings where subject_id = '{}'", ann.id.uuid()),
+            "commit".to_owned(),
+        ];
         let mut sessions = vec![
             Session::start(&workers, "first worker", stores(&ann, order, selfies[0])).await,
             Session::start(&workers, "second worker", stores(&ann, order, selfies[1])).await,
@@ -166,7 +176,11 @@ async fn k13_no_vector_is_stored_after_a_withdrawal_in_any_of_240_interleavings(
                 break;
             };
             let commits_a_vector = at < 2 && sessions[at].next == 3;
-            assert!(!(commits_a_vector && withdrawn), "seed {seed}: the {} commits a vector after the withdrawal", sessions[at].name);
+            assert!(
+                !(commits_a_vector && withdrawn),
+                "seed {seed}: the {} commits a vector after the withdrawal",
+                sessions[at].name
+            );
             step(&app.db, &mut sessions[at]).await;
             waited += usize::from(sessions[at].waiting.is_some());
         }
@@ -179,5 +193,8 @@ async fn k13_no_vector_is_stored_after_a_withdrawal_in_any_of_240_interleavings(
         let left = app.count("select count(*) from safelight.embeddings").await;
         assert_eq!(left, 0, "seed {seed}: a vector is left after the withdrawal");
     }
-    assert!(stored_first > 100 && refused > 100 && waited > 30, "the schedules differ: {stored_first} {refused} {waited}");
+    assert!(
+        stored_first > 100 && refused > 100 && waited > 30,
+        "the schedules differ: {stored_first} {refused} {waited}"
+    );
 }

@@ -91,13 +91,13 @@ async fn no_page_shows_a_mail_a_prompt_a_link_or_runs_a_script() {
         .run(
             "insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, position, state, storage_key,
                 content_type, bytes, sha256, delivered_at) select gen_random_uuid(), tenant, subject_id, 1, 'image', id, n, 'stored',
-                'haloprofile/x/image/' || n, 'image/png', 9, repeat('0', 64), safelight.now()
+                'haloprofile/' || replace(subject_id::text, '-', '') || '/image/' || n, 'image/png', 9, repeat('0', 64), safelight.now()
             from safelight.orders, generate_series(0, 3) n;
             insert into safelight.similarities (image_id, order_id, best, mean_best3, compared, verdict, model_sha256)
                 select id, order_id, 0.71, 0.62, 6, 'alike', repeat('0', 64) from safelight.artifacts where class = 'image' and position < 3;
             insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, position, state, verdict, storage_key,
                 content_type, bytes, sha256) select gen_random_uuid(), tenant, subject_id, 1, 'image', id, 4, 'withheld', 'nsfw',
-                'haloprofile/x/image/4', 'image/png', 9, repeat('0', 64) from safelight.orders"
+                'haloprofile/' || replace(subject_id::text, '-', '') || '/image/4', 'image/png', 9, repeat('0', 64) from safelight.orders"
         )
         .await;
     let erasure = house.post(&backend, &format!("/v1/subjects/{subject}/erase"), json!({})).await;
