@@ -255,14 +255,24 @@ impl House {
 
     /// A placed order of the plan `basic`, with a session of that name.
     pub(crate) async fn order(&self, token: &str, subject: Id<Subject>, session: &str) -> Id<Order> {
+        self.order_of(token, subject, session, "basic", 6).await
+    }
+
+    pub(crate) async fn order_of(
+        &self,
+        token: &str,
+        subject: Id<Subject>,
+        session: &str,
+        plan: &str,
+        photos: usize,
+    ) -> Id<Order> {
         let batch = self.post(token, &format!("/v1/subjects/{subject}/batches"), json!({})).await;
         let batch = batch.body["batch"].as_str().expect("a batch").to_owned();
-        for _ in 0..6 {
+        for _ in 0..photos {
             let (_, arrived) = self.upload(token, &batch, photo()).await;
             assert_eq!(arrived.status, StatusCode::OK, "{}", arrived.text);
         }
-        let order =
-            self.post(token, "/v1/orders", json!({ "subject": subject, "batch": batch, "plan": "basic" })).await;
+        let order = self.post(token, "/v1/orders", json!({ "subject": subject, "batch": batch, "plan": plan })).await;
         assert_eq!(order.status, StatusCode::CREATED, "{}", order.text);
         let order: Id<Order> = order.id("order");
         let checkout = self.post(token, &format!("/v1/orders/{order}/checkout"), json!({ "session": session })).await;

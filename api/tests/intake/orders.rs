@@ -104,9 +104,9 @@ async fn withdrawing_takes_one_field_stops_the_work_and_starts_a_deletion() {
 #[tokio::test]
 async fn withdrawing_the_training_stops_a_paid_order_in_the_same_commit() {
     let house = House::build().await;
-    let token = house.backend("haloprofile").await;
+    let token = house.backend("koselfie").await;
     let subject = house.person(&token).await;
-    let order = house.order(&token, subject, "cs_test_stop").await;
+    let order = house.order_of(&token, subject, "cs_test_stop", "pro", 10).await;
     house.run("update safelight.orders set state = 'paid', paid_at = checkout_at").await;
     let done =
         house.post(&token, &format!("/v1/subjects/{subject}/consents/withdraw"), json!({ "purpose": "train" })).await;

@@ -127,8 +127,8 @@ async fn a_tenant_sees_and_touches_nothing_of_another() {
     let ours = house.backend("haloprofile").await;
     let subject = house.person(&ours).await;
     let order = house.order(&ours, subject, "cs_test_ours").await;
-    let erasure =
-        house.post(&ours, &format!("/v1/subjects/{subject}/consents/withdraw"), json!({ "purpose": "notify" })).await;
+    let leaving = house.person(&ours).await;
+    let erasure = house.post(&ours, &format!("/v1/subjects/{leaving}/erase"), json!({})).await;
     let deletion = erasure.body["deletion"].as_str().expect("a deletion").to_owned();
     let batch: uuid::Uuid =
         sqlx::query_scalar("select id from safelight.upload_batches").fetch_one(&house.owner).await.expect("a batch");
