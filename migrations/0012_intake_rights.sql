@@ -1,7 +1,4 @@
--- What the intake does in a withdrawal and looks at in its readiness check.
-
--- A withdrawal stops the orders that rested on the consent, in its own transaction.
-grant update (state, problem) on safelight.orders to safelight_api;
+-- What the intake looks at in its readiness check.
 
 -- Readiness: has this process's schema been migrated? The table is the migrator's own; where the schema was laid by other
 -- means there is none.

@@ -38,9 +38,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the HTTP intake and the operators' console
-    Api(serve::Api),
+    Api(Box<serve::Api>),
     /// Run jobs
-    Worker(work::Worker),
+    Worker(Box<work::Worker>),
     /// Tick the schedule
     Cron(cron::Cron),
     /// Bring the schema up to date and install the policies

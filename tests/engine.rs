@@ -8,10 +8,10 @@ mod app;
 mod fleet;
 #[path = "engine/leases.rs"]
 mod leases;
-#[path = "engine/pools.rs"]
-mod pools;
 #[path = "engine/payloads.rs"]
 mod payloads;
+#[path = "engine/pools.rs"]
+mod pools;
 #[path = "engine/properties.rs"]
 mod properties;
 #[path = "engine/situations.rs"]

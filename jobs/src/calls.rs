@@ -94,6 +94,7 @@ pub async fn intend<P: For>(run: &Run, plan: &Plan<'_>) -> Result<(Intended, All
         Some(call) => Intended::Already(call.id.into()),
         None => {
             let intention = Intention { id: Id::new(), token: new_token() };
+            let (generation, grants, version) = (allowed.generation(), allowed.grants(), allowed.policy_version());
             sqlx::query!(
                 r#"insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, artifact_id, position, job_id,
                     purpose, processor, model, wish, token_sha256, grants, policy_version)
@@ -101,7 +102,7 @@ pub async fn intend<P: For>(run: &Run, plan: &Plan<'_>) -> Result<(Intended, All
                 intention.id.uuid(),
                 plan.order.tenant,
                 plan.order.subject.uuid(),
-                allowed.generation(),
+                generation,
                 plan.order.id.uuid(),
                 plan.about.map(Id::uuid),
                 plan.position,
@@ -111,8 +112,8 @@ pub async fn intend<P: For>(run: &Run, plan: &Plan<'_>) -> Result<(Intended, All
                 plan.model,
                 plan.wish,
                 token_sha256(&intention.token),
-                allowed.grants(),
-                allowed.policy_version(),
+                grants,
+                version,
             )
             .execute(&mut *tx)
             .await?;

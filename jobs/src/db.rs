@@ -113,6 +113,7 @@ pub async fn migrate(pool: &PgPool) -> Result<(), DbError> {
 
 /// A turned clock is for the demo and for tests. `allowed` says whether this build has them.
 pub async fn refuse_turned_clock(pool: &PgPool, allowed: bool) -> Result<(), DbError> {
-    let turned = sqlx::query_scalar!(r#"select exists (select from safelight.clock) as "turned!""#).fetch_one(pool).await?;
+    let turned =
+        sqlx::query_scalar!(r#"select exists (select from safelight.clock) as "turned!""#).fetch_one(pool).await?;
     if turned && !allowed { Err(DbError::TurnedClock) } else { Ok(()) }
 }

@@ -20,8 +20,8 @@ pub mod confirm_payment;
 pub mod db;
 pub mod delete_data;
 mod deletion;
-mod delivery;
 pub mod deliver_order;
+mod delivery;
 pub mod expire_consents;
 pub mod gate;
 pub mod generate_batch;
@@ -167,9 +167,10 @@ pub mod registry {
 
     /// The stored backoff of a job by name; a moderate one for a name that this version does not know.
     pub fn retry_of(kind: &str) -> Retry {
-        ALL.iter().find(|known| known.name == kind).map_or(
-            Retry { attempts: 5, first: Duration::from_secs(10), most: Duration::from_secs(600) },
-            |known| known.retry,
-        )
+        ALL.iter()
+            .find(|known| known.name == kind)
+            .map_or(Retry { attempts: 5, first: Duration::from_secs(10), most: Duration::from_secs(600) }, |known| {
+                known.retry
+            })
     }
 }

@@ -82,8 +82,8 @@ impl House {
         let url = format!("http://127.0.0.1:{port}");
         let mut options = Options::new(&folder);
         options.fal_delay = FAL_TAKES;
-    // Each picture in work holds the decoded photos of its training.
-    options.fal_concurrency = 3;
+        // Each picture in work holds the decoded photos of its training.
+        options.fal_concurrency = 3;
         options.fal_oddities = Oddities { nobody_at: Some(5), nsfw_at: Some(8) };
         options.stripe_webhook_url = Some(format!("{url}/webhooks/stripe"));
         let sandbox = Sandbox::start(options).await?;

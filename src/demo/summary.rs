@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::{house::House, timeline::Timeline};
 use crate::process::say;
 
+/// Tenant, cents, currency, when, by which rule it stays, and whether it still names an order.
+type Sale = (String, i64, String, chrono::DateTime<chrono::Utc>, Option<String>, bool);
+
 /// The facts, in words and as JSON.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Summary {
@@ -96,7 +99,7 @@ impl Summary {
         self.mails = house.sandbox.resend.mails().len();
         self.objects_left = house.sandbox.supabase.objects("safelight").len();
         self.files_left_at_fal = house.sandbox.fal.files().len();
-        let sales: Vec<(String, i64, String, chrono::DateTime<chrono::Utc>, Option<String>, bool)> = sqlx::query_as(
+        let sales: Vec<Sale> = sqlx::query_as(
             "select tenant, amount_cents, currency, sold_at, rule, order_id is not null from safelight_fiscal.sales order by sold_at",
         )
         .fetch_all(&house.db)

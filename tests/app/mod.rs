@@ -14,7 +14,6 @@ use std::{
 };
 
 pub use people::{Person, WORDING, photos};
-pub use web::term;
 use safelight_api::{ApiConfig, ApiState};
 use safelight_faces::{FaceEngine, ModelFiles};
 use safelight_jobs::{
@@ -38,6 +37,7 @@ use safelight_sandbox::{Options, Sandbox, postgres, postgres::Postgres};
 use sqlx::PgPool;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
+pub use web::term;
 
 /// Wraps the keys of persons in tests; opens nothing else.
 pub const MASTER_KEY: &str = "5afe11947000000000000000000000000000000000000000000000000000cafe";
@@ -51,7 +51,9 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub async fn postgres() -> &'static Postgres {
     POSTGRES
         .get_or_init(|| async {
-            let postgres = Postgres::start(postgres::Options { fast: true, ..Default::default() }).await.expect("a private Postgres");
+            let postgres = Postgres::start(postgres::Options { fast: true, ..Default::default() })
+                .await
+                .expect("a private Postgres");
             let template = postgres.create_database("template_safelight").await.expect("a template");
             let owner = db::connect(&template, Role::Owner, 1).await.expect("the owner");
             db::migrate(&owner).await.expect("migrations");

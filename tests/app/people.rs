@@ -103,7 +103,14 @@ impl App {
         let mut tx = self.tx().await;
         let slot = intake::slot(&mut tx, &self.services.storage, person.tenant, person.id, batch).await?;
         tx.commit().await?;
-        let put = self.http.put(slot.put_url.expose()).header("content-type", content_type).body(bytes).send().await.expect("a put");
+        let put = self
+            .http
+            .put(slot.put_url.expose())
+            .header("content-type", content_type)
+            .body(bytes)
+            .send()
+            .await
+            .expect("a put");
         assert!(put.status().is_success(), "PUT answered {}", put.status());
         intake::arrived(&self.db, &self.bell(), &self.services.storage, person.tenant, slot.artifact).await?;
         Ok(slot.artifact)
@@ -116,9 +123,12 @@ impl App {
         let new = NewOrder { subject: person.id, batch, plan: plan.to_owned(), prompt: Some("in a garden".to_owned()) };
         let checkout = intake::place(&mut tx, &self.services.vault, policy, &new).await.expect("an order");
         tx.commit().await.expect("a commit");
-        let training_needs_consent = policy.purpose(Purpose::Train).is_some_and(|entry| !entry.capture_points.is_empty());
+        let training_needs_consent =
+            policy.purpose(Purpose::Train).is_some_and(|entry| !entry.capture_points.is_empty());
         if ticks && training_needs_consent && policy.plan(plan).expect("a plan").needs_model {
-            self.grants(person, Purpose::Train, CapturePoint::Checkout, None, Some(checkout.order)).await.expect("a grant");
+            self.grants(person, Purpose::Train, CapturePoint::Checkout, None, Some(checkout.order))
+                .await
+                .expect("a grant");
         }
         let request = safelight_jobs::providers::stripe::CheckoutRequest {
             order: checkout.order,
@@ -129,7 +139,8 @@ impl App {
             cancel_url: "https://photos.example/".to_owned(),
             automatic_tax: false,
         };
-        let session = self.services.stripe.create_session(&request, &checkout.order.to_string()).await.expect("a session");
+        let session =
+            self.services.stripe.create_session(&request, &checkout.order.to_string()).await.expect("a session");
         let mut tx = self.tx().await;
         intake::start_checkout(&mut tx, person.tenant, checkout.order, &session.id).await.expect("a checkout");
         tx.commit().await.expect("a commit");

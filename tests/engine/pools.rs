@@ -104,12 +104,15 @@ impl App {
         claimed.pop().expect("a due job")
     }
 
-    /// Every lease runs out now, whatever its worker does.
+    /// Every lease runs out now, whatever its worker does; but for rows that an attempt's own transaction holds.
     pub async fn leases_run_out(&self) {
-        sqlx::query("update safelight.jobs set lease_until = clock_timestamp() - interval '1 second' where state = 1")
-            .execute(&self.db)
-            .await
-            .expect("leases");
+        sqlx::query(
+            "update safelight.jobs set lease_until = clock_timestamp() - interval '1 second'
+            where id in (select id from safelight.jobs where state = 1 for update skip locked)",
+        )
+        .execute(&self.db)
+        .await
+        .expect("leases");
     }
 
     /// From here on whoever reads orders waits: a handler that takes as long as the test wants.

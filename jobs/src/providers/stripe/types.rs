@@ -123,7 +123,10 @@ enum Payment {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Charge {
-    Expanded { amount_refunded: Option<i64>, disputed: Option<bool> },
+    Expanded {
+        amount_refunded: Option<i64>,
+        disputed: Option<bool>,
+    },
     #[expect(dead_code, reason = "the id of a charge that was not expanded says nothing about refunds")]
     Id(String),
 }
@@ -152,7 +155,9 @@ impl From<Wire> for Session {
     fn from(wire: Wire) -> Self {
         let country = wire.customer_details.and_then(|details| details.address).and_then(|address| address.country);
         let (payment_intent, returned) = match wire.payment_intent {
-            Some(Payment::Expanded { id, latest_charge }) => (Some(id), latest_charge.and_then(|charge| charge.returned())),
+            Some(Payment::Expanded { id, latest_charge }) => {
+                (Some(id), latest_charge.and_then(|charge| charge.returned()))
+            }
             Some(Payment::Id(id)) => (Some(id), None),
             None => (None, None),
         };
