@@ -15,7 +15,10 @@ async fn a_pro_order_goes_from_payment_to_delivery() {
     assert_eq!(app.order_state(order).await, ("delivered".to_owned(), None));
     assert_eq!(app.sandbox.fal.trainings(), 1);
     assert_eq!(app.sandbox.fal.generations(), 12);
-    assert_eq!(app.count("select count(*) from safelight.artifacts where class = 'image' and delivered_at is not null").await, 12);
+    assert_eq!(
+        app.count("select count(*) from safelight.artifacts where class = 'image' and delivered_at is not null").await,
+        12
+    );
     assert_eq!(app.count("select count(*) from safelight.similarities where verdict = 'alike'").await, 12);
     assert_eq!(app.sandbox.resend.mails().len(), 1);
     assert_eq!(app.sandbox.fal.files().len(), 0, "every copy at Fal is purged");

@@ -2,6 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
+    task::Poll,
     time::Duration,
 };
 
@@ -12,7 +13,7 @@ use safelight_jobs::{
     stop::Stop,
 };
 
-use crate::app::App;
+use crate::{app::App, pools::until};
 
 fn attempt(app: &App, claimed: &Claimed) -> Run {
     Run::new("expire_consents", claimed, app.worker.clone(), Bell::default(), app.services.clone())
@@ -191,4 +192,36 @@ async fn a_job_given_back_is_ready_at_once_and_has_spent_nothing() {
     let claimed = app.claims().await;
     assert_eq!(queue::give_back(&app.worker, &[claimed.lease]).await.unwrap(), 1);
     assert_eq!(app.all_that_is_written().await, before, "as if nobody had claimed it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_is_cut_while_it_begins_leaves_no_transaction_open() {
+    let app = App::spawn().await;
+    for polls in (1..6).cycle().take(50) {
+        let bell = Bell::default();
+        let mut begin = Box::pin(Tx::begin(&app.worker, &bell));
+        for _ in 0..polls {
+            if std::future::poll_fn(|cx| Poll::Ready(begin.as_mut().poll(cx))).await.is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    until(
+        &app.db,
+        "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
+        0,
+    )
+    .await;
+    // What is written now on any of those connections is there for the others.
+    for number in 0..20 {
+        sqlx::query(
+            "insert into safelight.workers (name, host, pid, queues, version) values ($1, 'host', 1, '{}', '1')",
+        )
+        .bind(format!("worker {number}"))
+        .execute(&app.worker)
+        .await
+        .unwrap();
+    }
+    assert_eq!(app.count("select count(*) from safelight.workers").await, 20);
 }
