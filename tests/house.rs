@@ -7,4 +7,5 @@
 mod app;
 
 mod clauses;
+mod money;
 mod order_life;
