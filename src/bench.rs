@@ -143,7 +143,7 @@ async fn bulk(pool: &PgPool, n: u64, b: u64) -> anyhow::Result<()> {
     while left > 0 {
         let now = left.min(b.max(1));
         let payloads: Vec<Value> = (0..now).map(|_| json!({ "t": 0 })).collect();
-        let mut tx = pool.begin().await?;
+        let mut tx = db::begin(pool).await?;
         queue::enqueue_bulk(&mut tx, QUEUE, KIND, &payloads).await?;
         tx.commit().await?;
         left -= now;

@@ -16,3 +16,5 @@ mod pools;
 mod properties;
 #[path = "engine/situations.rs"]
 mod situations;
+#[path = "engine/processes.rs"]
+mod processes;

@@ -74,7 +74,7 @@ pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next:
 impl Claim {
     /// Take the place for this key. False: somebody has it.
     async fn take(&self, state: &ApiState, hash: &[u8]) -> Result<bool, Error> {
-        let mut tx = state.pool.begin().await?;
+        let mut tx = safelight_jobs::db::begin(&state.pool).await?;
         // Over: answers older than a day, and places whose process died before it answered. A request is given up long
         // before that, so nobody works for such a place any more.
         sqlx::query!(

@@ -3,7 +3,7 @@
 use std::{str::FromStr, time::Duration};
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Executor, PgPool,
+    AssertSqlSafe, ConnectOptions, Executor, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -83,7 +83,9 @@ async fn pool(url: &str, role: Role, most: u32, settings: &[&str]) -> Result<PgP
         .application_name(&format!("safelight {}", role.name().unwrap_or("owner")))
         .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(2));
     let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
-    let mut greeting = String::from("set time zone 'UTC'");
+    // A login may be named like the schema: then `"$user"` would lead to another table of applied migrations as soon as
+    // the schema is there, and the next migration would begin at the first.
+    let mut greeting = String::from("set time zone 'UTC'; set search_path to public");
     for setting in settings {
         greeting.push_str("; set ");
         greeting.push_str(setting);
@@ -103,6 +105,20 @@ async fn pool(url: &str, role: Role, most: u32, settings: &[&str]) -> Result<PgP
         .await
         .map_err(|source| DbError::Connect { place, source })?;
     Ok(pool)
+}
+
+/// Begin a transaction, also when nobody waits for it any more.
+///
+/// A future of sqlx 0.9.0 that is dropped while its BEGIN is under way gives the connection back with the transaction
+/// open: whatever is written on it next waits for a commit that never comes. Attempts are dropped when their lease is
+/// lost, and requests when their caller hangs up; so a task of its own sees the BEGIN through.
+///
+/// # Errors
+/// Those of the connection.
+#[expect(clippy::disallowed_methods, reason = "its one home")]
+pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let pool = pool.clone();
+    tokio::spawn(async move { pool.begin().await }).await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
 }
 
 /// Bring the schema up to date.

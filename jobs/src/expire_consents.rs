@@ -57,8 +57,8 @@ impl Job for ExpireConsents {
         .await?;
         let mut expired = 0;
         for order in &due {
-            // The expiry owns the subject's lock exclusively: it must not hold a shared one before.
-            let mut tx = run.pool().begin().await?;
+            // A job of the house has no subject of its own: the expiry may own this one's lock exclusively.
+            let mut tx = run.begin().await?;
             let done = sqlx::query_scalar!(r#"select safelight.expire_order($1) as "done!""#, order.id)
                 .fetch_one(&mut *tx)
                 .await?;

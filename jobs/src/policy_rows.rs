@@ -43,7 +43,7 @@ async fn write(pool: &PgPool, policy: &Policy) -> Result<bool, sqlx::Error> {
     let encode = |error| sqlx::Error::Encode(Box::new(error));
     let document = policy.to_json().map_err(encode)?;
     let document_sha256 = policy.sha256().map_err(encode)?;
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::db::begin(pool).await?;
     sqlx::query!(
         r#"insert into safelight.tenants (id, controller, contact) values ($1, $2, $3)
         on conflict (id) do update set controller = excluded.controller, contact = excluded.contact"#,

@@ -10,6 +10,7 @@ use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::{
     audit::Entry,
+    db,
     gate::{self, Allowed, Ask, For},
     id,
     id::{Id, Order, Subject},
@@ -100,7 +101,7 @@ impl Run {
 
     /// Ask a gate in a transaction of its own, before anything leaves the house.
     pub async fn pass<P: For>(&self, ask: Ask<'_>) -> Result<Allowed<P>, gate::Closed> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = db::begin(&self.pool).await?;
         let allowed = gate::pass(&mut tx, ask).await?;
         tx.commit().await?;
         Ok(allowed)
@@ -166,7 +167,7 @@ pub struct Tx {
 impl Tx {
     /// Begin one.
     pub async fn begin(pool: &PgPool, bell: &Bell) -> Result<Self, sqlx::Error> {
-        Ok(Self { inner: pool.begin().await?, bell: bell.clone(), rings: Vec::new() })
+        Ok(Self { inner: db::begin(pool).await?, bell: bell.clone(), rings: Vec::new() })
     }
 
     /// Enqueue a follow-up; it exists when this transaction commits.

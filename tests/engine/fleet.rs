@@ -109,7 +109,7 @@ async fn a_stop_within_its_bound_lets_running_jobs_end_and_starts_no_others() {
 async fn a_claim_that_is_under_way_at_the_stop_is_given_back() {
     let app = App::spawn().await;
     app.enqueues_work("a look").await;
-    let mut slow = app.db.begin().await.unwrap();
+    let mut slow = db::begin(&app.db).await.unwrap();
     sqlx::query("lock table safelight.jobs in access exclusive mode").execute(&mut *slow).await.unwrap();
     let pools = Pools::start(&app, WorkerConfig { queues: vec![Queue::Sweeps], ..quick() }).await;
     until(

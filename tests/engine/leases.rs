@@ -2,18 +2,18 @@
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
-    task::Poll,
     time::Duration,
 };
 
 use safelight_jobs::{
+    db::{self, Role},
     job::Queue,
     queue::{self, Bell, Claimed, Lease, Outcome, Verdict},
     run::{Run, Tx},
     stop::Stop,
 };
 
-use crate::{app::App, pools::until};
+use crate::{app::App, properties::polled};
 
 fn attempt(app: &App, claimed: &Claimed) -> Run {
     Run::new("expire_consents", claimed, app.worker.clone(), Bell::default(), app.services.clone())
@@ -197,31 +197,20 @@ async fn a_job_given_back_is_ready_at_once_and_has_spent_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_is_cut_while_it_begins_leaves_no_transaction_open() {
     let app = App::spawn().await;
-    for polls in (1..6).cycle().take(50) {
+    let one = db::connect(&app.database_url, Role::Worker, 1).await.unwrap();
+    for (number, polls) in (1..8).cycle().take(21).enumerate() {
         let bell = Bell::default();
-        let mut begin = Box::pin(Tx::begin(&app.worker, &bell));
-        for _ in 0..polls {
-            if std::future::poll_fn(|cx| Poll::Ready(begin.as_mut().poll(cx))).await.is_ready() {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-    until(
-        &app.db,
-        "select count(*) from pg_stat_activity where datname = current_database() and state like 'idle in transaction%'",
-        0,
-    )
-    .await;
-    // What is written now on any of those connections is there for the others.
-    for number in 0..20 {
+        let mut begin = Box::pin(Tx::begin(&one, &bell));
+        let _ = polled(&mut begin, polls).await;
+        drop(begin);
+        // What is written next, on the same connection, is there for everybody.
         sqlx::query(
             "insert into safelight.workers (name, host, pid, queues, version) values ($1, 'host', 1, '{}', '1')",
         )
         .bind(format!("worker {number}"))
-        .execute(&app.worker)
+        .execute(&one)
         .await
         .unwrap();
+        assert_eq!(app.count("select count(*) from safelight.workers").await, number as i64 + 1, "cut at poll {polls}");
     }
-    assert_eq!(app.count("select count(*) from safelight.workers").await, 20);
 }

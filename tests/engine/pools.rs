@@ -117,7 +117,7 @@ impl App {
 
     /// From here on whoever reads orders waits: a handler that takes as long as the test wants.
     pub async fn holds_orders(&self) -> Transaction<'static, Postgres> {
-        let mut hold = self.db.begin().await.expect("a transaction");
+        let mut hold = db::begin(&self.db).await.expect("a transaction");
         sqlx::query("lock table safelight.orders in access exclusive mode").execute(&mut *hold).await.expect("a lock");
         hold
     }

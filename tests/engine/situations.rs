@@ -263,6 +263,14 @@ impl App {
         ]
     }
 
+    /// Kind, key, code and attempts of every dead letter.
+    pub async fn dead_letters(&self) -> Vec<Value> {
+        sqlx::query_scalar("select jsonb_build_array(kind, key, code, attempt, crashes) from safelight.dead_letters")
+            .fetch_all(&self.db)
+            .await
+            .expect("dead letters")
+    }
+
     /// Leases run out, and a rescue looks. None: an open transaction of the attempt still holds the job.
     pub async fn loses_its_lease(&self) -> bool {
         self.leases_run_out().await;

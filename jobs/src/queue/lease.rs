@@ -76,7 +76,7 @@ pub async fn give_back(pool: &PgPool, leases: &[Lease]) -> Result<u64, sqlx::Err
 /// letter with the code `crashed`, unless it is one that is tried until verified: a deletion is never given up by a crash.
 /// Any worker may do this for all.
 pub async fn rescue(pool: &PgPool, max_crashes: i16) -> Result<u64, sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::db::begin(pool).await?;
     let crashed = sqlx::query!(
         r#"with late as materialized (
             select id from safelight.jobs where state = 1 and lease_until < clock_timestamp() limit 1000

@@ -54,7 +54,7 @@ pub struct Outcome {
 /// Write many outcomes in one transaction. Outcomes of leases that are ours no more change nothing. Answers how many
 /// were written.
 pub async fn settle(pool: &PgPool, outcomes: &[Outcome]) -> Result<u64, sqlx::Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = crate::db::begin(pool).await?;
     let mut written = 0;
     let (mut ids, mut tokens) = (Vec::new(), Vec::new());
     for outcome in outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Done) {
