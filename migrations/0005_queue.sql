@@ -121,7 +121,8 @@ create table safelight.workers (
 );
 
 -- Enqueue in the caller's transaction, from any language. The same key and payload: the same job id and `already`.
--- The same key with another payload: error SL001. Rings no bell: a bell in the enqueuing transaction would serialise
+-- The same key with another payload: `conflict`, no id, and nothing stored; an error would end the caller's transaction
+-- although a double wish is no fault of its other work. Rings no bell: a bell in the enqueuing transaction would serialise
 -- all commits; workers poll, and Safelight's own processes ring after the commit.
 create function safelight.enqueue(
     p_kind text,
@@ -138,7 +139,8 @@ create function safelight.enqueue(
     p_traceparent text default null,
     p_id uuid default null,
     out job_id uuid,
-    out already boolean
+    out already boolean,
+    out conflict boolean
 ) language plpgsql volatile
 as $$
 declare
@@ -148,6 +150,7 @@ declare
 begin
     job_id := coalesce(p_id, gen_random_uuid());
     already := false;
+    conflict := false;
     if p_order is not null and p_subject is null then
         select o.tenant, o.subject_id into p_tenant, p_subject from safelight.orders o where o.id = p_order;
     elsif p_subject is not null and p_tenant is null then
@@ -167,7 +170,9 @@ begin
                 continue;
             end if;
             if v_known.payload_sha256 <> v_hash then
-                raise exception 'job key % was used with another payload', p_key using errcode = 'SL001';
+                job_id := null;
+                conflict := true;
+                return;
             end if;
             job_id := v_known.job_id;
             already := true;

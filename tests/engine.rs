@@ -4,6 +4,10 @@
 #![expect(dead_code, unused_imports, unreachable_pub, reason = "the harness serves two programs")]
 
 mod app;
+#[path = "engine/bell.rs"]
+mod bell;
+#[path = "engine/enqueue.rs"]
+mod enqueue;
 #[path = "engine/fleet.rs"]
 mod fleet;
 #[path = "engine/leases.rs"]
@@ -12,9 +16,9 @@ mod leases;
 mod payloads;
 #[path = "engine/pools.rs"]
 mod pools;
+#[path = "engine/processes.rs"]
+mod processes;
 #[path = "engine/properties.rs"]
 mod properties;
 #[path = "engine/situations.rs"]
 mod situations;
-#[path = "engine/processes.rs"]
-mod processes;

@@ -124,7 +124,7 @@ impl Wish {
             Scope::System => (None, None),
         };
         let row = sqlx::query!(
-            r#"select job_id as "job_id!", already as "already!" from safelight.enqueue(
+            r#"select job_id, already as "already!" from safelight.enqueue(
                 p_kind => $1, p_payload => $2, p_queue => $3, p_key => $4, p_run_at => $5, p_priority => $6,
                 p_max_attempts => $7, p_version => $8, p_subject => $9, p_order => $10, p_id => $11)"#,
             self.kind,
@@ -140,12 +140,10 @@ impl Wish {
             Id::<id::Job>::new().uuid(),
         )
         .fetch_one(tx)
-        .await
-        .map_err(|error| match error.as_database_error().and_then(|e| e.code()) {
-            Some(code) if code == "SL001" => EnqueueError::Conflict { key: self.key.clone() },
-            _ => EnqueueError::Database(error),
-        })?;
-        Ok(Enqueued { id: row.job_id.into(), already: row.already, queue: self.queue })
+        .await?;
+        // The id of a conflict is nobody's: the caller's transaction goes on, its wish does not.
+        let id = row.job_id.ok_or_else(|| EnqueueError::Conflict { key: self.key.clone() })?;
+        Ok(Enqueued { id: id.into(), already: row.already, queue: self.queue })
     }
 }
 
