@@ -71,6 +71,19 @@ pub fn token_sha256(token: &str) -> Vec<u8> {
     Sha256::digest(token.as_bytes()).to_vec()
 }
 
+/// Has the provider accepted a call of this wish? Then an attempt that comes after a crash has nothing left to prepare:
+/// what the call was made from may have served and gone by now.
+pub async fn is_accepted(run: &Run, wish: &str) -> Result<bool, Stop> {
+    let accepted = sqlx::query_scalar!(
+        r#"select exists (select from safelight.provider_calls
+            where wish = $1 and state not in ('intended', 'unknown', 'refused')) as "accepted!""#,
+        wish
+    )
+    .fetch_one(run.pool())
+    .await?;
+    Ok(accepted)
+}
+
 /// Commit the intent behind the gate.
 pub async fn intend<P: For>(run: &Run, plan: &Plan<'_>) -> Result<(Intended, Allowed<P>), Stop> {
     let mut tx = run.begin().await?;

@@ -106,6 +106,10 @@ impl CheckImage {
 
     async fn judge(&self, run: &Run, order: &orders::OrderRow, call: Id<Intent>, threshold: f32) -> Result<Done, Stop> {
         let call = calls::read(run, call).await?;
+        // Judged before: by the look that Fal's answer asked for, or by the first one after a crash. Fal's copy is gone.
+        if matches!(call.state.as_str(), "succeeded" | "failed") {
+            return Ok(Done::nothing_more());
+        }
         let probability = match collect::result(run, &call).await? {
             Ok(result) => fal::nsfw_probability(&result).ok().map(|probability| probability as f32),
             Err(_) => None,

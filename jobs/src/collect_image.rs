@@ -57,6 +57,10 @@ impl Job for CollectImage {
             (Err(refusal), _) => return collect::leave_it_there(run, &call, refusal.code).await,
             (Ok(_), None) => return collect::leave_it_there(run, &call, "order_gone").await,
         };
+        // Collected before: Fal's copy may be purged by now, and asking for it again would look like a loss.
+        if matches!(call.state.as_str(), "succeeded" | "failed") {
+            return Ok(Done::nothing_more());
+        }
         let order = orders::read(run, order).await?;
         let looks_for_nsfw =
             run.services.policies.of(&order.tenant)?.allows(Purpose::Nsfw, Processor::Fal, DataClass::Image);

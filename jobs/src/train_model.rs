@@ -80,6 +80,10 @@ impl TrainModel {
         let order = orders::load(&mut connection, self.order).await?;
         let photos = orders::live_uploads(&mut connection, order.batch).await?;
         drop(connection);
+        let wish = format!("train:{}", order.id);
+        if calls::is_accepted(run, &wish).await? {
+            return Ok(Done::nothing_more());
+        }
         let policy = run.services.policies.of(&order.tenant)?;
         let training = policy.training(&order.plan)?;
         if photos.len() < training.photos_min {
@@ -96,7 +100,7 @@ impl TrainModel {
         let photos = run.services.storage.signed_get(&bundle.key, INPUT_LIFE).await?;
 
         let plan = Plan {
-            wish: format!("train:{}", order.id),
+            wish,
             order: &order,
             about: Some(bundle.id),
             position: None,

@@ -133,7 +133,8 @@ impl App {
         .await;
     }
 
-    /// Everything that an attempt may write about its job and about the world.
+    /// Everything that an attempt may write about its job and about the world. Not what a provider answered to a request
+    /// that left before the lease was lost: that is written down in any case, or its copy there would be nobody's.
     pub async fn all_that_is_written(&self) -> Value {
         sqlx::query_scalar(
             "select jsonb_build_object(
@@ -143,7 +144,7 @@ impl App {
                 'attempts', (select jsonb_agg(a order by at) from safelight.job_attempts a),
                 'archive', (select jsonb_agg(a order by id) from safelight.jobs_archive a),
                 'dead', (select jsonb_agg(d order by id) from safelight.dead_letters d),
-                'calls', (select jsonb_agg(c order by id) from safelight.provider_calls c),
+                'calls', (select jsonb_agg(jsonb_build_array(id, wish, purge) order by id) from safelight.provider_calls),
                 'artifacts', (select jsonb_agg(a order by id) from safelight.artifacts a),
                 'embeddings', (select count(*) from safelight.embeddings),
                 'similarities', (select count(*) from safelight.similarities),
@@ -154,7 +155,7 @@ impl App {
                 'deletions', (select jsonb_agg(d order by id) from safelight.deletions d),
                 'deletion_steps', (select jsonb_agg(d order by deletion_id, seq) from safelight.deletion_steps d),
                 'sweeps', (select count(*) from safelight.sweeps),
-                'audit', (select count(*) from safelight.audit_entries))",
+                'audit', (select count(*) from safelight.audit_entries where action not like 'call.%'))",
         )
         .fetch_one(&self.db)
         .await

@@ -52,16 +52,23 @@ async fn bounded<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
+/// At once, and again when everything that followed is over.
 async fn runs_twice(kind: &str) {
-    let Situation { app, job, .. } = situation(kind).await;
+    let situation = situation(kind).await;
+    let (app, job) = (&situation.app, situation.job);
     let row = app.row(job).await.unwrap();
     app.runs_to_its_end(job).await;
-    app.sandbox.idle().await;
+    app.puts_back(&row).await;
+    app.runs_to_its_end(job).await;
+    settles_down(app).await;
+    ends_well(kind, 0, &situation).await;
+
     let once = app.effects().await;
     app.puts_back(&row).await;
     app.runs_to_its_end(job).await;
-    app.sandbox.idle().await;
+    settles_down(app).await;
     pretty_eq(kind, &app.effects().await, &once);
+    ends_well(kind, 0, &situation).await;
 }
 
 fn pretty_eq(kind: &str, now: &serde_json::Value, before: &serde_json::Value) {
@@ -98,7 +105,11 @@ async fn crashes_everywhere(kind: &str, seed: u64) {
 async fn settles_down(app: &App) {
     app.run_due_jobs().await;
     for round in 0..2 {
-        app.enqueues(&ReconcileCalls { because: format!("settle {round}"), grace_seconds: Some(0) }).await;
+        app.enqueues(&ReconcileCalls {
+            because: format!("settle {round} {}", uuid::Uuid::new_v4().simple()),
+            grace_seconds: Some(0),
+        })
+        .await;
         app.run_due_jobs().await;
     }
 }
@@ -201,7 +212,8 @@ async fn meets_a_closed_gate(kind: &str, withdrawn: Option<Purpose>) {
     }
     // Who withdrew the comparison only still gets what was paid for.
     if withdrawn.is_none() {
-        assert_eq!(now["artifacts"], made["artifacts"], "{kind}: a row of an object, although the gate is closed");
+        let rows = |effects: &serde_json::Value| effects["artifacts"].as_array().map(Vec::len);
+        assert_eq!(rows(&now), rows(&made), "{kind}: a row of an object, although the gate is closed");
     }
 }
 

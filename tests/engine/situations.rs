@@ -230,7 +230,7 @@ impl App {
                 'deletions', (select jsonb_agg(d order by id) from safelight.deletions d),
                 'deletion_steps', (select jsonb_agg(jsonb_build_array(deletion_id, seq, state, deleted) order by deletion_id, seq) from safelight.deletion_steps),
                 'sales', (select jsonb_agg(s order by order_id) from safelight_fiscal.sales s),
-                'wishes', (select count(*) from safelight.job_keys))",
+                'wishes', (select count(*) from safelight.job_keys where key not like 'reconcile_calls:%'))",
         )
         .fetch_one(&self.db)
         .await
