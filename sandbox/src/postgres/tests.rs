@@ -129,7 +129,9 @@ async fn owner() {
     let text = format!("{}\n{}\n{}", postgres.port(), postgres.folder().display(), postgres.server.watchdog.id());
     fs::write(file.with_extension("new"), text).unwrap();
     fs::rename(file.with_extension("new"), &file).unwrap();
-    std::future::pending::<()>().await;
+    // Heard also where a runner in the background has SIGINT ignored for its children; nothing is cleaned up by this end.
+    tokio::signal::ctrl_c().await.unwrap();
+    std::process::exit(130);
 }
 
 /// Start [`owner`] in a process of its own; gives the process, its server's port and folder, and its watchdog.
