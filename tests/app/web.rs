@@ -73,7 +73,7 @@ impl App {
 
     /// Ask a gate in a worker's role. The error is the code.
     pub async fn gate<P: For>(&self, ask: Ask<'_>) -> Result<Allowed<P>, &'static str> {
-        let mut tx = self.worker.begin().await.expect("a transaction");
+        let mut tx = safelight_jobs::db::begin(&self.worker).await.expect("a transaction");
         match gate::pass::<P>(&mut tx, ask).await {
             Ok(allowed) => Ok(allowed),
             Err(Closed::Refused(refusal)) => Err(refusal.code),

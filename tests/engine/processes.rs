@@ -109,9 +109,7 @@ impl Fleet {
 
 /// A moment that differs from run to run, so that many runs see many moments.
 async fn a_moment() {
-    let moment = Duration::from_millis(rand::thread_rng().gen_range(0..250));
-    println!("killed after {moment:?}");
-    tokio::time::sleep(moment).await;
+    tokio::time::sleep(Duration::from_millis(rand::thread_rng().gen_range(0..250))).await;
 }
 
 async fn until_fal(app: &App, what: &str, there: impl Fn(&App) -> bool) {
