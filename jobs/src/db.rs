@@ -118,7 +118,9 @@ async fn pool(url: &str, role: Role, most: u32, settings: &[&str]) -> Result<PgP
 #[expect(clippy::disallowed_methods, reason = "its one home")]
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
     let pool = pool.clone();
-    tokio::spawn(async move { pool.begin().await }).await.map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
+    tokio::spawn(async move { pool.begin().await })
+        .await
+        .map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
 }
 
 /// Bring the schema up to date.
