@@ -10,6 +10,8 @@ mod bell;
 mod enqueue;
 #[path = "engine/fleet.rs"]
 mod fleet;
+#[path = "engine/gather.rs"]
+mod gather;
 #[path = "engine/leases.rs"]
 mod leases;
 #[path = "engine/payloads.rs"]

@@ -1,0 +1,98 @@
+//! The producers' side: many in one statement, and one by one.
+
+use std::time::{Duration, Instant};
+
+use safelight_jobs::{
+    db,
+    queue::{self, Bell, Gatherer},
+};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use super::{KIND, QUEUE};
+use crate::process::say;
+
+/// How many jobs one statement of [`fill`] stores.
+const FILL: u64 = 5000;
+
+fn rate(test: &str, n: u64, took: Duration, more: &[(&str, Value)]) {
+    let mut line = json!({ "test": test, "n": n, "secs": took.as_secs_f64(), "per_s": n as f64 / took.as_secs_f64() });
+    for (name, value) in more {
+        line[*name] = value.clone();
+    }
+    say(line);
+}
+
+pub(super) async fn bulk(pool: &PgPool, n: u64, b: u64) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut left = n;
+    while left > 0 {
+        let now = left.min(b.max(1));
+        store(pool, now).await?;
+        left -= now;
+    }
+    rate("bulk", n, began.elapsed(), &[("batch", json!(b))]);
+    Ok(())
+}
+
+/// Not timed: as many jobs as a measurement wants to find.
+pub(super) async fn fill(pool: &PgPool, n: u64) -> anyhow::Result<()> {
+    let mut left = n;
+    while left > 0 {
+        let now = left.min(FILL);
+        store(pool, now).await?;
+        left -= now;
+    }
+    sqlx::query("checkpoint").execute(pool).await?;
+    Ok(())
+}
+
+async fn store(pool: &PgPool, count: u64) -> anyhow::Result<()> {
+    let payloads: Vec<Value> = (0..count).map(|_| json!({ "t": 0 })).collect();
+    let mut tx = db::begin(pool).await?;
+    queue::enqueue_bulk(&mut tx, QUEUE, KIND, &payloads).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// One job a call, and each call answers when its job is durable. Gathered: by the process's own gatherer, which commits
+/// together what is wished for at the same moment. Not gathered: by the SQL function, one commit a job, as a backend in
+/// another language does it. The bell rings after the commit in both.
+pub(super) async fn single(pool: &PgPool, n: u64, producers: u64, gather: bool) -> anyhow::Result<()> {
+    let bell = Bell::start(pool.clone());
+    let gatherer = gather.then(|| Gatherer::start(pool.clone(), bell.clone()));
+    let began = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for producer in 0..producers.max(1) {
+        let (pool, bell, gatherer) = (pool.clone(), bell.clone(), gatherer.clone());
+        let share = n / producers.max(1) + u64::from(producer < n % producers.max(1));
+        tasks.spawn(async move {
+            for _ in 0..share {
+                match &gatherer {
+                    Some(gatherer) => drop(gatherer.enqueue(QUEUE, KIND, json!({ "t": 0 })).await?),
+                    None => {
+                        one(&pool, 0).await?;
+                        bell.ring(QUEUE);
+                    }
+                }
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task??;
+    }
+    rate("single", n, began.elapsed(), &[("producers", json!(producers)), ("gather", json!(gather))]);
+    Ok(())
+}
+
+/// One job whose payload tells when it was wished for.
+pub(super) async fn one(pool: &PgPool, t: u64) -> anyhow::Result<()> {
+    sqlx::query("select safelight.enqueue($1, $2, $3)")
+        .bind(KIND)
+        .bind(json!({ "t": t }))
+        .bind(QUEUE.as_str())
+        .execute(pool)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! The workers' side: run what is there, and measure how soon a job starts.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::bail;
+use safelight_jobs::{db, queue::Bell, stop::Done};
+use safelight_worker::{Perform, config::WorkerConfig};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::{PATIENCE, QUEUE, enqueueing, machine};
+use crate::process::say;
+
+fn micros() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0))
+}
+
+fn worker(conc: u64) -> anyhow::Result<WorkerConfig> {
+    Ok(WorkerConfig { queues: vec![QUEUE], concurrency: usize::try_from(conc)?, ..WorkerConfig::default() })
+}
+
+/// One drain and what it cost.
+pub(super) struct Drained {
+    pub(super) n: u64,
+    pub(super) runs: u64,
+    pub(super) took: Duration,
+    pub(super) conc: u64,
+    /// Megabytes that the worker held at most.
+    pub(super) peak: Option<f64>,
+    /// Processor microseconds a job: of the worker, and of the whole machine.
+    pub(super) cpu: Option<(f64, f64)>,
+    /// Bytes of write-ahead log a job.
+    pub(super) wal: f64,
+}
+
+impl Drained {
+    pub(super) fn per_s(&self) -> f64 {
+        self.n as f64 / self.took.as_secs_f64()
+    }
+    pub(super) fn line(&self) -> Value {
+        json!({ "test": "drain", "n": self.n, "runs": self.runs, "left": 0, "secs": self.took.as_secs_f64(),
+            "per_s": self.per_s(), "conc": self.conc, "peak_mb": self.peak, "worker_cpu_us": self.cpu.map(|(own, _)| own),
+            "machine_cpu_us": self.cpu.map(|(_, all)| all), "wal_bytes": self.wal.round() })
+    }
+}
+
+/// Run what is due in the queue until nothing is ready or running: the time includes the last settled outcome. Two
+/// processes may drain the same queue; each tells its own runs, and both end when it is empty.
+pub(super) async fn drain(url: &str, pool: &PgPool, conc: u64) -> anyhow::Result<Drained> {
+    let n = u64::try_from(
+        sqlx::query_scalar::<_, i64>(
+            "select count(*) from safelight.jobs where state = 0 and run_at <= safelight.now()",
+        )
+        .fetch_one(pool)
+        .await?,
+    )?;
+    let ran = Arc::new(AtomicU64::new(0));
+    let counted = ran.clone();
+    let perform: Perform = Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(Ok(Ok(Done::nothing_more()))))
+    });
+    let queue_pool = db::connect_queue(url, 6).await?;
+    let stop = CancellationToken::new();
+    machine::forget_peak();
+    let (began, used, wal) = (Instant::now(), machine::Used::now(), wal(pool).await?);
+    let working = tokio::spawn(safelight_worker::run_with(worker(conc)?, queue_pool, perform, stop.clone()));
+    let mut looks = 0_u32;
+    let took = loop {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        looks += 1;
+        // A look costs the database time, so before everything ran there are few.
+        if (ran.load(Ordering::Relaxed) >= n || looks.is_multiple_of(20)) && is_empty(pool).await? {
+            break began.elapsed();
+        }
+        if began.elapsed() > PATIENCE {
+            bail!("{} of {n} jobs ran within {PATIENCE:?}", ran.load(Ordering::Relaxed));
+        }
+    };
+    let cpu = machine::Used::now().zip(used).map(|(now, then)| now.since(then, n));
+    let wal = (self::wal(pool).await? - wal) / n.max(1) as f64;
+    let peak = machine::peak_megabytes();
+    stop.cancel();
+    working.await??;
+    Ok(Drained { n, runs: ran.load(Ordering::Relaxed), took, conc, peak, cpu, wal })
+}
+
+async fn is_empty(pool: &PgPool) -> anyhow::Result<bool> {
+    Ok(sqlx::query_scalar(
+        "select not exists (select from safelight.jobs where state = 0 and queue = $1 and run_at <= safelight.now())
+            and not exists (select from safelight.jobs where state = 1)",
+    )
+    .bind(QUEUE.as_str())
+    .fetch_one(pool)
+    .await?)
+}
+
+async fn wal(pool: &PgPool) -> anyhow::Result<f64> {
+    Ok(sqlx::query_scalar("select (pg_current_wal_insert_lsn() - '0/0')::float8").fetch_one(pool).await?)
+}
+
+pub(super) async fn latency(
+    test: &str,
+    url: &str,
+    pool: &PgPool,
+    n: u64,
+    gap: Duration,
+    conc: u64,
+) -> anyhow::Result<()> {
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let noting = waits.clone();
+    let perform: Perform = Arc::new(move |job| {
+        let wait = micros().saturating_sub(job.payload["t"].as_u64().unwrap_or(0));
+        noting.lock().unwrap_or_else(PoisonError::into_inner).push(wait);
+        Box::pin(std::future::ready(Ok(Ok(Done::nothing_more()))))
+    });
+    let queue_pool = db::connect_queue(url, 6).await?;
+    let stop = CancellationToken::new();
+    let working = tokio::spawn(safelight_worker::run_with(worker(conc)?, queue_pool, perform, stop.clone()));
+    // As long as the peers' adapters give theirs to start.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let bell = Bell::start(pool.clone());
+    let mut tick = tokio::time::interval(gap);
+    let mut writing = tokio::task::JoinSet::new();
+    let (first, gap) = (micros(), u64::try_from(gap.as_micros())?);
+    for i in 0..n {
+        tick.tick().await;
+        // When it should have been wished for: a producer that is late does not make the queue look faster.
+        let planned = first + i * gap;
+        let (pool, bell) = (pool.clone(), bell.clone());
+        writing.spawn(async move {
+            enqueueing::one(&pool, planned).await?;
+            bell.ring(QUEUE);
+            anyhow::Ok(())
+        });
+    }
+    while let Some(written) = writing.join_next().await {
+        written??;
+    }
+    let began = Instant::now();
+    let count = || waits.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
+    while count() < n && began.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    stop.cancel();
+    working.await??;
+    let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    waits.sort_unstable();
+    let at = |part: f64| percentile(&waits, part).map_or(0.0, |wait| wait as f64 / 1000.0);
+    say(json!({ "test": test, "n": n, "started": waits.len(), "lat": { "n": waits.len(),
+        "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": at(1.0) } }));
+    Ok(())
+}
+
+/// The value that a part of all does not exceed, of sorted values.
+pub(super) fn percentile<T: Copy>(sorted: &[T], part: f64) -> Option<T> {
+    let rank = (sorted.len() as f64 * part).ceil() as usize;
+    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percentile;
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_measured() {
+        let all: Vec<u32> = (1..=200).collect();
+        assert_eq!(percentile(&all, 0.5), Some(100));
+        assert_eq!(percentile(&all, 0.99), Some(198));
+        assert_eq!(percentile(&all, 1.0), Some(200));
+        assert_eq!(percentile::<u32>(&[], 0.5), None);
+    }
+}
