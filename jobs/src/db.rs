@@ -91,7 +91,9 @@ async fn pool(url: &str, role: Role, most: u32, settings: &[&str]) -> Result<PgP
         greeting.push_str(setting);
     }
     if let Some(name) = role.name() {
-        greeting.push_str("; set role ");
+        // A process that is stopped, or a host that is cut off, in the middle of a transaction would keep its rows locked:
+        // no rescue could have its job, no withdrawal its person. Nothing here waits for the outside inside a transaction.
+        greeting.push_str("; set idle_in_transaction_session_timeout = '10s'; set role ");
         greeting.push_str(name);
     }
     let pool = PgPoolOptions::new()

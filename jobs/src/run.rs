@@ -3,6 +3,7 @@
 use std::{
     ops::{Deref, DerefMut},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -19,6 +20,9 @@ use crate::{
     services::Services,
     stop::{Done, Ending, Stop},
 };
+
+/// A transaction of an attempt that took longer than this extends the lease when it commits.
+const LONG: Duration = Duration::from_secs(1);
 
 /// One attempt of one job.
 #[derive(Clone)]
@@ -74,6 +78,7 @@ impl Run {
                 anyhow::anyhow!("{} is run by somebody else by now, or was cancelled", self.lease.job),
             ));
         }
+        tx.proved = Some((self.lease, Instant::now()));
         Ok(tx)
     }
 
@@ -162,12 +167,14 @@ pub struct Tx {
     inner: Transaction<'static, Postgres>,
     bell: Bell,
     rings: Vec<Queue>,
+    /// The lease that it has proved, and when.
+    proved: Option<(Lease, Instant)>,
 }
 
 impl Tx {
     /// Begin one.
     pub async fn begin(pool: &PgPool, bell: &Bell) -> Result<Self, sqlx::Error> {
-        Ok(Self { inner: db::begin(pool).await?, bell: bell.clone(), rings: Vec::new() })
+        Ok(Self { inner: db::begin(pool).await?, bell: bell.clone(), rings: Vec::new(), proved: None })
     }
 
     /// Enqueue a follow-up; it exists when this transaction commits.
@@ -182,8 +189,14 @@ impl Tx {
         self.rings.push(queue);
     }
 
-    /// Commit, then ring.
-    pub async fn commit(self) -> Result<(), sqlx::Error> {
+    /// Commit, then ring. Heartbeats pass by the row that this transaction has locked, so a long one extends its lease
+    /// itself: a healthy attempt must not be taken for dead between this commit and the next heartbeat.
+    pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        if let Some((lease, since)) = self.proved
+            && since.elapsed() > LONG
+        {
+            lease.keep_within(&mut self.inner).await?;
+        }
         self.inner.commit().await?;
         for queue in self.rings {
             self.bell.ring(queue);

@@ -13,7 +13,7 @@ use safelight_jobs::{
     stop::Stop,
 };
 
-use crate::{app::App, properties::polled};
+use crate::{app::App, pools::SOON, properties::polled};
 
 fn attempt(app: &App, claimed: &Claimed) -> Run {
     Run::new("expire_consents", claimed, app.worker.clone(), Bell::default(), app.services.clone())
@@ -213,4 +213,48 @@ async fn an_attempt_that_is_cut_while_it_begins_leaves_no_transaction_open() {
         .unwrap();
         assert_eq!(app.count("select count(*) from safelight.workers").await, number as i64 + 1, "cut at poll {polls}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_transaction_costs_a_healthy_attempt_no_lease() {
+    let app = App::spawn().await;
+    app.enqueues_work("a look").await;
+    let claimed = app.claims().await;
+    let run = attempt(&app, &claimed);
+    // Nobody can extend the lease while the attempt itself has the row: it runs out meanwhile.
+    app.leases_run_out().await;
+    let mut tx = run.begin().await.unwrap();
+    run.note("sweep.retention", "looked").write(&mut tx).await.unwrap();
+    sqlx::query("select pg_sleep(1.1)").execute(&mut *tx).await.unwrap();
+    assert!(queue::keep(&app.worker, &[claimed.lease], 60.0).await.unwrap().lost.is_empty());
+    tx.commit().await.unwrap();
+    assert_eq!(queue::rescue(&app.worker, 3).await.unwrap(), 0, "an attempt that is well is taken for dead");
+    let tx = run.begin().await.unwrap();
+    let _done = run.finish(tx).await.unwrap();
+    assert_eq!(app.count("select count(*) from safelight.job_attempts").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_falls_asleep_in_its_transaction_does_not_keep_its_job() {
+    let app = App::spawn().await;
+    app.enqueues_work("a look").await;
+    let claimed = app.claims().await;
+    let run = attempt(&app, &claimed);
+    app.leases_run_out().await;
+    let mut tx = run.begin().await.unwrap();
+    let limit = "select setting::bigint from pg_settings where name = 'idle_in_transaction_session_timeout'";
+    let (milliseconds,): (i64,) = sqlx::query_as(limit).fetch_one(&mut *tx).await.unwrap();
+    let lease = safelight_worker::config::WorkerConfig::default().lease;
+    assert!((1..lease.as_millis().try_into().unwrap()).contains(&milliseconds), "{milliseconds} ms, then a rescue");
+    // The same, in less time.
+    sqlx::query("set local idle_in_transaction_session_timeout = 50").execute(&mut *tx).await.unwrap();
+    let began = std::time::Instant::now();
+    while queue::rescue(&app.worker, 3).await.unwrap() == 0 {
+        assert!(began.elapsed() < SOON, "the sleeper has its row for ever");
+        tokio::task::yield_now().await;
+    }
+    let new = app.claims().await;
+    assert_eq!(new.lease.job, claimed.lease.job);
+    assert!(run.finish(tx).await.is_err(), "it wakes, and its transaction is gone");
+    assert_eq!(app.count("select count(*) from safelight.jobs where state = 1").await, 1);
 }

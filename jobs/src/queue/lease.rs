@@ -22,6 +22,19 @@ impl Lease {
             .fetch_one(tx)
             .await
     }
+
+    /// Extend it at the end of a long transaction that has proved it, until the next heartbeats come through.
+    pub(crate) async fn keep_within(&self, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            "update safelight.jobs set lease_until = greatest(lease_until, clock_timestamp() + interval '5 seconds')
+            where id = $1 and lease_token = $2",
+            self.job.uuid(),
+            self.token
+        )
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
 }
 
 /// What a heartbeat found.
