@@ -4,8 +4,20 @@
 #![expect(dead_code, unused_imports, unreachable_pub, reason = "the harness serves two programs")]
 
 mod app;
+#[path = "engine/awake.rs"]
+mod awake;
 #[path = "engine/bell.rs"]
 mod bell;
+#[path = "engine/chaos.rs"]
+mod chaos;
+#[path = "engine/chaos_checker.rs"]
+mod chaos_checker;
+#[path = "engine/chaos_house.rs"]
+mod chaos_house;
+#[path = "engine/chaos_ledger.rs"]
+mod chaos_ledger;
+#[path = "engine/complaints.rs"]
+mod complaints;
 #[path = "engine/enqueue.rs"]
 mod enqueue;
 #[path = "engine/fleet.rs"]

@@ -54,16 +54,22 @@ pub async fn postgres() -> &'static Postgres {
             let postgres = Postgres::start(postgres::Options { fast: true, ..Default::default() })
                 .await
                 .expect("a private Postgres");
-            let template = postgres.create_database("template_safelight").await.expect("a template");
-            let owner = db::connect(&template, Role::Owner, 1).await.expect("the owner");
-            db::migrate(&owner).await.expect("migrations");
-            for policy in Policy::bundled().expect("policies") {
-                policy_rows::install(&owner, &policy).await.expect("a policy");
-            }
-            owner.close().await;
+            migrated(&postgres, "template_safelight").await;
             postgres
         })
         .await
+}
+
+/// Makes a migrated database with both policies; answers its address.
+pub async fn migrated(postgres: &Postgres, name: &str) -> String {
+    let url = postgres.create_database(name).await.expect("a database");
+    let owner = db::connect(&url, Role::Owner, 1).await.expect("the owner");
+    db::migrate(&owner).await.expect("migrations");
+    for policy in Policy::bundled().expect("policies") {
+        policy_rows::install(&owner, &policy).await.expect("a policy");
+    }
+    owner.close().await;
+    url
 }
 
 /// A migrated database of its own, with both policies.
@@ -118,7 +124,11 @@ impl App {
     }
 
     pub async fn spawn_with(change: impl FnOnce(&mut Options)) -> Self {
-        let database_url = database().await;
+        Self::spawn_at(database().await, change).await
+    }
+
+    /// On a database that somebody else made.
+    pub async fn spawn_at(database_url: String, change: impl FnOnce(&mut Options)) -> Self {
         let folder = std::env::temp_dir().join(format!("safelight-test-{}", uuid::Uuid::new_v4().simple()));
         let mut options = Options::new(&folder);
         options.fal_delay = Duration::from_millis(5);

@@ -157,6 +157,39 @@ async fn a_cancelled_job_leaves_its_slot_and_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_running_job_that_is_cancelled_stops_within_two_seconds() {
+    let app = App::spawn().await;
+    let hold = app.holds_orders().await;
+    // The settings of a worker as it comes, but for its one slot.
+    let pools = Pools::start(&app, WorkerConfig { concurrency: 1, ..WorkerConfig::default() }).await;
+    let mut took = Vec::new();
+    let running = "select count(*) from safelight.jobs j where state = 1
+        and id = (select id from safelight.jobs order by created_at, id limit 1)";
+    let mut runs = app.enqueues_work("unwanted").await;
+    for number in 0..4 {
+        until(&app.db, running, 1).await;
+        let next = app.enqueues_work(&format!("unwanted, too: {number}")).await;
+        let mut tx = app.tx().await;
+        assert!(queue::cancel(&mut tx, runs, "asked_for").await.unwrap());
+        tx.commit().await.unwrap();
+        let asked = std::time::Instant::now();
+        // One slot: the next one starts only when the attempt of the cancelled one was dropped.
+        until(&app.db, running, 1).await;
+        took.push(asked.elapsed());
+        runs = next;
+    }
+    let mut tx = app.tx().await;
+    queue::cancel(&mut tx, runs, "asked_for").await.unwrap();
+    tx.commit().await.unwrap();
+    hold.rollback().await.unwrap();
+    pools.stop().await;
+    assert_eq!(app.count(LOOKS).await, 0, "a cancelled attempt wrote nothing");
+    // One heartbeat is a second; a machine that is busy with something else gets four chances.
+    let fastest = took.iter().min().unwrap();
+    assert!(*fastest < Duration::from_secs(2), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn complaint_06_recovery_survives_a_postgres_restart() {
     let app = App::spawn().await;
     let own = Postgres::start(postgres::Options { fast: false, ..Default::default() }).await.unwrap();

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What a process reads from its environment, for the stand-ins of one app.
-fn environment(app: &App, url: &str) -> Vec<(&'static str, String)> {
+pub fn environment(app: &App, url: &str) -> Vec<(&'static str, String)> {
     let there = app.sandbox.description();
     let host = |url: &str| url.split("://").nth(1).unwrap_or(url).trim_end_matches('/').to_owned();
     vec![
@@ -49,7 +49,7 @@ fn environment(app: &App, url: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn command(arguments: &[&str], environment: &[(&'static str, String)]) -> Command {
+pub fn command(arguments: &[&str], environment: &[(&'static str, String)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_safelight"));
     command.args(arguments).env_remove("PORT").envs(environment.iter().map(|(name, value)| (*name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
