@@ -12,6 +12,7 @@ use anyhow::Context;
 use clap::Args;
 use safelight_faces::{FaceEngine, ModelFiles};
 use safelight_jobs::{
+    db::{Address, Pooler},
     job::Queue,
     policy::Policy,
     providers::{
@@ -39,7 +40,26 @@ const FAL_FILE_LIFE: Duration = Duration::from_secs(6 * 3600);
 pub(crate) struct Database {
     /// Postgres, as a role that may switch to Safelight's roles: postgres://user:password@host:port/database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub(crate) database_url: String,
+    database_url: String,
+    /// What DATABASE_URL leads to: none, or a pooler in session mode; transaction: a pooler in transaction mode, such as
+    /// PgBouncer. Then nothing depends on a session, and workers find work by polling alone
+    #[arg(long, env = "DATABASE_POOLER", default_value = "none", value_parser = pooler)]
+    database_pooler: Pooler,
+}
+
+impl Database {
+    /// Where it is.
+    pub(crate) fn address(&self) -> Address {
+        Address::new(self.database_url.as_str(), self.database_pooler)
+    }
+}
+
+fn pooler(name: &str) -> Result<Pooler, String> {
+    match name {
+        "" | "none" => Ok(Pooler::None),
+        "transaction" => Ok(Pooler::Transaction),
+        _ => Err(format!("`{name}` is no kind of pooler; there are none and transaction")),
+    }
 }
 
 /// Policies and keys, needed by every process that touches people's data.

@@ -14,7 +14,7 @@ pub(crate) struct Cron {
 impl Cron {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
-        let pool = db::connect(&self.database.database_url, Role::Worker, 3).await?;
+        let pool = db::connect(self.database.address(), Role::Worker, 3).await?;
         safelight_worker::run_schedule(pool, stop).await
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Migrate {
 impl Migrate {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let policies = config::policies(self.policies.as_deref())?;
-        let pool = db::connect(&self.database.database_url, Role::Owner, 2).await?;
+        let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         db::migrate(&pool).await?;
         for policy in policies.iter() {
             policy_rows::install(&pool, policy).await?;

@@ -11,7 +11,8 @@ pub(crate) const STOP_WITH_STDIN: &str = "SAFELIGHT_STOP_WITH_STDIN";
 /// Log to standard error; standard output belongs to a command's answer.
 pub(crate) fn log(filter: &str, json: bool) {
     // The runtime's own lines say nothing that ours do not.
-    let filter = EnvFilter::try_new(format!("apalis_core=warn,{filter}")).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(format!("apalis_core=warn,sqlx::postgres::notice=error,{filter}"))
+        .unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     if json {

@@ -32,7 +32,7 @@ impl Api {
         let listener = tokio::net::TcpListener::bind(&address).await.with_context(|| {
             format!("cannot listen on {address}; is another process there? Choose another with --listen")
         })?;
-        let pool = db::connect(&self.database.database_url, Role::Api, 12).await?;
+        let pool = db::connect(self.database.address(), Role::Api, 12).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
         let fal = FalWebhook::new(&FalWebhookConfig {
             keys_url: self.listening.fal_rest_url.clone(),

@@ -33,7 +33,7 @@ enum Kind {
 
 impl Sweep {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let pool = db::connect(&self.database.database_url, Role::Worker, 2).await?;
+        let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
         let because = format!("cli:{}", Id::<safelight_jobs::id::Sweep>::new());
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
         let enqueued = match self.kind {

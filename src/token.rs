@@ -41,7 +41,7 @@ enum What {
 
 impl Token {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let pool = db::connect(&self.database.database_url, Role::Owner, 2).await?;
+        let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         match self.what {
             What::Create { name, tenant, scopes } => {
                 let token = tokens::create(&pool, tenant.as_deref(), &name, &scopes).await?;

@@ -25,10 +25,10 @@ impl Worker {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
         let services = Arc::new(self.providers.services(&self.house, &self.store).await?);
-        let url = &self.database.database_url;
-        let pool = db::connect(url, Role::Worker, 12).await?;
+        let address = self.database.address();
+        let pool = db::connect(&address, Role::Worker, 12).await?;
         // Claims, settles, heartbeats, rescues, and one that listens.
-        let queue_pool = db::connect_queue(url, 6).await?;
+        let queue_pool = db::connect_queue(&address, 6).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
         let config = self.working.config();
         if self.working.with_cron {

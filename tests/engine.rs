@@ -20,6 +20,8 @@ mod chaos_ledger;
 mod complaints;
 #[path = "engine/enqueue.rs"]
 mod enqueue;
+#[path = "engine/failures/mod.rs"]
+mod failures;
 #[path = "engine/fleet.rs"]
 mod fleet;
 #[path = "engine/gather.rs"]

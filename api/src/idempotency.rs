@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use safelight_jobs::{
+    db,
     id::{self, Id},
     run::Tx,
 };
@@ -129,14 +130,15 @@ impl Claim {
 
     /// Nothing was changed: the key is free again.
     async fn release(&self, state: &ApiState) -> Result<(), Error> {
+        let mut write = db::write(&state.pool).await?;
         sqlx::query!(
             "delete from safelight.idempotent_answers where token_id = $1 and key = $2 and status is null",
             self.token.uuid(),
             self.key
         )
-        .execute(&state.pool)
+        .execute(&mut *write)
         .await?;
-        Ok(())
+        Ok(write.commit().await?)
     }
 
     async fn remember(&self, tx: &mut Tx, status: StatusCode, body: &Value) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use std::{fmt, str::FromStr};
 use chrono::{DateTime, Utc};
 use rand::RngCore;
 use safelight_jobs::{
+    db,
     id::{Id, Token},
     providers::Secret,
 };
@@ -104,6 +105,7 @@ pub async fn create(pool: &PgPool, tenant: Option<&str>, name: &str, scopes: &[S
     rand::rngs::OsRng.fill_bytes(&mut bytes);
     let secret = hex::encode(bytes);
     let words: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+    let mut write = db::write(pool).await?;
     let stored = sqlx::query!(
         "insert into safelight.tokens (id, tenant, name, secret_sha256, scopes) values ($1, $2, $3, $4, $5)",
         id.uuid(),
@@ -112,10 +114,13 @@ pub async fn create(pool: &PgPool, tenant: Option<&str>, name: &str, scopes: &[S
         &sha256(&secret)[..],
         &words
     )
-    .execute(pool)
+    .execute(&mut *write)
     .await;
     match stored {
-        Ok(_) => Ok(Secret::new(format!("slt_{}_{secret}", id.uuid().simple()))),
+        Ok(_) => {
+            write.commit().await?;
+            Ok(Secret::new(format!("slt_{}_{secret}", id.uuid().simple())))
+        }
         Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("23503") => {
             Err(TokenError::NoTenant(tenant.unwrap_or_default().to_owned()))
         }
@@ -144,12 +149,14 @@ pub async fn list(pool: &PgPool) -> Result<Vec<Known>, TokenError> {
 
 /// From now on the token opens nothing. Answers whether it was valid until now.
 pub async fn revoke(pool: &PgPool, id: Id<Token>) -> Result<bool, TokenError> {
+    let mut write = db::write(pool).await?;
     let done = sqlx::query!(
         "update safelight.tokens set revoked_at = safelight.now() where id = $1 and revoked_at is null",
         id.uuid()
     )
-    .execute(pool)
+    .execute(&mut *write)
     .await?;
+    write.commit().await?;
     Ok(done.rows_affected() == 1)
 }
 

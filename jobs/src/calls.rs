@@ -79,7 +79,7 @@ pub async fn is_accepted(run: &Run, wish: &str) -> Result<bool, Stop> {
             where wish = $1 and state not in ('intended', 'unknown', 'refused')) as "accepted!""#,
         wish
     )
-    .fetch_one(run.pool())
+    .fetch_one(&mut *run.reads().await?)
     .await?;
     Ok(accepted)
 }
@@ -255,7 +255,7 @@ pub struct Call {
 
 /// The same as [`load`], outside a transaction.
 pub async fn read(run: &Run, call: Id<Intent>) -> Result<Call, Stop> {
-    let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+    let mut connection = run.reads().await?;
     load(&mut connection, call).await
 }
 

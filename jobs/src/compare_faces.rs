@@ -158,7 +158,7 @@ impl CompareFaces {
 
 /// The vectors of this order's photos, opened. No query of ours reads a vector by anything but its own order (K20).
 async fn references(run: &Run, order: &OrderRow) -> Result<Vec<Embedding>, Stop> {
-    let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+    let mut connection = run.reads().await?;
     let key = run.services.vault.key(&mut connection, order.subject).await?;
     let rows = sqlx::query!(
         r#"select e.vector_sealed, e.model_sha256 from safelight.embeddings e

@@ -1,14 +1,31 @@
-//! Connections: which role, which clock zone, which planner settings. Runs migrations.
+//! Connections: which role, which clock zone, which planner settings, and how long anybody waits for an answer. Runs
+//! migrations.
+//!
+//! A connection keeps its session, or, behind a pooler that hands out a server for one transaction at a time, it keeps
+//! nothing (decision 0010): what differs between the two stands in `session.rs` and in [`begin`], and nowhere else.
 
-use std::{str::FromStr, time::Duration};
+mod session;
+
+use std::{
+    ops::{Deref, DerefMut},
+    str::FromStr,
+    time::Duration,
+};
 
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Executor, PgPool, Postgres, Transaction,
+    ConnectOptions, PgConnection, PgPool, Postgres, Transaction,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use session::Session;
+
 /// The migrations, in the binary.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// The longest that a statement of a job or a request waits for its answer. A connection that is half open never
+/// answers; the attempt that waits for it is given up, and the connection closed.
+pub const ANSWER: Duration = Duration::from_secs(20);
 
 /// What a process may do in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +51,48 @@ impl Role {
     }
 }
 
+/// What stands between us and Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pooler {
+    /// Nothing, or something that keeps a session for a connection.
+    #[default]
+    None,
+    /// A pooler in transaction mode, such as PgBouncer: no session outlives a transaction.
+    Transaction,
+}
+
+/// Where Postgres is reached. Not printed: it holds a password.
+#[derive(Clone)]
+pub struct Address {
+    url: String,
+    pooler: Pooler,
+}
+
+impl Address {
+    /// An address, and what stands before Postgres there.
+    pub fn new(url: impl Into<String>, pooler: Pooler) -> Self {
+        Self { url: url.into(), pooler }
+    }
+}
+
+impl From<&str> for Address {
+    fn from(url: &str) -> Self {
+        Self::new(url, Pooler::None)
+    }
+}
+
+impl From<&String> for Address {
+    fn from(url: &String) -> Self {
+        Self::new(url, Pooler::None)
+    }
+}
+
+impl From<&Address> for Address {
+    fn from(address: &Address) -> Self {
+        address.clone()
+    }
+}
+
 /// The database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
@@ -51,6 +110,11 @@ pub enum DbError {
     /// A migration failed; nothing of it was kept.
     #[error("the schema could not be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The migrations hold a lock of their session, which a pooler in transaction mode does not keep.
+    #[error(
+        "migrations need a session of their own; give DATABASE_URL Postgres itself, not the pooler, and no DATABASE_POOLER"
+    )]
+    MigrateThroughPooler,
     /// The clock of a test stands in a database that a production build was pointed at.
     #[error("the clock of this database is turned, which only tests do; is DATABASE_URL the right one?")]
     TurnedClock,
@@ -60,73 +124,158 @@ pub enum DbError {
 }
 
 /// A pool whose connections act in one role, in UTC.
-pub async fn connect(url: &str, role: Role, most: u32) -> Result<PgPool, DbError> {
-    pool(url, role, most, &[]).await
+pub async fn connect(address: impl Into<Address>, role: Role, most: u32) -> Result<PgPool, DbError> {
+    pool(address.into(), role, most, &[]).await
 }
 
 /// A pool for the queue's own statements. Their plans must not depend on statistics: the table is empty one minute and
-/// full the next, so sequential scans, hash and merge joins are switched off and plans are fixed.
-pub async fn connect_queue(url: &str, most: u32) -> Result<PgPool, DbError> {
+/// full the next, so sequential scans, hash and merge joins are switched off and plans are fixed. The server gives a
+/// statement up whose worker has long stopped waiting for it.
+pub async fn connect_queue(address: impl Into<Address>, most: u32) -> Result<PgPool, DbError> {
     let fixed = [
         "jit = off",
         "enable_seqscan = off",
         "enable_hashjoin = off",
         "enable_mergejoin = off",
         "plan_cache_mode = force_generic_plan",
+        "statement_timeout = '15s'",
     ];
-    pool(url, Role::Worker, most, &fixed).await
+    pool(address.into(), Role::Worker, most, &fixed).await
 }
 
-async fn pool(url: &str, role: Role, most: u32, settings: &[&str]) -> Result<PgPool, DbError> {
-    let options = PgConnectOptions::from_str(url)
+async fn pool(address: Address, role: Role, most: u32, settings: &[&str]) -> Result<PgPool, DbError> {
+    let session = Session::new(address.pooler, role, settings);
+    let options = PgConnectOptions::from_str(&address.url)
         .map_err(|_| DbError::Address)?
-        .application_name(&format!("safelight {}", role.name().unwrap_or("owner")))
+        .application_name(&session.application_name())
         .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(2));
     let place = format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or(""));
-    // A login may be named like the schema: then `"$user"` would lead to another table of applied migrations as soon as
-    // the schema is there, and the next migration would begin at the first.
-    let mut greeting = String::from("set time zone 'UTC'; set search_path to public");
-    for setting in settings {
-        greeting.push_str("; set ");
-        greeting.push_str(setting);
+    let pool = session.hooks(PgPoolOptions::new().max_connections(most)).connect_lazy_with(session.options(options));
+    // One is opened now, so that a wrong address is told at once.
+    match pool.acquire().await {
+        Ok(_) => Ok(pool),
+        Err(source) => Err(DbError::Connect { place, source }),
     }
-    if let Some(name) = role.name() {
-        // A process that is stopped, or a host that is cut off, in the middle of a transaction would keep its rows locked:
-        // no rescue could have its job, no withdrawal its person. Nothing here waits for the outside inside a transaction.
-        greeting.push_str("; set idle_in_transaction_session_timeout = '10s'; set role ");
-        greeting.push_str(name);
-    }
-    let pool = PgPoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(Duration::from_secs(10))
-        .after_connect(move |connection, _| {
-            let greeting = greeting.clone();
-            Box::pin(async move { connection.execute(AssertSqlSafe(greeting)).await.map(|_| ()) })
-        })
-        .connect_with(options)
-        .await
-        .map_err(|source| DbError::Connect { place, source })?;
-    Ok(pool)
 }
 
-/// Begin a transaction, also when nobody waits for it any more.
+/// Another pool like this one, for what must not wait behind the others' statements. Opens nothing yet.
+pub fn beside(pool: &PgPool, most: u32) -> PgPool {
+    pool.options().clone().max_connections(most).connect_lazy_with((*pool.connect_options()).clone())
+}
+
+/// Does a connection of this pool keep its session between transactions? Only then can it listen.
+pub fn keeps_session(pool: &PgPool) -> bool {
+    session::is_kept(&pool.connect_options())
+}
+
+/// Wait for an answer of the database, not for ever. Who gives up drops the statement: whether it was carried out is
+/// unknown then, as after a lost connection.
+///
+/// # Errors
+/// Those of the statement; past the limit one of the kind `TimedOut`.
+pub async fn answered<T>(
+    limit: Duration,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(limit, statement).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            format!("the database did not answer within {limit:?}"),
+        ))),
+    }
+}
+
+/// Begin a transaction that may write.
 ///
 /// A future of sqlx 0.9.0 that is dropped while its BEGIN is under way gives the connection back with the transaction
-/// open: whatever is written on it next waits for a commit that never comes. Attempts are dropped when their lease is
-/// lost, and requests when their caller hangs up; so a task of its own sees the BEGIN through.
+/// open; the pool ends it then (`session.rs`), so that nothing is written into it. Behind a pooler each connection comes
+/// with a transaction that only reads; this one is allowed to write before its first statement.
 ///
 /// # Errors
 /// Those of the connection.
 #[expect(clippy::disallowed_methods, reason = "its one home")]
 pub async fn begin(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-    let pool = pool.clone();
-    tokio::spawn(async move { pool.begin().await })
-        .await
-        .map_err(|error| sqlx::Error::Io(std::io::Error::other(error)))?
+    let statement = if keeps_session(pool) { "begin" } else { "begin; set transaction read write" };
+    answered(ANSWER, pool.begin_with(statement)).await
+}
+
+/// A connection for one statement that writes: committed by itself, or, behind a pooler, by [`Write::commit`].
+#[must_use = "what is not committed is lost behind a pooler"]
+pub struct Write(Writing);
+
+enum Writing {
+    Alone(PoolConnection<Postgres>),
+    Within(Transaction<'static, Postgres>),
+}
+
+/// See [`Write`]. A statement that writes and is given the pool itself fails behind a pooler.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn write(pool: &PgPool) -> Result<Write, sqlx::Error> {
+    Ok(Write(if keeps_session(pool) {
+        Writing::Alone(pool.acquire().await?)
+    } else {
+        Writing::Within(begin(pool).await?)
+    }))
+}
+
+impl Write {
+    /// The statement is carried out, for good.
+    ///
+    /// # Errors
+    /// Those of the commit.
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        match self.0 {
+            Writing::Alone(_) => Ok(()),
+            Writing::Within(transaction) => transaction.commit().await,
+        }
+    }
+}
+
+impl Deref for Write {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        match &self.0 {
+            Writing::Alone(connection) => connection,
+            Writing::Within(transaction) => transaction,
+        }
+    }
+}
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match &mut self.0 {
+            Writing::Alone(connection) => connection,
+            Writing::Within(transaction) => transaction,
+        }
+    }
+}
+
+/// Is it the database itself that is away, full or closing, so that no statement would do better?
+pub fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(answer) => answer.code().is_some_and(|state| {
+            // 08: the connection. 53: no disk, no memory, no connection left; 53400 is a limit of one statement. 57P: the
+            // server is being stopped or comes up. 58: its files fail. 25006: it is a standby by now.
+            let class = |start: &str| state.starts_with(start);
+            class("08") || class("53") && state != "53400" || class("57P") || class("58") || state == "25006"
+        }),
+        _ => false,
+    }
 }
 
 /// Bring the schema up to date.
 pub async fn migrate(pool: &PgPool) -> Result<(), DbError> {
+    if !keeps_session(pool) {
+        return Err(DbError::MigrateThroughPooler);
+    }
     MIGRATIONS.run(pool).await?;
     Ok(())
 }

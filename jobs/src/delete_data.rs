@@ -61,7 +61,9 @@ impl Job for DeleteData {
         tx.commit().await?;
 
         let mut unfinished = None;
-        for step in deletion::steps(&mut *run.pool().acquire().await.map_err(Stop::from)?, deletion.id).await? {
+        // A statement of its own: as part of the loop's head the connection would be held through every step.
+        let steps = deletion::steps(&mut *run.reads().await?, deletion.id).await?;
+        for step in steps {
             if matches!(step.state.as_str(), "verified" | "retained_by_law") {
                 continue;
             }

@@ -53,7 +53,7 @@ impl Job for ExpireConsents {
             where state = 'placed' and checkout_at <= safelight.now() - make_interval(hours => $1) order by checkout_at limit 500"#,
             WINDOW_HOURS
         )
-        .fetch_all(run.pool())
+        .fetch_all(&mut *run.reads().await?)
         .await?;
         let mut expired = 0;
         for order in &due {

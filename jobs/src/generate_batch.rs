@@ -67,7 +67,7 @@ impl Job for GenerateBatch {
 
 impl GenerateBatch {
     async fn ask(&self, run: &Run) -> Result<<Self as Job>::Pass, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+        let mut connection = run.reads().await?;
         let order = orders::load(&mut connection, self.order).await?;
         let source = source(&mut connection, &order).await?;
         drop(connection);
@@ -82,7 +82,7 @@ impl GenerateBatch {
         let generation = run.services.policies.of(&order.tenant)?.generation(&order.plan)?.clone();
         let prompt = match &order.prompt_sealed {
             Some(sealed) => {
-                let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+                let mut connection = run.reads().await?;
                 let key = run.services.vault.key(&mut connection, order.subject).await?;
                 format!("{}, {}", generation.prompt, key.open_text("prompt", sealed)?)
             }

@@ -23,7 +23,7 @@ pub struct Image {
 
 /// The same as [`load`], outside a transaction.
 pub async fn read(run: &Run, image: Id<Artifact>) -> Result<Image, Stop> {
-    let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+    let mut connection = run.reads().await?;
     load(&mut connection, image).await
 }
 

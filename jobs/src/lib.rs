@@ -43,6 +43,7 @@ pub mod send_notice;
 pub mod services;
 pub mod stop;
 pub mod sweep_retention;
+pub mod timeline;
 pub mod train_model;
 pub mod vault;
 pub mod webhooks;
@@ -143,7 +144,11 @@ pub mod registry {
                         let job: crate::$module::$job = serde_json::from_value(claimed.payload.clone())
                             .map_err(|source| Undecodable::Payload { job: claimed.lease.job.uuid(), kind, source })?;
                         let run = Run::new(kind, claimed, pool, bell, services);
-                        Ok(Box::pin(perform_one(job, &run)).await)
+                        Ok(tokio::select! {
+                            biased;
+                            ended = Box::pin(perform_one(job, &run)) => ended,
+                            stop = run.silent() => Err(stop),
+                        })
                     })*
                     _ => Err(Undecodable::UnknownKind { job: claimed.lease.job.uuid(), kind: claimed.kind.clone() }),
                 }

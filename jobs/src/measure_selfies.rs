@@ -65,7 +65,7 @@ impl Job for MeasureSelfies {
                 return run.finish(tx).await;
             }
         };
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+        let mut connection = run.reads().await?;
         let photos = orders::live_uploads(&mut connection, order.batch).await?;
         let key = run.services.vault.key(&mut connection, order.subject).await?;
         drop(connection);
@@ -78,7 +78,7 @@ impl Job for MeasureSelfies {
                 order.id.uuid(),
                 model.sha256
             )
-            .fetch_one(run.pool())
+            .fetch_one(&mut *run.reads().await?)
             .await?;
             if known {
                 measured += 1;

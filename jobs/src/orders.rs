@@ -44,7 +44,7 @@ pub struct OrderRow {
 
 /// The same as [`load`], outside a transaction.
 pub async fn read(run: &Run, order: Id<Order>) -> Result<OrderRow, Stop> {
-    let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+    let mut connection = run.reads().await?;
     load(&mut connection, order).await
 }
 

@@ -75,7 +75,7 @@ impl Job for ReconcileCalls {
             grace,
             AT_ONCE
         )
-        .fetch_all(run.pool())
+        .fetch_all(&mut *run.reads().await?)
         .await?;
         let (mut ended, mut found, mut unknown) = (0_u32, 0_u32, 0_u32);
         for row in open {
@@ -188,7 +188,7 @@ async fn find(run: &Run, call: &Open) -> Result<Option<String>, Stop> {
         where not exists (select from safelight.provider_calls c where c.request_id = r)"#,
         &ids
     )
-    .fetch_all(run.pool())
+    .fetch_all(&mut *run.reads().await?)
     .await?;
     // Another unknown call of the same model and time could be meant as well.
     let rivals: i64 = sqlx::query_scalar!(
@@ -199,7 +199,7 @@ async fn find(run: &Run, call: &Open) -> Result<Option<String>, Stop> {
         from,
         to
     )
-    .fetch_one(run.pool())
+    .fetch_one(&mut *run.reads().await?)
     .await?;
     Ok(match free.as_slice() {
         [one] if rivals == 0 => Some(one.clone()),

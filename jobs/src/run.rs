@@ -7,7 +7,8 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction, pool::PoolConnection};
+use tokio::{sync::Notify, task::AbortHandle};
 
 use crate::{
     audit::Entry,
@@ -36,6 +37,8 @@ pub struct Run {
     order: Option<Id<Order>>,
     pool: PgPool,
     bell: Bell,
+    /// Told when the database has not answered this attempt for too long.
+    silence: Arc<Notify>,
     /// The clients and the configuration.
     pub services: Arc<Services>,
 }
@@ -51,6 +54,7 @@ impl Run {
             order: claimed.order,
             pool,
             bell,
+            silence: Arc::new(Notify::new()),
             services,
         }
     }
@@ -65,10 +69,24 @@ impl Run {
         &self.pool
     }
 
+    /// The same, as one connection, for some statements of one moment. Dropped before a provider is called.
+    pub async fn reads(&self) -> Result<Reads, sqlx::Error> {
+        let watch = Watch::start(&self.silence);
+        Ok(Reads { inner: self.pool.acquire().await?, _watch: watch })
+    }
+
+    /// Ends when a transaction or a read of this attempt has taken longer than [`db::ANSWER`]: its connection may be half
+    /// open, and then no answer ever comes. Who drops the attempt at that closes the connection.
+    pub(crate) async fn silent(&self) -> Stop {
+        self.silence.notified().await;
+        sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database does not answer any more"))
+            .into()
+    }
+
     /// A transaction that proves the lease first: a zombie gets none. The subject is locked before the job's row, in
     /// the order in which a withdrawal takes them.
     pub async fn begin(&self) -> Result<Tx, Stop> {
-        let mut tx = Tx::begin(&self.pool, &self.bell).await?;
+        let mut tx = self.begin_watched().await?;
         if let Some(subject) = self.subject {
             sqlx::query!("select safelight.share_subject($1)", subject.uuid()).fetch_one(&mut *tx).await?;
         }
@@ -85,10 +103,17 @@ impl Run {
     /// A transaction that asks for no lease, for the one fact that must not be lost with it: a provider has accepted. What
     /// is recorded in it asks its gate.
     pub(crate) async fn begin_without_lease(&self) -> Result<Tx, Stop> {
-        let mut tx = Tx::begin(&self.pool, &self.bell).await?;
+        let mut tx = self.begin_watched().await?;
         if let Some(subject) = self.subject {
             sqlx::query!("select safelight.share_subject($1)", subject.uuid()).fetch_one(&mut *tx).await?;
         }
+        Ok(tx)
+    }
+
+    async fn begin_watched(&self) -> Result<Tx, Stop> {
+        let watch = Watch::start(&self.silence);
+        let mut tx = Tx::begin(&self.pool, &self.bell).await?;
+        tx.watch = Some(watch);
         Ok(tx)
     }
 
@@ -106,6 +131,7 @@ impl Run {
 
     /// Ask a gate in a transaction of its own, before anything leaves the house.
     pub async fn pass<P: For>(&self, ask: Ask<'_>) -> Result<Allowed<P>, gate::Closed> {
+        let _watch = Watch::start(&self.silence);
         let mut tx = db::begin(&self.pool).await?;
         let allowed = gate::pass(&mut tx, ask).await?;
         tx.commit().await?;
@@ -124,7 +150,7 @@ impl Run {
             self.lease.job.uuid(),
             name
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *self.reads().await?)
         .await?;
         if let Some(answer) = known {
             return serde_json::from_value(answer).map_err(|error| Stop::retry("step_unreadable", error));
@@ -169,12 +195,13 @@ pub struct Tx {
     rings: Vec<Queue>,
     /// The lease that it has proved, and when.
     proved: Option<(Lease, Instant)>,
+    watch: Option<Watch>,
 }
 
 impl Tx {
     /// Begin one.
     pub async fn begin(pool: &PgPool, bell: &Bell) -> Result<Self, sqlx::Error> {
-        Ok(Self { inner: db::begin(pool).await?, bell: bell.clone(), rings: Vec::new(), proved: None })
+        Ok(Self { inner: db::begin(pool).await?, bell: bell.clone(), rings: Vec::new(), proved: None, watch: None })
     }
 
     /// Enqueue a follow-up; it exists when this transaction commits.
@@ -192,6 +219,7 @@ impl Tx {
     /// Commit, then ring. Heartbeats pass by the row that this transaction has locked, so a long one extends its lease
     /// itself: a healthy attempt must not be taken for dead between this commit and the next heartbeat.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        let _watch = self.watch.take();
         if let Some((lease, since)) = self.proved
             && since.elapsed() > LONG
         {
@@ -214,5 +242,43 @@ impl Deref for Tx {
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.inner
+    }
+}
+
+/// A connection to read from, while the attempt is watched.
+pub struct Reads {
+    inner: PoolConnection<Postgres>,
+    _watch: Watch,
+}
+
+impl Deref for Reads {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        &self.inner
+    }
+}
+impl DerefMut for Reads {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.inner
+    }
+}
+
+/// Runs for as long as something is asked of the database; tells the attempt when that is too long.
+struct Watch(AbortHandle);
+
+impl Watch {
+    fn start(silence: &Arc<Notify>) -> Self {
+        let silence = silence.clone();
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(db::ANSWER).await;
+            silence.notify_one();
+        });
+        Self(task.abort_handle())
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -56,7 +56,7 @@ impl Job for SendNotice {
             "select subject_id, tenant, template, sent_at from safelight.notices where id = $1",
             self.notice.uuid()
         )
-        .fetch_optional(run.pool())
+        .fetch_optional(&mut *run.reads().await?)
         .await?
         .ok_or_else(|| Stop::give_up("subject_erased", format!("{} does not exist any more", self.notice)))?;
         let subject = row.subject_id.into();
@@ -69,7 +69,7 @@ impl Job for SendNotice {
         if row.sent {
             return Ok(Done::nothing_more());
         }
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+        let mut connection = run.reads().await?;
         let key = run.services.vault.key(&mut connection, row.subject).await?;
         let sealed = sqlx::query_scalar!(
             "select email_sealed from safelight.accounts where subject_id = $1",

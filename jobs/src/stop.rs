@@ -45,11 +45,19 @@ impl Stop {
     }
 }
 
+/// What a job waits for while the database is away, full or closing. An outage is nobody's fault and spends no attempt.
+pub const DATABASE_AWAY: &str = "database_away";
+
 impl From<sqlx::Error> for Stop {
     /// A closed gate speaks through SQLSTATE `SL002`; every other database error may pass.
     fn from(error: sqlx::Error) -> Self {
         match crate::gate::Refusal::from_database(&error) {
             Some(refusal) => refusal.into(),
+            None if crate::db::is_outage(&error) => {
+                tracing::warn!(%error, "the database is away");
+                // Jittered, so that what an outage stopped does not come back as a herd.
+                Self::wait(Duration::from_secs(1).mul_f64(1.0 + 2.0 * rand::random::<f64>()), DATABASE_AWAY)
+            }
             None => Self::retry("database", error),
         }
     }

@@ -60,7 +60,7 @@ impl Job for SweepRetention {
             NEVER_CAME_HOURS,
             AT_ONCE
         )
-        .fetch_all(run.pool())
+        .fetch_all(&mut *run.reads().await?)
         .await?;
         let (mut found, mut acted) = (0_i64, 0_i64);
         for person in due {

@@ -76,7 +76,7 @@ impl TrainModel {
     }
 
     async fn submit(&self, train: Allowed<Train>, run: &Run) -> Result<Done, Stop> {
-        let mut connection = run.pool().acquire().await.map_err(Stop::from)?;
+        let mut connection = run.reads().await?;
         let order = orders::load(&mut connection, self.order).await?;
         let photos = orders::live_uploads(&mut connection, order.batch).await?;
         drop(connection);

@@ -10,6 +10,7 @@
 
 mod binaries;
 mod home;
+mod pooler;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,8 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 pub use binaries::OLDEST_VERSION;
-use server::Server;
+pub use pooler::PgBouncer;
+use server::{Followed, Server};
 
 /// The superuser of the private server.
 pub const SUPERUSER: &str = "safelight";
@@ -66,8 +68,30 @@ impl Postgres {
     /// # Errors
     /// One sentence each: no binaries (says what to install), a folder that is not ours, a server that does not come up.
     pub async fn start(options: Options) -> Result<Self> {
-        let server = tokio::task::spawn_blocking(move || Server::start(options)).await??;
+        let server = tokio::task::spawn_blocking(move || Server::start(options, None)).await??;
         Ok(Self { server: Arc::new(server) })
+    }
+
+    /// Make a standby of this server: a base backup, then everything that is committed, as a stream. `through` is the port
+    /// at which it reaches this server, where that is not the server's own.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`]; also a server that is down.
+    pub async fn standby(&self, options: Options, through: Option<u16>) -> Result<Self> {
+        let followed = Followed { port: through.unwrap_or(self.server.port), password: self.server.password.clone() };
+        let server = tokio::task::spawn_blocking(move || Server::start(options, Some(followed))).await??;
+        Ok(Self { server: Arc::new(server) })
+    }
+
+    /// The standby becomes a primary: it follows nobody any more and takes writes.
+    ///
+    /// # Errors
+    /// It was no standby, or does not answer in time.
+    pub async fn promote(&self) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.admin_url()).await.context("the standby does not answer")?;
+        let promoted: bool = sqlx::query_scalar("select pg_promote(true, 60)").fetch_one(&mut connection).await?;
+        ensure!(promoted, "the standby was not promoted within a minute");
+        Ok(connection.close().await?)
     }
 
     /// Address of a database over TCP, with user and password: a secret, not for logs.

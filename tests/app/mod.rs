@@ -129,6 +129,10 @@ impl App {
 
     /// On a database that somebody else made.
     pub async fn spawn_at(database_url: String, change: impl FnOnce(&mut Options)) -> Self {
+        // Quiet, unless somebody looks for something: RUST_LOG=safelight_worker=debug.
+        if let Ok(filter) = std::env::var("RUST_LOG") {
+            let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        }
         let folder = std::env::temp_dir().join(format!("safelight-test-{}", uuid::Uuid::new_v4().simple()));
         let mut options = Options::new(&folder);
         options.fal_delay = Duration::from_millis(5);

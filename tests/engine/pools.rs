@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use safelight_jobs::{
-    db::{self, Role},
+    db::{self, Address, Role},
     expire_consents::ExpireConsents,
     id::{self, Id},
     job::Job,
     queue::{self, Claimed},
 };
-use safelight_worker::config::WorkerConfig;
+use safelight_worker::{Perform, config::WorkerConfig};
 use serde_json::Value;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::task::JoinHandle;
@@ -43,11 +43,17 @@ impl Pools {
     }
 
     /// The same, at a database of its own address.
-    pub async fn start_at(url: &str, app: &App, config: WorkerConfig) -> Self {
-        let pool = db::connect(url, Role::Worker, 6).await.expect("a pool");
-        let queue_pool = db::connect_queue(url, 6).await.expect("a pool for the queue");
+    pub async fn start_at(address: impl Into<Address>, app: &App, config: WorkerConfig) -> Self {
+        let address = address.into();
+        let pool = db::connect(&address, Role::Worker, 6).await.expect("a pool");
+        Self::start_with(&address, safelight_worker::domain(pool, app.services.clone()), config).await
+    }
+
+    /// The same, with work of the test's own.
+    pub async fn start_with(address: impl Into<Address>, perform: Perform, config: WorkerConfig) -> Self {
+        let queue_pool = db::connect_queue(address, 6).await.expect("a pool for the queue");
         let stop = CancellationToken::new();
-        let task = tokio::spawn(safelight_worker::run(config, pool, queue_pool, app.services.clone(), stop.clone()));
+        let task = tokio::spawn(safelight_worker::run_with(config, queue_pool, perform, stop.clone()));
         Self { stop, task }
     }
 

@@ -57,24 +57,30 @@ pub fn command(arguments: &[&str], environment: &[(&'static str, String)]) -> Co
 }
 
 /// A process that ends by itself.
-async fn ends(arguments: &[&str], environment: &[(&'static str, String)]) -> Output {
+pub async fn ends(arguments: &[&str], environment: &[(&'static str, String)]) -> Output {
     let output = command(arguments, environment).stderr(Stdio::piped()).output();
     tokio::time::timeout(SOON, output).await.expect("it ends by itself").expect("it starts")
 }
 
 /// An intake and two workers.
-struct Fleet {
+pub struct Fleet {
     workers: Vec<Child>,
-    environment: Vec<(&'static str, String)>,
+    pub environment: Vec<(&'static str, String)>,
     _api: Child,
 }
 
 impl Fleet {
-    async fn start(app: &App) -> Self {
+    pub async fn start(app: &App) -> Self {
+        Self::start_with(app, &[]).await
+    }
+
+    /// The same, with these variables instead of the app's own.
+    pub async fn start_with(app: &App, instead: &[(&'static str, String)]) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://127.0.0.1:{port}");
         app.sandbox.stripe.set_webhook_url(Some(format!("{url}/webhooks/stripe")));
-        let environment = environment(app, &url);
+        let mut environment = environment(app, &url);
+        environment.extend_from_slice(instead);
         let api = command(&["api"], &environment).spawn().expect("an intake");
         let mut fleet = Self { workers: Vec::new(), environment, _api: api };
         for _ in 0..2 {
@@ -213,7 +219,7 @@ async fn a_second_migration_changes_nothing() {
 }
 
 /// One sentence for a person, and nothing else.
-fn is_sorry(output: &Output, says: &str) {
+pub fn is_sorry(output: &Output, says: &str) {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");

@@ -15,11 +15,14 @@ use apalis_core::{
     task::{Task, builder::TaskBuilder, task_id::TaskId},
     worker::context::WorkerContext,
 };
-use safelight_jobs::queue::{self, Claimed, Lease};
+use safelight_jobs::{
+    db,
+    queue::{self, Claimed, Lease},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{claimer::InFlight, keeper::Keeper, layer::SettleLayer};
+use crate::{bounds, claimer::InFlight, keeper::Keeper, layer::SettleLayer};
 
 /// How long a stopping worker waits for its last outcomes to be written.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -91,7 +94,7 @@ pub(crate) async fn give_back(pool: &sqlx::PgPool, keeper: &Keeper, in_flight: &
     if leases.is_empty() {
         return;
     }
-    match queue::give_back(pool, leases).await {
+    match db::answered(bounds::GOODBYE, queue::give_back(pool, leases)).await {
         Ok(count) => tracing::info!(count, "jobs that had not started were given back"),
         Err(error) => tracing::warn!(%error, "jobs could not be given back; their leases run out by themselves"),
     }

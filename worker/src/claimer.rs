@@ -6,17 +6,18 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use safelight_jobs::{
+    db,
     job::Queue,
     queue::{self, Claimed},
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::{backend::give_back, config::WorkerConfig, keeper::Keeper};
+use crate::{backend::give_back, bounds, config::WorkerConfig, keeper::Keeper};
 
 /// Claimed and not yet settled, of one worker. Bounds what is in flight, and tells when a graceful stop is over.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +56,8 @@ impl Claimer {
     pub(crate) async fn run(self) {
         let most = self.config.concurrency;
         let mut trouble = 0_u32;
+        // A claim without an answer may have been carried out, or still be.
+        let mut doubt = None;
         while !self.stop.is_cancelled() {
             let room = most.saturating_sub(self.in_flight.count());
             if room == 0 {
@@ -63,9 +66,13 @@ impl Claimer {
                     () = self.in_flight.changed() => continue,
                 }
             }
+            if let Some(until) = doubt {
+                self.disown().await;
+                doubt = Some(until).filter(|&until| Instant::now() < until);
+            }
             let batch = i64::try_from(room).unwrap_or(i64::MAX);
-            let claimed =
-                queue::claim(&self.pool, self.queue, &self.worker, batch, self.config.lease.as_secs_f64()).await;
+            let claim = queue::claim(&self.pool, self.queue, &self.worker, batch, self.config.lease.as_secs_f64());
+            let claimed = db::answered(bounds::CLAIM, claim).await;
             match claimed {
                 Ok(claimed) if claimed.is_empty() => {
                     trouble = 0;
@@ -85,11 +92,25 @@ impl Claimer {
                     give_back(&self.pool, &self.keeper, &self.in_flight, &unsent).await;
                 }
                 Err(error) => {
+                    doubt = Some(Instant::now() + bounds::SETTLE);
                     trouble = trouble.saturating_add(1);
                     tracing::warn!(queue = self.queue.as_str(), %error, "could not claim; trying again");
                     self.rest(Duration::from_millis(100).saturating_mul(trouble.min(20))).await;
                 }
             }
+        }
+    }
+
+    /// Give back what was claimed without our hearing of it; else it would count as crashed when its lease runs out.
+    async fn disown(&self) {
+        let held = self.keeper.all();
+        let disowned = queue::disown(&self.pool, &self.worker, self.queue, &held);
+        match db::answered(bounds::CLAIM, disowned).await {
+            Ok(0) => {}
+            Ok(count) => {
+                tracing::info!(queue = self.queue.as_str(), count, "claims whose answer was lost were given back")
+            }
+            Err(error) => tracing::debug!(%error, "lost claims could not be given back yet"),
         }
     }
 

@@ -1,12 +1,19 @@
 //! Listens for the bell of one process's queues, on one connection. A lost connection is made again; meanwhile the
 //! claimers poll. Hearing nothing costs time, never a job.
+//!
+//! Behind a pooler in transaction mode there is no session that could listen: there the claimers only poll.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use safelight_jobs::{job::Queue, queue::CHANNEL};
-use sqlx::postgres::PgListener;
+use safelight_jobs::{db, job::Queue, queue::CHANNEL};
+use sqlx::{AssertSqlSafe, Executor, postgres::PgListener};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// After so long without a ring the connection is asked whether it is still there.
+const QUIET: Duration = Duration::from_secs(10);
+/// The longest that the database takes to answer that.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// One waker a queue.
 pub(crate) type Wakers = Arc<BTreeMap<Queue, Arc<Notify>>>;
@@ -16,6 +23,9 @@ pub(crate) fn wakers(queues: &[Queue]) -> Wakers {
 }
 
 pub(crate) async fn listen(pool: sqlx::PgPool, wakers: Wakers, stop: CancellationToken) {
+    if !db::keeps_session(&pool) {
+        return;
+    }
     while !stop.is_cancelled() {
         let heard = tokio::select! {
             () = stop.cancelled() => return,
@@ -32,15 +42,24 @@ pub(crate) async fn listen(pool: sqlx::PgPool, wakers: Wakers, stop: Cancellatio
 }
 
 async fn hear(pool: &sqlx::PgPool, wakers: &Wakers) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
+    // A pool of its own: a listener that is dropped waits for an answer, and on a half-open connection it would keep its
+    // place for ever.
+    let own = db::beside(pool, 1);
+    let mut listener = PgListener::connect_with(&own).await?;
+    listener.eager_reconnect(false);
+    db::answered(ANSWER, listener.listen(CHANNEL)).await?;
     // What rang while nobody listened is found now.
     for waker in wakers.values() {
         waker.notify_one();
     }
     loop {
+        let Ok(heard) = tokio::time::timeout(QUIET, listener.try_recv()).await else {
+            let again = AssertSqlSafe(format!(r#"listen "{CHANNEL}""#));
+            db::answered(ANSWER, listener.execute(again)).await?;
+            continue;
+        };
         // `None`: the connection was lost. Make another one and look again, instead of trusting what came between.
-        let Some(ring) = listener.try_recv().await? else { return Ok(()) };
+        let Some(ring) = heard? else { return Ok(()) };
         if let Some(waker) = Queue::named(ring.payload()).and_then(|queue| wakers.get(&queue)) {
             waker.notify_one();
         }

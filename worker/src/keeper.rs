@@ -7,10 +7,13 @@ use std::{
     time::Duration,
 };
 
-use safelight_jobs::queue::{self, Lease};
+use safelight_jobs::{
+    db,
+    queue::{self, Lease},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::WorkerConfig;
+use crate::{bounds, config::WorkerConfig};
 
 /// The leases of this process; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +55,9 @@ impl Keeper {
             if leases.is_empty() {
                 continue;
             }
-            match queue::keep(&pool, &leases, config.lease.as_secs_f64()).await {
+            let kept =
+                db::answered(bounds::beat(&config), queue::keep(&pool, &leases, config.lease.as_secs_f64())).await;
+            match kept {
                 Ok(kept) => {
                     for lease in kept.lost {
                         if let Some(token) = self.held().get(&lease) {
@@ -61,7 +66,11 @@ impl Keeper {
                         }
                     }
                 }
-                Err(error) => tracing::warn!(%error, leases = leases.len(), "no heartbeat; trying again"),
+                Err(error) => {
+                    tracing::warn!(%error, leases = leases.len(), "no heartbeat; trying again");
+                    // Not only at the next beat: the lease runs, and another connection may do.
+                    beat.reset_after(bounds::BEAT_AGAIN);
+                }
             }
         }
     }

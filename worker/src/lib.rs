@@ -5,6 +5,7 @@
 //! and `schedule.rs` only. This crate knows no job by name and no route.
 
 mod backend;
+mod bounds;
 mod claimer;
 pub mod config;
 mod drain;

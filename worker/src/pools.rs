@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use apalis::prelude::{BoxDynError, Data, WorkerBuilder, WorkerError};
 use futures::{FutureExt, future::BoxFuture};
 use safelight_jobs::{
+    db,
     job::{Queue, Undecodable},
     queue::{self, Bell, Claimed, Verdict},
     registry,
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     backend::QueueBackend,
+    bounds,
     claimer::{Claimer, InFlight},
     config::WorkerConfig,
     ears,
@@ -80,9 +82,11 @@ pub async fn run_with(
 
     let mut beside = JoinSet::new();
     beside.spawn(settler::run(queue_pool.clone(), keeper.clone(), ended_rx));
-    beside.spawn(keeper.clone().run(queue_pool.clone(), config.clone(), over.clone()));
+    // Heartbeats and rescues never wait behind claims for a connection.
+    let alive = db::beside(&queue_pool, 2);
+    beside.spawn(keeper.clone().run(alive.clone(), config.clone(), over.clone()));
     beside.spawn(ears::listen(queue_pool.clone(), wakers.clone(), over.clone()));
-    beside.spawn(rescuer::run(queue_pool.clone(), bell.clone(), name.clone(), host, config.clone(), over.clone()));
+    beside.spawn(rescuer::run(alive, bell.clone(), name.clone(), host, config.clone(), over.clone()));
 
     let (mut workers, mut claimers) = (JoinSet::new(), JoinSet::new());
     for queue in queues {
@@ -141,12 +145,12 @@ pub async fn run_with(
     }
     let left = keeper.all();
     if !left.is_empty()
-        && let Err(error) = queue::give_back(&queue_pool, &left).await
+        && let Err(error) = db::answered(bounds::GOODBYE, queue::give_back(&queue_pool, &left)).await
     {
         tracing::warn!(%error, "jobs could not be given back; their leases run out by themselves");
     }
     over.cancel();
-    let _ = tokio::time::timeout(Duration::from_secs(2), queue::forget_worker(&queue_pool, &name)).await;
+    let _ = db::answered(bounds::GOODBYE, queue::forget_worker(&queue_pool, &name)).await;
     beside.shutdown().await;
     tracing::info!(worker = %name, "stopped");
     result

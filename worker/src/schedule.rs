@@ -7,7 +7,7 @@ use apalis::prelude::{BoxDynError, Data, WorkerBuilder, WorkerError};
 use apalis_cron::{CronScheduler, Tick};
 use cron::Schedule;
 use safelight_jobs::{
-    expire_consents::ExpireConsents, job::Job, queue::Bell, reconcile_calls::ReconcileCalls, run::Tx,
+    db, expire_consents::ExpireConsents, job::Job, queue::Bell, reconcile_calls::ReconcileCalls, run::Tx,
     sweep_retention::SweepRetention,
 };
 use tokio_util::sync::CancellationToken;
@@ -51,13 +51,17 @@ async fn tick(tick: Tick, hands: Data<Hands>) -> Result<(), BoxDynError> {
 }
 
 async fn enqueue<J: Job>(hands: &Hands, job: &J) -> bool {
-    let done: Result<(), BoxDynError> = async {
+    let done = async {
         let mut tx = Tx::begin(&hands.pool, &hands.bell).await?;
         tx.enqueue(job).await?;
         tx.commit().await?;
-        Ok(())
-    }
-    .await;
+        Ok::<(), BoxDynError>(())
+    };
+    // The next tick must not wait behind this one.
+    let done = match tokio::time::timeout(db::ANSWER, done).await {
+        Ok(done) => done,
+        Err(late) => Err(late.into()),
+    };
     if let Err(error) = &done {
         tracing::warn!(job.name = J::NAME, %error, "could not enqueue");
     }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use safelight_jobs::queue::{self, Outcome};
+use safelight_jobs::{
+    db,
+    queue::{self, Outcome},
+};
 use tokio::sync::mpsc;
 
-use crate::{claimer::InFlight, keeper::Keeper};
+use crate::{bounds, claimer::InFlight, keeper::Keeper};
 
 const AT_ONCE: usize = 1000;
 
@@ -27,7 +30,8 @@ pub(crate) async fn run(pool: sqlx::PgPool, keeper: Keeper, mut ended: mpsc::Unb
         let mut wait = Duration::from_millis(50);
         // Leases are kept meanwhile, so an outcome that could not be written yet is not lost.
         while !outcomes.is_empty() {
-            match queue::settle(&pool, &outcomes).await {
+            // Settled already, and only the answer was lost? Then the leases are gone, and a second time changes nothing.
+            match db::answered(bounds::SETTLE, queue::settle(&pool, &outcomes)).await {
                 Ok(_) => break,
                 Err(error) => {
                     tracing::warn!(%error, outcomes = outcomes.len(), "could not settle; trying again");

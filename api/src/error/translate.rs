@@ -105,6 +105,7 @@ impl From<Stop> for Error {
                 tracing::error!(code, error = %why, "could not be done now");
                 Self::Internal
             }
+            Stop::Wait { why, .. } if why == safelight_jobs::stop::DATABASE_AWAY => Self::DatabaseDown,
             Stop::Wait { why, .. } => Self::Conflict { code: "too_early", why },
             Stop::GiveUp { code, why } => Self::Conflict { code, why },
         }

@@ -100,7 +100,7 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
                 r#"select count(*) as "n!" from safelight.consents where subject_id = $1"#,
                 subject
             )
-            .fetch_one(run.pool())
+            .fetch_one(&mut *run.reads().await?)
             .await?;
             if kept == 0 {
                 return Ok(Carried::verified(0, "counted: there never was a consent event"));

@@ -13,10 +13,13 @@ use std::{
 use sqlx::PgPool;
 use tokio::sync::Notify;
 
-use crate::job::Queue;
+use crate::{db, job::Queue};
 
 /// The channel that workers listen on; the message is a queue's name.
 pub const CHANNEL: &str = "safelight_bell";
+
+/// A ring that takes longer is given up: by now the claimers have polled.
+const LOUD: Duration = Duration::from_secs(2);
 
 /// At most one ring per queue in this time.
 const HOLD: Duration = Duration::from_millis(4);
@@ -47,10 +50,7 @@ impl Bell {
                     continue;
                 }
                 let names: Vec<String> = queues.iter().map(|queue| queue.as_str().to_owned()).collect();
-                let rung = sqlx::query!("select pg_notify($1, q) from unnest($2::text[]) q", CHANNEL, &names)
-                    .fetch_all(&pool)
-                    .await;
-                if let Err(error) = rung {
+                if let Err(error) = db::answered(LOUD, ring(&pool, &names)).await {
                     tracing::debug!(%error, "the bell did not ring; workers will find the work by polling");
                 }
                 tokio::time::sleep(HOLD).await;
@@ -64,4 +64,10 @@ impl Bell {
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
         self.0.wake.notify_one();
     }
+}
+
+async fn ring(pool: &PgPool, names: &[String]) -> Result<(), sqlx::Error> {
+    let mut write = db::write(pool).await?;
+    sqlx::query!("select pg_notify($1, q) from unnest($2::text[]) q", CHANNEL, names).fetch_all(&mut *write).await?;
+    write.commit().await
 }

@@ -4,7 +4,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::{
-    id,
+    db, id,
     id::{Id, Order, Subject},
     job::Queue,
     queue::Lease,
@@ -41,6 +41,7 @@ pub async fn claim(
     lease_seconds: f64,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     let token = Uuid::new_v4();
+    let mut write = db::write(pool).await?;
     let rows = sqlx::query!(
         r#"with due as materialized (
             select id from safelight.jobs
@@ -58,8 +59,9 @@ pub async fn claim(
         worker,
         lease_seconds,
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *write)
     .await?;
+    write.commit().await?;
     Ok(rows
         .into_iter()
         .map(|row| Claimed {

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    id,
+    db, id,
     id::Id,
     job::Queue,
     queue::{Bell, EnqueueError, bulk},
@@ -84,9 +84,19 @@ async fn lane(pool: PgPool, bell: Bell, wishes: std::sync::Arc<tokio::sync::Mute
     }
 }
 
+/// Durable when it answers, and answered within a bound: who waits behind a silent connection is told so.
+async fn stored(pool: &PgPool, wishes: &[bulk::Bare]) -> Result<(), sqlx::Error> {
+    let store = async {
+        let mut write = db::write(pool).await?;
+        bulk::store(&mut *write, wishes).await?;
+        write.commit().await
+    };
+    db::answered(db::ANSWER, store).await
+}
+
 async fn store(pool: &PgPool, bell: &Bell, items: Vec<Item>) {
     let (wishes, answers): (Vec<_>, Vec<_>) = items.into_iter().map(|item| (item.wish, item.answer)).unzip();
-    match bulk::store(pool, &wishes).await {
+    match stored(pool, &wishes).await {
         Ok(()) => {
             for queue in wishes.iter().map(|wish| wish.queue).collect::<std::collections::BTreeSet<_>>() {
                 bell.ring(queue);
@@ -99,7 +109,7 @@ async fn store(pool: &PgPool, bell: &Bell, items: Vec<Item>) {
         Err(sqlx::Error::Database(_)) if wishes.len() > 1 => {
             for (wish, answer) in wishes.into_iter().zip(answers) {
                 let queue = wish.queue;
-                let stored = bulk::store(pool, &[wish]).await;
+                let stored = stored(pool, &[wish]).await;
                 if stored.is_ok() {
                     bell.ring(queue);
                 }

@@ -3,7 +3,7 @@
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::{id, id::Id, job::Queue};
+use crate::{db, id, id::Id, job::Queue};
 
 /// The right to run one attempt of one job and to write its results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +48,7 @@ pub struct Kept {
 pub async fn keep(pool: &PgPool, leases: &[Lease], lease_seconds: f64) -> Result<Kept, sqlx::Error> {
     let ids: Vec<Uuid> = leases.iter().map(|lease| lease.job.uuid()).collect();
     let tokens: Vec<Uuid> = leases.iter().map(|lease| lease.token).collect();
+    let mut write = db::write(pool).await?;
     let held = sqlx::query!(
         r#"with mine as materialized (
             select j.id, j.lease_token from unnest($1::uuid[], $2::uuid[]) l(id, token)
@@ -64,8 +65,9 @@ pub async fn keep(pool: &PgPool, leases: &[Lease], lease_seconds: f64) -> Result
         &tokens,
         lease_seconds,
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *write)
     .await?;
+    write.commit().await?;
     let held: std::collections::HashSet<(Uuid, Uuid)> = held.into_iter().map(|row| (row.id, row.token)).collect();
     Ok(Kept { lost: leases.iter().filter(|l| !held.contains(&(l.job.uuid(), l.token))).copied().collect() })
 }
@@ -74,14 +76,34 @@ pub async fn keep(pool: &PgPool, leases: &[Lease], lease_seconds: f64) -> Result
 pub async fn give_back(pool: &PgPool, leases: &[Lease]) -> Result<u64, sqlx::Error> {
     let ids: Vec<Uuid> = leases.iter().map(|lease| lease.job.uuid()).collect();
     let tokens: Vec<Uuid> = leases.iter().map(|lease| lease.token).collect();
+    let mut write = db::write(pool).await?;
     let done = sqlx::query!(
         r#"update safelight.jobs j set state = 0, lease_token = null, lease_until = null, worker = null, started_at = null
         from unnest($1::uuid[], $2::uuid[]) l(id, token) where j.id = l.id and j.lease_token = l.token"#,
         &ids,
         &tokens,
     )
-    .execute(pool)
+    .execute(&mut *write)
     .await?;
+    write.commit().await?;
+    Ok(done.rows_affected())
+}
+
+/// Return what a worker claimed from one queue and never heard of, because the answer to its claim was lost: all but what it
+/// holds. Nothing of it was begun, so nothing is spent and no crash is counted.
+pub async fn disown(pool: &PgPool, worker: &str, queue: Queue, held: &[Lease]) -> Result<u64, sqlx::Error> {
+    let tokens: Vec<Uuid> = held.iter().map(|lease| lease.token).collect();
+    let mut write = db::write(pool).await?;
+    let done = sqlx::query!(
+        r#"update safelight.jobs set state = 0, lease_token = null, lease_until = null, worker = null, started_at = null
+        where state = 1 and worker = $1 and queue = $2 and lease_token <> all ($3)"#,
+        worker,
+        queue.as_str(),
+        &tokens,
+    )
+    .execute(&mut *write)
+    .await?;
+    write.commit().await?;
     Ok(done.rows_affected())
 }
 
@@ -89,7 +111,7 @@ pub async fn give_back(pool: &PgPool, leases: &[Lease]) -> Result<u64, sqlx::Err
 /// letter with the code `crashed`, unless it is one that is tried until verified: a deletion is never given up by a crash.
 /// Any worker may do this for all.
 pub async fn rescue(pool: &PgPool, max_crashes: i16) -> Result<u64, sqlx::Error> {
-    let mut tx = crate::db::begin(pool).await?;
+    let mut tx = db::begin(pool).await?;
     let crashed = sqlx::query!(
         r#"with late as materialized (
             select id from safelight.jobs where state = 1 and lease_until < clock_timestamp() limit 1000
@@ -117,6 +139,7 @@ pub async fn rescue(pool: &PgPool, max_crashes: i16) -> Result<u64, sqlx::Error>
 /// A worker process is there. Names are unique for every process start, so a restart strands nothing.
 pub async fn register_worker(pool: &PgPool, name: &str, host: &str, queues: &[Queue]) -> Result<(), sqlx::Error> {
     let queues: Vec<String> = queues.iter().map(|queue| queue.as_str().to_owned()).collect();
+    let mut tx = db::begin(pool).await?;
     sqlx::query!(
         r#"insert into safelight.workers (name, host, pid, queues, version) values ($1, $2, $3, $4, $5)
         on conflict (name) do update set seen_at = clock_timestamp()"#,
@@ -126,16 +149,17 @@ pub async fn register_worker(pool: &PgPool, name: &str, host: &str, queues: &[Qu
         &queues,
         env!("CARGO_PKG_VERSION"),
     )
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
     sqlx::query!("delete from safelight.workers where seen_at < clock_timestamp() - interval '1 hour'")
-        .execute(pool)
+        .execute(&mut *tx)
         .await?;
-    Ok(())
+    tx.commit().await
 }
 
 /// A worker process has ended in good order.
 pub async fn forget_worker(pool: &PgPool, name: &str) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from safelight.workers where name = $1", name).execute(pool).await?;
-    Ok(())
+    let mut write = db::write(pool).await?;
+    sqlx::query!("delete from safelight.workers where name = $1", name).execute(&mut *write).await?;
+    write.commit().await
 }

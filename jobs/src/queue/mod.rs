@@ -19,5 +19,5 @@ pub use claim::{Claimed, claim};
 pub use control::{cancel, redrive, release, wake_order};
 pub use enqueue::{EnqueueError, Enqueued, Wish, enqueue, enqueue_all, enqueue_later};
 pub use gather::Gatherer;
-pub use lease::{Kept, Lease, forget_worker, give_back, keep, register_worker, rescue};
+pub use lease::{Kept, Lease, disown, forget_worker, give_back, keep, register_worker, rescue};
 pub use settle::{KEY_LIFETIME_HOURS, Outcome, Verdict, settle, settle_within};

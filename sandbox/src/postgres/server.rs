@@ -26,7 +26,7 @@ pub(super) struct Server {
     pub(super) folder: PathBuf,
     options: Options,
     /// User and group of the server's processes, where they are not the owner's.
-    run_as: Option<(u32, u32)>,
+    pub(super) run_as: Option<(u32, u32)>,
     pub(super) password: String,
     pub(super) port: u16,
     process: Mutex<Option<Child>>,
@@ -36,8 +36,14 @@ pub(super) struct Server {
     _lock: File,
 }
 
+/// The server that a standby follows.
+pub(super) struct Followed {
+    pub(super) port: u16,
+    pub(super) password: String,
+}
+
 impl Server {
-    pub(super) fn start(options: Options) -> Result<Self> {
+    pub(super) fn start(options: Options, follows: Option<Followed>) -> Result<Self> {
         let bin = find_binaries()?;
         let me = user_id()?;
         let run_as = if me == 0 { Some(unprivileged_user()?) } else { None };
@@ -45,11 +51,11 @@ impl Server {
         let (folder, lock, lock_path) = claim_folder(&homes, options.folder.as_deref(), run_as)?;
         let remove = options.folder.is_none();
         let watchdog = stop_script(&folder, remove, &lock_path).stdin(Stdio::piped()).process_group(0).spawn()?;
-        let password = random_hex(16);
+        let password = follows.as_ref().map_or_else(|| random_hex(16), |followed| followed.password.clone());
         let process = Mutex::new(None);
         let postgres = bin.join("postgres");
         let mut server = Self { postgres, folder, options, run_as, password, port: 0, process, watchdog, _lock: lock };
-        server.make_cluster(&bin)?;
+        server.make_cluster(&bin, follows.as_ref())?;
         let mut tries = 0;
         loop {
             server.port = free_port()?;
@@ -62,7 +68,7 @@ impl Server {
     }
 
     /// `initdb`, unless the folder has a cluster of an earlier start.
-    fn make_cluster(&mut self, bin: &Path) -> Result<()> {
+    fn make_cluster(&mut self, bin: &Path, follows: Option<&Followed>) -> Result<()> {
         let secret = self.folder.join("password");
         if self.data().join("PG_VERSION").exists() {
             self.password =
@@ -73,6 +79,9 @@ impl Server {
         writeln!(file, "{}", self.password)?;
         if let Some((user, group)) = self.run_as {
             chown(&secret, Some(user), Some(group))?;
+        }
+        if let Some(followed) = follows {
+            return self.copy_cluster(bin, followed);
         }
         let initdb = |locale: &str| -> Result<std::process::Output> {
             let mut command = self.command(&bin.join("initdb"));
@@ -92,6 +101,19 @@ impl Server {
             made = initdb("C")?; // systems without C.UTF-8: bytewise order as well, only upper() knows less
         }
         ensure!(made.status.success(), "initdb failed: {}", last_line(&made.stderr));
+        Ok(())
+    }
+
+    /// A base backup that knows where the rest streams from.
+    fn copy_cluster(&self, bin: &Path, followed: &Followed) -> Result<()> {
+        // Where `postgres` is a link, the other programs are beside what it leads to.
+        let beside = fs::canonicalize(&self.postgres)?.with_file_name("pg_basebackup");
+        let mut command = self.command(&if beside.exists() { beside } else { bin.join("pg_basebackup") });
+        command.arg("--pgdata").arg(self.data()).args(["--write-recovery-conf", "--wal-method=stream", "--no-sync"]);
+        command.args(["--checkpoint=fast", "--host=127.0.0.1", "--username", SUPERUSER]);
+        command.arg(format!("--port={}", followed.port)).env("PGPASSWORD", &followed.password);
+        let made = command.output()?;
+        ensure!(made.status.success(), "pg_basebackup failed: {}", last_line(&made.stderr));
         Ok(())
     }
 
@@ -172,7 +194,7 @@ impl Server {
         let text = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines.first().is_some_and(|line| *line == pid.to_string())
-            && lines.get(7).is_some_and(|line| line.starts_with("ready"))
+            && lines.get(7).is_some_and(|line| line.starts_with("ready") || line.starts_with("standby"))
     }
 
     pub(super) fn stop(&self) -> Result<()> {
@@ -209,7 +231,7 @@ impl Server {
     }
 
     /// A command of Postgres as the right user, without the caller's `PG...` variables, in plain English and UTC.
-    fn command(&self, program: &Path) -> Command {
+    pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
             command.env_remove(name);
@@ -234,7 +256,7 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
