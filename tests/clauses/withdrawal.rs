@@ -154,7 +154,7 @@ async fn n2_k43_a_withdrawal_between_intent_and_answer_keeps_the_request_id_and_
     app.wants(&TrainModel { order }).await;
     let claimed = app.dequeues(Queue::Training).await;
     // The table's lock stops the worker with its gate passed and its intent not yet written; the withdrawal queues behind.
-    let mut stop = app.db.begin().await.unwrap();
+    let mut stop = safelight_jobs::db::begin(&app.db).await.unwrap();
     stop.execute("lock table safelight.provider_calls in share row exclusive mode").await.unwrap();
     let app = std::sync::Arc::new(app);
     let worker = tokio::spawn({

@@ -143,7 +143,12 @@ impl Drop for Cluster {
         for node in &mut self.nodes {
             node.dies();
         }
-        let _ = fs::remove_dir_all(&self.folder);
+        // Where it went wrong, the logs stay.
+        if std::thread::panicking() {
+            eprintln!("logs are in {}", self.folder.display());
+        } else {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
     }
 }
 
@@ -204,9 +209,10 @@ impl Cluster {
                 bootstrap:\n  dcs:\n    ttl: 20\n    loop_wait: 1\n    retry_timeout: 3\n    synchronous_mode: true\n    postgresql:\n      parameters: {{max_connections: 120}}\n\
                 \x20 initdb: [{{encoding: UTF8}}, {{locale: C.UTF-8}}]\n\
                 \x20 pg_hba: ['host all all {HERE}/24 scram-sha-256', 'host replication all {HERE}/24 scram-sha-256', 'local all all trust']\n\
-                postgresql:\n  listen: '{HERE}:{port}'\n  connect_address: '{HERE}:{port}'\n  data_dir: '{}'\n  bin_dir: '{}'\n\
+                postgresql:\n  pgpass: '{}'\n  listen: '{HERE}:{port}'\n  connect_address: '{HERE}:{port}'\n  data_dir: '{}'\n  bin_dir: '{}'\n\
                 \x20 parameters: {{unix_socket_directories: '{}'}}\n\
                 \x20 authentication:\n    superuser: {{username: postgres, password: '{PASSWORD}'}}\n    replication: {{username: replicator, password: '{PASSWORD}'}}\n",
+                folder.join(format!("{name}.pgpass")).display(),
                 data.display(),
                 binaries().display(),
                 folder.display(),
