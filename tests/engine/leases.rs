@@ -185,6 +185,24 @@ async fn complaint_01_a_restart_under_the_same_name_strands_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_passes_by_what_somebody_holds_and_never_waits_for_it() {
+    let app = App::spawn().await;
+    let held = app.enqueues_work("held").await;
+    let others = [app.enqueues_work("one").await, app.enqueues_work("other").await];
+    let mut holder = db::begin(&app.db).await.unwrap();
+    sqlx::query("select from safelight.jobs where id = $1 for update")
+        .bind(held.uuid())
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let claim = queue::claim(&app.worker, Queue::Sweeps, "a worker", 10, 60.0);
+    let claimed = tokio::time::timeout(Duration::from_secs(20), claim).await.expect("a claim waits for a row").unwrap();
+    assert!(claimed.iter().all(|job| others.contains(&job.lease.job)) && claimed.len() == 2, "{claimed:?}");
+    holder.rollback().await.unwrap();
+    assert_eq!(app.claims().await.lease.job, held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_given_back_is_ready_at_once_and_has_spent_nothing() {
     let app = App::spawn().await;
     app.enqueues_work("a look").await;

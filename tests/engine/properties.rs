@@ -4,7 +4,10 @@
 use std::{collections::BTreeSet, pin::Pin, task::Poll, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use safelight_jobs::{policy::Purpose, reconcile_calls::ReconcileCalls, registry};
+use safelight_jobs::{
+    expire_consents::ExpireConsents, job::Job, policy::Purpose, reconcile_calls::ReconcileCalls, registry,
+    sweep_retention::SweepRetention,
+};
 use safelight_sandbox::Fault;
 
 use crate::{
@@ -183,6 +186,43 @@ async fn sleeps_and_goes_on(kind: &str, polls: usize) {
         assert_eq!(&after[what], before, "{kind}, asleep after {polls} polls: the old attempt wrote `{what}`");
     }
     assert!(app.sandbox.fal.trainings() <= trainings && app.sandbox.fal.generations() <= images, "{kind}: asked twice");
+}
+
+/// Asleep at each point, one after the other, while its job is cancelled. Nobody does the work in its place, so whatever the
+/// sleeper writes when it goes on is seen.
+async fn is_cancelled_in_its_sleep<J: Job>(another: impl Fn(String) -> J) {
+    let kind = J::NAME;
+    let Situation { app, mut job, .. } = situation(kind).await;
+    for polls in 1..200 {
+        let claimed = app.claims_this(job).await.expect("it is due");
+        let mut sleeper = Box::pin(safelight_worker::perform(&app.worker, &app.services, &claimed));
+        if bounded(kind, polled(&mut sleeper, polls)).await.is_some() {
+            let cancelled = app.count("select count(*) from safelight.jobs_archive where outcome = 'cancelled'").await;
+            assert!(cancelled > 1, "{kind} was cancelled {cancelled} times before it ended: nothing was seen");
+            return;
+        }
+        while !app.cancels_unless_locked(job).await {
+            if bounded(kind, polled(&mut sleeper, 1)).await.is_some() {
+                break;
+            }
+        }
+        let before = app.all_that_is_written().await;
+        bounded(kind, sleeper.as_mut()).await.unwrap();
+        pretty_eq(&format!("{kind}, cancelled after {polls} polls"), &app.all_that_is_written().await, &before);
+        app.run_due_jobs().await;
+        job = app.enqueues(&another(format!("again {polls}"))).await;
+    }
+    panic!("{kind} does not end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeper_whose_job_was_cancelled_expires_nothing() {
+    is_cancelled_in_its_sleep(|because| ExpireConsents { because }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sleeper_whose_job_was_cancelled_starts_no_deletion() {
+    is_cancelled_in_its_sleep(|because| SweepRetention { because }).await;
 }
 
 async fn meets_a_closed_gate(kind: &str, withdrawn: Option<Purpose>) {

@@ -271,6 +271,19 @@ impl App {
             .expect("dead letters")
     }
 
+    /// Take a job out of the queue, if its end is not committed. False: an open transaction of its attempt holds it.
+    pub async fn cancels_unless_locked(&self, job: Uuid) -> bool {
+        let mut tx = self.tx().await;
+        sqlx::query("set local lock_timeout = '20ms'").execute(&mut *tx).await.expect("a setting");
+        match queue::cancel(&mut tx, job.into(), "asked_for").await {
+            Ok(_) => {
+                tx.commit().await.expect("a commit");
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Leases run out, and a rescue looks. None: an open transaction of the attempt still holds the job.
     pub async fn loses_its_lease(&self) -> bool {
         self.leases_run_out().await;
