@@ -71,11 +71,13 @@ const RULES: &[(&str, &str)] = &[
         where d.done <> coalesce(e.n, 0) or d.done <> coalesce(s.n, 0)",
     ),
     (
-        "the last effect and the end are one commit, under a lease",
-        "select format('effect of %s in transaction %s: no job ended with it under a lease', f.asked_by, f.xid) from chaos.effects f
-        where not exists (select from chaos.leases l join chaos.jobs j on j.id = l.job_id
-            where l.xid = f.xid and l.gone and l.was is not null and j.because = f.asked_by)
-            and (f.asked_by like 'chaos %' or f.asked_by like 'kept %')",
+        "the last effect and the end are one commit, under the lease that the attempt has proved",
+        "select format('effect of %s in transaction %s: job %s, lease %s, proved %s', f.asked_by, f.xid, l.job_id, l.was, p.token)
+        from chaos.effects f left join (select l.* from chaos.leases l where l.gone) l on l.xid = f.xid
+        left join chaos.jobs j on j.id = l.job_id
+        left join chaos.proofs p on p.xid = f.xid
+        where (f.asked_by like 'chaos %' or f.asked_by like 'kept %') and (j.because is distinct from f.asked_by
+            or l.was is null or p.token is distinct from l.was or p.job_id is distinct from l.job_id)",
     ),
     (
         "no lease is held twice",

@@ -1,6 +1,6 @@
 //! What the chaos test writes down beside the queue, in the same transactions: every wish that a producer got an answer to,
-//! every cancellation, and, by triggers as witnesses, every lease that was given or ended and every effect. No part of
-//! Safelight reads or writes these tables.
+//! every cancellation, and, by triggers as witnesses, every lease that was given or ended, every lease that was asked for in a
+//! transaction, and every effect. No part of Safelight reads or writes these tables.
 
 use std::time::Duration;
 
@@ -35,6 +35,16 @@ pub async fn lay(db: &PgPool) {
         create index on chaos.leases (job_id, seq);
         create table chaos.effects (
             asked_by text not null, xid xid8 not null default pg_current_xact_id(), at timestamptz not null default clock_timestamp());
+        create table chaos.proofs (
+            job_id uuid not null, token uuid not null, xid xid8 not null default pg_current_xact_id());
+        create index on chaos.proofs (xid);
+        alter function safelight.holds_lease(uuid, uuid) rename to holds_lease_itself;
+        create function safelight.holds_lease(p_job uuid, p_token uuid) returns boolean language plpgsql volatile security definer as $$
+        begin
+            insert into chaos.proofs (job_id, token) values (p_job, p_token);
+            return safelight.holds_lease_itself(p_job, p_token);
+        end $$;
+        grant execute on function safelight.holds_lease(uuid, uuid) to safelight_worker;
         create function chaos.sees_lease() returns trigger language plpgsql security definer as $$
         begin
             if tg_op = 'DELETE' then

@@ -60,8 +60,29 @@ async fn hear(pool: &sqlx::PgPool, wakers: &Wakers) -> Result<(), sqlx::Error> {
         };
         // `None`: the connection was lost. Make another one and look again, instead of trusting what came between.
         let Some(ring) = heard? else { return Ok(()) };
-        if let Some(waker) = Queue::named(ring.payload()).and_then(|queue| wakers.get(&queue)) {
-            waker.notify_one();
-        }
+        wake(wakers, ring.payload());
+    }
+}
+
+/// A ring that nobody waits for yet, because its claimer is just claiming, is heard when it rests.
+fn wake(wakers: &Wakers, queue: &str) {
+    if let Some(waker) = Queue::named(queue).and_then(|queue| wakers.get(&queue)) {
+        waker.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ring_that_comes_while_a_claimer_claims_is_heard_when_it_rests() {
+        let wakers = wakers(&[Queue::Sweeps, Queue::Faces]);
+        wake(&wakers, "sweeps");
+        wake(&wakers, "a queue of another version");
+        let heard = |queue: Queue| wakers[&queue].notified();
+        tokio::time::timeout(Duration::from_secs(20), heard(Queue::Sweeps)).await.expect("the ring is lost");
+        let other = tokio::time::timeout(Duration::from_millis(1), heard(Queue::Faces)).await;
+        assert!(other.is_err(), "nobody rang for it");
     }
 }
