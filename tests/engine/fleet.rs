@@ -25,12 +25,14 @@ async fn complaint_02_a_healthy_long_job_is_never_run_twice() {
     let app = App::spawn().await;
     let hold = app.holds_orders().await;
     app.enqueues_work("long").await;
-    let (one, other) = (Pools::start(&app, quick()).await, Pools::start(&app, quick()).await);
+    // A second more than is usual in here: on a machine that is starved, heartbeats are late.
+    let config = || WorkerConfig { lease: Duration::from_secs(4), ..quick() };
+    let (one, other) = (Pools::start(&app, config()).await, Pools::start(&app, config()).await);
     app.until_held_up(1).await;
     // By now the first lease would have run out twice.
     until(
         &app.db,
-        "select count(*) from safelight.jobs where state = 1 and lease_until > started_at + interval '9 seconds'",
+        "select count(*) from safelight.jobs where state = 1 and lease_until > started_at + interval '12 seconds'",
         1,
     )
     .await;
