@@ -40,6 +40,8 @@ pub enum Fence {
     LongCommitExtends,
     /// The database ends a transaction in which nothing happens any more.
     IdleTransactionEnds,
+    /// A worker that disowns a claim whose answer it never had spares what it holds.
+    DisownSparesHeld,
 }
 
 /// The protocol, whole or without one of its fences.
@@ -74,6 +76,8 @@ pub struct Row {
     pub over: bool,
     /// It ran out although the attempt's heartbeats were sent.
     pub unheard: bool,
+    /// Its claim was committed, and the worker never had the answer.
+    pub unknown: bool,
     /// `attempt`.
     pub spent: u8,
     pub crashes: u8,
@@ -172,6 +176,10 @@ impl House {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Act {
     Claims(usize),
+    /// A claim is committed, and its answer is lost.
+    ClaimIsLost,
+    /// Its worker gives back what it claimed and never heard of.
+    Disowns,
     /// Looks for its recorded step.
     Looks(usize),
     Begins(usize),
@@ -205,7 +213,13 @@ impl Act {
             // Hands are few in here only: where one sleeps that holds nothing, another process has a free one.
             Self::Crashes(hand) => house.hands[hand]
                 .is_some_and(|a| a.mute && !house.is_current(a.token) && !matches!(a.at, At::Writes(_))),
-            Self::Says(..) | Self::GivesBack(_) | Self::FallsMute(_) | Self::IsHeardAgain(_) | Self::Cancel => false,
+            Self::ClaimIsLost
+            | Self::Disowns
+            | Self::Says(..)
+            | Self::GivesBack(_)
+            | Self::FallsMute(_)
+            | Self::IsHeardAgain(_)
+            | Self::Cancel => false,
         }
     }
 }
@@ -236,12 +250,14 @@ impl Protocol {
     fn comes_back(house: &mut House) {
         house.row.place = Place::Ready;
         house.row.token = None;
+        house.row.unknown = false;
         house.extended();
     }
 
     fn ends(house: &mut House, place: Place) {
         house.row.place = place;
         house.row.token = None;
+        house.row.unknown = false;
         house.extended();
         house.facts.ends += 1;
     }
@@ -370,7 +386,7 @@ impl Protocol {
                 house.hands[hand] = None;
                 return;
             }
-            Act::Claims(_) | Act::LeaseRunsOut | Act::Rescue | Act::Cancel => return,
+            Act::Claims(_) | Act::ClaimIsLost | Act::Disowns | Act::LeaseRunsOut | Act::Rescue | Act::Cancel => return,
         }
         house.hands[hand] = Some(attempt);
     }
@@ -397,7 +413,8 @@ impl Model for Protocol {
     type Action = Act;
 
     fn init_states(&self) -> Vec<House> {
-        let row = Row { place: Place::Ready, token: None, over: false, unheard: false, spent: 0, crashes: 0 };
+        let row =
+            Row { place: Place::Ready, token: None, over: false, unheard: false, unknown: false, spent: 0, crashes: 0 };
         vec![House { row, hands: [None; HANDS], facts: Facts::default() }]
     }
 
@@ -408,6 +425,14 @@ impl Model for Protocol {
             && let Some(hand) = house.hands.iter().position(Option::is_none)
         {
             acts.push(Act::Claims(hand));
+        }
+        let may_return = house.facts.given_back < MOST_GIVEN_BACK;
+        if house.row.place == Place::Ready && may_return {
+            acts.push(Act::ClaimIsLost);
+        }
+        let spared = !house.row.unknown && self.has(Fence::DisownSparesHeld);
+        if house.row.place == Place::Running && free && may_return && !spared {
+            acts.push(Act::Disowns);
         }
         for (hand, attempt) in house.hands.iter().enumerate() {
             if let Some(attempt) = attempt {
@@ -437,6 +462,17 @@ impl Model for Protocol {
                 next.row.token = Some(token);
                 next.extended();
                 next.hands[hand] = Some(Attempt { token, at: At::Start, mute: false });
+            }
+            Act::ClaimIsLost => {
+                next.facts.claims += 1;
+                next.row.place = Place::Running;
+                next.row.token = Some(next.facts.claims);
+                next.row.unknown = true;
+            }
+            Act::Disowns => {
+                next.facts.robbed |= next.is_held();
+                next.facts.given_back += 1;
+                Self::comes_back(&mut next);
             }
             Act::LeaseRunsOut => {
                 next.row.over = true;
