@@ -1,10 +1,13 @@
 //! What can be made to go wrong at a stand-in, how often, and at which requests.
 //!
+//! Rules name what goes wrong next; weather is a share of everything, by dice with a seed.
 //! A rule is used up by the request or the webhook it hits; the oldest matching rule goes first. Faults of the
 //! answer (`LostAnswer`) happen after the work was accepted; faults of the door (429, 5xx, 402, `Unreachable`) before.
 
 use std::sync::{Arc, Mutex};
 
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::lock::lock;
@@ -86,10 +89,31 @@ pub struct Rule {
     pub on: Option<String>,
 }
 
+/// A share of all requests and webhooks that goes wrong, thrown by dice: the same seed and the same order of requests
+/// give the same weather.
+#[derive(Debug)]
+struct Weather {
+    percent: u32,
+    faults: Vec<Fault>,
+    dice: StdRng,
+}
+
+impl Weather {
+    /// One of the faults that fit, for so many percent of the throws.
+    fn throw(&mut self, wanted: impl Fn(Fault) -> bool) -> Option<Fault> {
+        let fitting: Vec<Fault> = self.faults.iter().copied().filter(|&fault| wanted(fault)).collect();
+        if fitting.is_empty() || self.dice.gen_range(0..100) >= self.percent {
+            return None;
+        }
+        fitting.get(self.dice.gen_range(0..fitting.len())).copied()
+    }
+}
+
 /// The faults of one stand-in; clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     rules: Arc<Mutex<Vec<Rule>>>,
+    weather: Arc<Mutex<Option<Weather>>>,
 }
 
 impl Faults {
@@ -113,9 +137,16 @@ impl Faults {
         lock(&self.rules).push(rule);
     }
 
-    /// Forgets all rules.
+    /// From now on so many percent of all requests and webhooks go wrong in one of these ways, until [`Faults::clear`].
+    pub fn weather(&self, seed: u64, percent: u32, faults: &[Fault]) {
+        let dice = StdRng::seed_from_u64(seed);
+        *lock(&self.weather) = Some(Weather { percent, faults: faults.to_vec(), dice });
+    }
+
+    /// Forgets all rules, and the weather.
     pub fn clear(&self) {
         lock(&self.rules).clear();
+        *lock(&self.weather) = None;
     }
 
     /// The rules that still wait for their request.
@@ -137,6 +168,10 @@ impl Faults {
     }
 
     fn take_if(&self, label: &str, wanted: impl Fn(Fault) -> bool) -> Option<Fault> {
+        self.take_rule(label, &wanted).or_else(|| lock(&self.weather).as_mut()?.throw(wanted))
+    }
+
+    fn take_rule(&self, label: &str, wanted: impl Fn(Fault) -> bool) -> Option<Fault> {
         let mut rules = lock(&self.rules);
         let at = rules.iter().position(|rule| {
             wanted(rule.fault) && rule.times != Some(0) && rule.on.as_deref().is_none_or(|part| label.contains(part))
@@ -171,6 +206,28 @@ mod tests {
         assert_eq!(faults.take_at_the_door("POST /emails"), Some(Fault::ServerError { status: 503 }));
         assert_eq!(faults.take_at_the_door("POST /emails"), None);
         assert!(faults.list().is_empty());
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_weather_and_a_rule_goes_before_it() {
+        let month = |seed| {
+            let faults = Faults::default();
+            faults.weather(seed, 30, &[Fault::DropWebhook, Fault::DoubleWebhook, Fault::LostAnswer]);
+            (0..300).map(|_| faults.take_webhook("charge.refunded")).collect::<Vec<_>>()
+        };
+        assert_eq!(month(7), month(7));
+        assert_ne!(month(7), month(8));
+        let bad = month(7).iter().filter(|day| day.is_some()).count();
+        assert!((60..120).contains(&bad), "{bad} of 300");
+        assert!(!month(7).contains(&Some(Fault::LostAnswer)), "what fits the place only");
+
+        let faults = Faults::default();
+        faults.weather(7, 100, &[Fault::DropWebhook]);
+        faults.once(Fault::DoubleWebhook);
+        assert_eq!(faults.take_webhook("x"), Some(Fault::DoubleWebhook));
+        assert_eq!(faults.take_webhook("x"), Some(Fault::DropWebhook));
+        faults.clear();
+        assert_eq!(faults.take_webhook("x"), None);
     }
 
     #[test]

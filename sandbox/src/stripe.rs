@@ -1,14 +1,16 @@
-//! Stripe's stand-in: checkout sessions, payments, refunds, customers, events, and the signed webhooks of all that.
+//! Stripe's stand-in: checkout sessions, payments, refunds, disputes, customers, events, and the signed webhooks of all
+//! that.
 //!
 //! What it keeps to: idempotency keys replay status and body for 24 hours and refuse other parameters; a session can
 //! complete while unpaid; a refund can fail after it succeeded; a deleted customer answers 200; webhooks come at least
 //! once, in no order. Objects start as Stripe's own samples (specs/stripe-fixtures.json), so no field is missing.
-//! What it never does: taxes, subscriptions, disputes, live mode.
+//! What it never does: taxes, subscriptions, live mode.
 //!
 //! Sources: docs.stripe.com api (idempotent_requests, errors), checkout/fulfillment, webhooks; npm stripe 23.1.0;
 //! read November 2026.
 
 mod checkout_page;
+mod disputes;
 mod error;
 mod events;
 mod form;
@@ -200,6 +202,43 @@ impl Stripe {
     /// When the payment is unknown or nothing is left.
     pub fn refund(&self, payment_intent: &str) -> anyhow::Result<Value> {
         Ok(self.state.create_refund(&serde_json::json!({ "payment_intent": payment_intent }))?)
+    }
+
+    /// Refunds a part of a payment, as somebody at the dashboard would.
+    ///
+    /// # Errors
+    /// When the payment is unknown or less than that is left.
+    pub fn refund_part(&self, payment_intent: &str, amount: i64) -> anyhow::Result<Value> {
+        let wish = serde_json::json!({ "payment_intent": payment_intent, "amount": amount });
+        Ok(self.state.create_refund(&wish)?)
+    }
+
+    /// The customer's bank asks for what is left of a payment: `charge.dispute.created`.
+    ///
+    /// # Errors
+    /// When the payment is unknown or was never charged.
+    pub fn dispute(&self, payment_intent: &str) -> anyhow::Result<Value> {
+        Ok(self.state.open_dispute(payment_intent)?)
+    }
+
+    /// The bank decides about a dispute: `charge.dispute.closed`.
+    ///
+    /// # Errors
+    /// When the dispute is unknown.
+    pub fn close_dispute(&self, dispute: &str, won: bool) -> anyhow::Result<Value> {
+        Ok(self.state.close_dispute(dispute, won)?)
+    }
+
+    /// Every session made, oldest first.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Value> {
+        lock(&self.state.ledger).all("checkout.session")
+    }
+
+    /// Every dispute opened, oldest first.
+    #[must_use]
+    pub fn disputes(&self) -> Vec<Value> {
+        lock(&self.state.ledger).all("dispute")
     }
 
     /// A refund fails, also one that had succeeded: `refund.failed`.

@@ -20,6 +20,9 @@ pub(crate) fn router() -> Router<Sandbox> {
         .route("/stripe/refunds", get(refunds))
         .route("/stripe/refunds/{id}", post(refund))
         .route("/stripe/refunds/{id}/fail", post(fail_refund))
+        .route("/stripe/disputes", get(disputes))
+        .route("/stripe/disputes/{id}", post(dispute))
+        .route("/stripe/disputes/{id}/{verdict}", post(close_dispute))
         .route("/stripe/events", get(events))
         .route("/stripe/events/{id}/deliver", post(deliver))
         .route("/stripe/sign", post(sign))
@@ -62,6 +65,22 @@ async fn refund(State(sandbox): State<Sandbox>, Path(payment_intent): Path<Strin
 
 async fn fail_refund(State(sandbox): State<Sandbox>, Path(refund): Path<String>) -> Answer {
     say(sandbox.stripe.fail_refund(&refund)?)
+}
+
+async fn disputes(State(sandbox): State<Sandbox>) -> Answer {
+    say(sandbox.stripe.disputes())
+}
+
+async fn dispute(State(sandbox): State<Sandbox>, Path(payment_intent): Path<String>) -> Answer {
+    say(sandbox.stripe.dispute(&payment_intent)?)
+}
+
+async fn close_dispute(State(sandbox): State<Sandbox>, Path((id, verdict)): Path<(String, String)>) -> Answer {
+    say(match verdict.as_str() {
+        "won" => sandbox.stripe.close_dispute(&id, true)?,
+        "lost" => sandbox.stripe.close_dispute(&id, false)?,
+        _ => return Err(anyhow::anyhow!("no verdict {verdict}: won, lost").into()),
+    })
 }
 
 async fn events(State(sandbox): State<Sandbox>) -> Answer {

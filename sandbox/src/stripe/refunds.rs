@@ -34,6 +34,16 @@ impl State {
                 let error = StripeError::new(400, "invalid_request_error", text).code("charge_already_refunded");
                 return Err(error.after_execution_began());
             }
+            let disputed = |dispute: &Value| {
+                dispute["charge"] == charge_id.as_str()
+                    && dispute["is_charge_refundable"] == false
+                    && dispute["status"] != "won"
+            };
+            if ledger.all("dispute").iter().any(disputed) {
+                let text = format!("Charge {charge_id} has been charged back; cannot issue a refund.");
+                let error = StripeError::new(400, "invalid_request_error", text).code("charge_disputed");
+                return Err(error.after_execution_began());
+            }
             let amount = if params["amount"].is_null() { Some(left) } else { number(&params["amount"]) };
             let amount = amount.filter(|amount| (1..=left).contains(amount)).ok_or_else(|| {
                 let text =
@@ -94,9 +104,10 @@ impl State {
     pub(crate) fn list_refunds(&self, params: &Value) -> Result<Value, StripeError> {
         let mut refunds = lock(&self.ledger).all("refund");
         refunds.retain(|refund| {
-            ["payment_intent", "charge"]
-                .iter()
-                .all(|field| params[*field].as_str().is_none_or(|id| refund[*field] == id))
+            lists::within(params, "created", refund["created"].as_i64().unwrap_or_default())
+                && ["payment_intent", "charge"]
+                    .iter()
+                    .all(|field| params[*field].as_str().is_none_or(|id| refund[*field] == id))
         });
         lists::page(refunds, params, "/v1/refunds")
     }

@@ -105,6 +105,8 @@ impl State {
             }
             ["refunds"] => self.list_refunds(params)?,
             ["refunds", id] => self.one("refund", id)?,
+            ["disputes"] => self.list_disputes(params)?,
+            ["disputes", id] => self.one("dispute", id)?,
             ["payment_intents", id] => self.one("payment_intent", id)?,
             ["charges", id] => self.one("charge", id)?,
             ["customers", id] => self.one("customer", id)?,
@@ -123,9 +125,10 @@ impl State {
     fn list_sessions(&self, params: &Value) -> Result<Value, StripeError> {
         let mut sessions = lock(&self.ledger).all("checkout.session");
         sessions.retain(|session| {
-            ["payment_intent", "status", "customer"]
-                .iter()
-                .all(|field| params[*field].as_str().is_none_or(|wanted| session[*field] == wanted))
+            lists::within(params, "created", session["created"].as_i64().unwrap_or_default())
+                && ["payment_intent", "status", "customer"]
+                    .iter()
+                    .all(|field| params[*field].as_str().is_none_or(|wanted| session[*field] == wanted))
         });
         lists::page(sessions, params, "/v1/checkout/sessions")
     }

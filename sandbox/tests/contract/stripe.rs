@@ -205,3 +205,52 @@ async fn the_button_of_the_checkout_page_pays() {
     assert!(paid.headers()["location"].to_str().unwrap().ends_with(id));
     assert_eq!(house.sandbox.stripe.session(id).unwrap()["payment_status"], "paid");
 }
+
+/// docs.stripe.com/disputes: the charge is marked for ever, is not refunded meanwhile, and the bank decides.
+#[tokio::test]
+async fn a_disputed_payment_cannot_be_refunded_until_the_bank_says_that_it_was_won() {
+    let house = House::open().await;
+    let intent = house.paid();
+    house.sandbox.stripe.refund_part(&intent, 400).unwrap();
+    let dispute = house.sandbox.stripe.dispute(&intent).unwrap();
+    assert_eq!((&dispute["amount"], &dispute["status"]), (&json!(1500), &json!("needs_response")));
+    let listed = house.stripe_get(&format!("disputes?payment_intent={intent}")).await;
+    assert_eq!(listed["data"][0]["id"], dispute["id"]);
+    let paid = house.stripe_get(&format!("payment_intents/{intent}?expand[]=latest_charge")).await;
+    assert_eq!(paid["latest_charge"]["disputed"], true);
+    let form = [("payment_intent", intent.as_str())];
+    let refused: Value = house.stripe_post("refunds", &form, None).await.json().await.unwrap();
+    assert_eq!(refused["error"]["code"], "charge_disputed");
+    let id = dispute["id"].as_str().unwrap();
+    house.sandbox.stripe.close_dispute(id, true).unwrap();
+    assert_eq!(house.stripe_get(&format!("disputes/{id}")).await["status"], "won");
+    assert_eq!(house.stripe_post("refunds", &form, None).await.status(), 200);
+    let kinds: Vec<String> =
+        house.sandbox.stripe.events().iter().filter_map(|event| event["type"].as_str().map(str::to_owned)).collect();
+    for kind in ["charge.dispute.created", "charge.dispute.funds_reinstated", "charge.dispute.closed"] {
+        assert_eq!(kinds.iter().filter(|had| *had == kind).count(), 1, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_refunds_and_disputes_are_listed_by_the_time_of_their_making_page_by_page() {
+    let house = House::open().await;
+    let first = house.paid();
+    house.sandbox.turn_clock(Duration::days(3));
+    let from = house.sandbox.clock().now().timestamp();
+    let later: Vec<String> = (0..3).map(|_| house.paid()).collect();
+    for intent in later.iter().chain([&first]) {
+        house.sandbox.stripe.refund_part(intent, 100).unwrap();
+    }
+    let path = format!("checkout/sessions?created[gte]={from}&limit=2&expand[]=data.payment_intent.latest_charge");
+    let page = house.stripe_get(&path).await;
+    assert_eq!((page["data"].as_array().unwrap().len(), &page["has_more"]), (2, &json!(true)));
+    assert_eq!(page["data"][0]["payment_intent"]["latest_charge"]["amount_refunded"], 100);
+    let after = page["data"][1]["id"].as_str().unwrap();
+    let last = house.stripe_get(&format!("{path}&starting_after={after}")).await;
+    assert_eq!((last["data"].as_array().unwrap().len(), &last["has_more"]), (1, &json!(false)));
+    let refunds = house.stripe_get(&format!("refunds?created[gte]={from}&limit=100")).await;
+    assert_eq!(refunds["data"].as_array().unwrap().len(), 4, "a refund has a time of its own");
+    let none = house.stripe_get(&format!("disputes?created[gte]={from}")).await;
+    assert_eq!(none["data"], json!([]));
+}
