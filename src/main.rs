@@ -6,6 +6,8 @@ mod cron;
 mod migrate;
 mod policy;
 mod process;
+mod provider;
+mod refund;
 mod report;
 mod serve;
 mod sweep;
@@ -47,6 +49,10 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Enqueue a sweep now
     Sweep(sweep::Sweep),
+    /// Give money back, or list what waits for that decision
+    Refund(refund::Refund),
+    /// Look at provider calls whose outcome nobody knows, and say what became of them
+    Provider(provider::Provider),
     /// Make, list and revoke tokens of the HTTP intake
     Token(token::Token),
     /// Look at the tenants' policies
@@ -77,6 +83,8 @@ fn main() -> ExitCode {
             Command::Cron(command) => command.run().await,
             Command::Migrate(command) => command.run().await,
             Command::Sweep(command) => command.run().await,
+            Command::Refund(command) => command.run().await,
+            Command::Provider(command) => command.run().await,
             Command::Token(command) => command.run().await,
             Command::Policy(command) => command.run(),
             Command::Report(command) => command.run(),

@@ -1,12 +1,15 @@
-//! `safelight sweep`: ask for a sweep now. Workers carry it out.
+//! `safelight sweep`: ask for a sweep now. Workers carry it out; of the comparison of money the outcome is printed.
+
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use safelight_jobs::{
     db::{self, Role},
     expire_consents::ExpireConsents,
-    id::Id,
+    id::{self, Id},
     queue::Bell,
     reconcile_calls::ReconcileCalls,
+    reconcile_money::ReconcileMoney,
     run::Tx,
     sweep_retention::SweepRetention,
 };
@@ -17,32 +20,85 @@ use crate::{config, process::say};
 pub(crate) struct Sweep {
     /// Which one
     kind: Kind,
+    /// How far back money is compared, in hours; three days if none
+    #[arg(long)]
+    hours: Option<u32>,
+    /// How long to wait for the comparison of money, in seconds; 0: do not wait and print nothing of it
+    #[arg(long, default_value_t = 60)]
+    wait_seconds: u64,
     #[command(flatten)]
     database: config::Database,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Kind {
     /// What is due by its clock
     Retention,
-    /// Provider calls without news
+    /// Provider calls without news, and paid orders that stand still
     Reconcile,
     /// Consents of checkouts that nobody paid
     Consents,
+    /// Our books and calls against Stripe's and Fal's lists
+    Money,
 }
 
 impl Sweep {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
-        let because = format!("cli:{}", Id::<safelight_jobs::id::Sweep>::new());
+        let because = format!("cli:{}", Id::<id::Sweep>::new());
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
         let enqueued = match self.kind {
-            Kind::Retention => tx.enqueue(&SweepRetention { because }).await?,
-            Kind::Reconcile => tx.enqueue(&ReconcileCalls { because, grace_seconds: None }).await?,
-            Kind::Consents => tx.enqueue(&ExpireConsents { because }).await?,
+            Kind::Retention => tx.enqueue(&SweepRetention { because: because.clone() }).await?,
+            Kind::Reconcile => tx.enqueue(&ReconcileCalls { because: because.clone(), grace_seconds: None }).await?,
+            Kind::Consents => tx.enqueue(&ExpireConsents { because: because.clone() }).await?,
+            Kind::Money => tx.enqueue(&ReconcileMoney { because: because.clone(), hours: self.hours }).await?,
         };
         tx.commit().await?;
         say(enqueued.id);
+        if self.kind == Kind::Money && self.wait_seconds > 0 {
+            print_differences(&pool, &because, Duration::from_secs(self.wait_seconds)).await?;
+        }
         Ok(())
     }
+}
+
+async fn print_differences(pool: &sqlx::PgPool, because: &str, most: Duration) -> anyhow::Result<()> {
+    let begun = tokio::time::Instant::now();
+    let residue = loop {
+        let run =
+            sqlx::query_scalar!("select residue from safelight.sweeps where kind = 'money' and asked_by = $1", because)
+                .fetch_optional(pool)
+                .await?;
+        if let Some(residue) = run {
+            break residue;
+        }
+        anyhow::ensure!(
+            begun.elapsed() < most,
+            "no worker has compared it within {} seconds; is one running?",
+            most.as_secs()
+        );
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    };
+    let rows = sqlx::query!(
+        r#"select code, object, provider, tenant, amount_cents, first_seen_at from safelight.differences
+        where resolved_at is null order by first_seen_at, code, object"#
+    )
+    .fetch_all(pool)
+    .await?;
+    for row in &rows {
+        let cents =
+            row.amount_cents.map_or_else(String::new, |cents| format!("{}.{:02}", cents / 100, cents.abs() % 100));
+        let tenant = row.tenant.as_deref().unwrap_or("-");
+        let since = row.first_seen_at.format("%Y-%m-%d %H:%M");
+        say(format_args!(
+            "{:<24} {:<7} {tenant:<12} {cents:>9}  since {since}  {}",
+            row.code, row.provider, row.object
+        ));
+    }
+    match residue {
+        Some(_) if rows.is_empty() => say("Nothing differs."),
+        Some(_) => say(format_args!("{} differences are open: docs/operations.md says what each means.", rows.len())),
+        None => say("A provider could not be asked: what is above is not all. The worker's log says why."),
+    }
+    Ok(())
 }

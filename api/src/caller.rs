@@ -95,11 +95,16 @@ pub(crate) trait Need: Send + 'static {
 pub(crate) enum Enqueue {}
 /// Reads.
 pub(crate) enum Read {}
+/// Decides what only a person of the house may decide.
+pub(crate) enum Operate {}
 impl Need for Enqueue {
     const SCOPE: Scope = Scope::Enqueue;
 }
 impl Need for Read {
     const SCOPE: Scope = Scope::Read;
+}
+impl Need for Operate {
+    const SCOPE: Scope = Scope::Operate;
 }
 
 /// A caller that may do what the route needs. First in a route's signature: who may not is told nothing else.

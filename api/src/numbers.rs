@@ -24,6 +24,12 @@ pub(crate) struct Numbers {
     /// Seen within a minute.
     pub(crate) workers: i64,
     pub(crate) unknown_calls: i64,
+    /// How long nobody has known of the oldest of them, in seconds.
+    pub(crate) oldest_unknown_seconds: i64,
+    /// Orders and sales that wait for a decision about their money.
+    pub(crate) refund_reviews: i64,
+    /// Where the books and a provider differ.
+    pub(crate) differences: i64,
     pub(crate) dead_letters: i64,
     pub(crate) deletions_open: i64,
     pub(crate) deletions_stuck: i64,
@@ -65,6 +71,12 @@ impl Numbers {
             r#"select
                 (select count(*) from safelight.workers where seen_at > clock_timestamp() - interval '1 minute') as "workers!",
                 (select count(*) from safelight.provider_calls where state = 'unknown' and ($1::text is null or tenant = $1)) as "unknown!",
+                (select coalesce(floor(extract(epoch from safelight.now() - min(created_at))), 0)::bigint from safelight.provider_calls
+                    where state = 'unknown' and ($1::text is null or tenant = $1)) as "oldest_unknown!",
+                (select count(*) from safelight_fiscal.balance b left join safelight.orders o on o.id = b.order_id
+                    where ((o.state = 'refund_review' and b.kept_cents > 0) or b.review is not null)
+                    and ($1::text is null or b.tenant = $1)) as "reviews!",
+                (select count(*) from safelight.differences where resolved_at is null and ($1::text is null or tenant = $1)) as "differences!",
                 (select count(*) from safelight.dead_letters where $1::text is null or tenant = $1) as "dead!",
                 (select count(*) from safelight.deletions where state <> 'complete' and ($1::text is null or tenant = $1)) as "open!",
                 (select count(*) from safelight.deletions where state = 'stuck' and ($1::text is null or tenant = $1)) as "stuck!",
@@ -82,6 +94,9 @@ impl Numbers {
             queues,
             workers: row.workers,
             unknown_calls: row.unknown,
+            oldest_unknown_seconds: row.oldest_unknown,
+            refund_reviews: row.reviews,
+            differences: row.differences,
             dead_letters: row.dead,
             deletions_open: row.open,
             deletions_stuck: row.stuck,

@@ -4,6 +4,8 @@
 //! A crash in between leaves an intent whose outcome nobody knows. It is marked `unknown` and reconciled by the
 //! provider's webhook, by the provider's listing, or by a person. It is never sent again blindly.
 
+pub mod resolve;
+
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;

@@ -111,8 +111,12 @@ impl CheckImage {
             return Ok(Done::nothing_more());
         }
         let probability = match collect::result(run, &call).await? {
-            Ok(result) => fal::nsfw_probability(&result).ok().map(|probability| probability as f32),
-            Err(_) => None,
+            Ok(result) => Ok(fal::nsfw_probability(&result).ok().map(|probability| probability as f32)),
+            Err(code) => Err(code),
+        };
+        let (probability, code) = match probability {
+            Ok(probability) => (probability, None),
+            Err(code) => (None, Some(code)),
         };
         let mut tx = run.begin().await?;
         orders::lock(&mut tx, order.id).await?;
@@ -128,7 +132,8 @@ impl CheckImage {
         )
         .execute(&mut *tx)
         .await?;
-        calls::end(&mut tx, call.id, if probability.is_some() { "succeeded" } else { "failed" }, None).await?;
+        let state = if probability.is_some() { "succeeded" } else { "failed" };
+        calls::end(&mut tx, call.id, state, code.as_deref()).await?;
         tx.enqueue(&PurgeCall { call: call.id }).await?;
         if flagged {
             images::withhold(&mut tx, self.image, if probability.is_some() { "nsfw" } else { "unchecked" }).await?;

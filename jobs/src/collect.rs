@@ -16,7 +16,10 @@ use crate::{
     id::{Artifact, Id, Intent, Order},
     keys, orders,
     policy::{DataClass, Processor},
-    providers::{fal::FalFile, storage::Key},
+    providers::{
+        fal::{FalError, FalFile, FalStatus},
+        storage::Key,
+    },
     purge_call::PurgeCall,
     run::Run,
     stop::{Done, Stop},
@@ -39,7 +42,10 @@ pub(crate) async fn gate<P: For>(run: &Run, call: Id<Intent>, class: DataClass) 
 /// A proof, or why there is none.
 pub(crate) type Passed<P> = Result<Allowed<P>, Refusal>;
 
-/// The result of a call. `Ok(Err(code))`: the model failed. `Err`: not now.
+/// The code of a call whose result is not at the provider any more, or never was: a fact that no later try changes.
+pub(crate) const EXPIRED: &str = "result_expired";
+
+/// The result of a call. `Ok(Err(code))`: the model failed, or its result has expired. `Err`: not now.
 pub(crate) async fn result(run: &Run, call: &Call) -> Result<Result<Value, String>, Stop> {
     let Some(request) = call.request_id.as_deref() else {
         return Err(Stop::wait(
@@ -53,11 +59,25 @@ pub(crate) async fn result(run: &Run, call: &Call) -> Result<Result<Value, Strin
     };
     match run.services.fal.result(&url).await {
         Ok(value) => Ok(Ok(value)),
+        Err(FalError::NotFound) => Ok(Err(EXPIRED.to_owned())),
+        // A fault of the moment speaks the same language as a model that failed of it. The request's own state knows which.
+        Err(FalError::Failed(failure)) if failure.may_repeat && !has_failed(run, call, request).await? => {
+            Err(Stop::retry("fal_fault", FalError::Failed(failure)))
+        }
         Err(error) => match error.model_failure() {
             Some(code) => Ok(Err(code.to_owned())),
             None => Err(error.into()),
         },
     }
+}
+
+/// Did the request end with an error?
+async fn has_failed(run: &Run, call: &Call, request: &str) -> Result<bool, Stop> {
+    let url = match &call.status_url {
+        Some(url) => url.clone(),
+        None => format!("{}/status", run.services.fal.response_url(&call.model, request)),
+    };
+    Ok(matches!(run.services.fal.status(&url).await?, FalStatus::Completed { error: Some(_) }))
 }
 
 /// A row for what is about to be stored.

@@ -5,7 +5,8 @@
 //! `PurgeCall` enqueued in the same commit.
 //! Input: a provider call.  Output: the order's model, or an order in refund review that says why.
 //! A closed gate collects nothing: the result is purged where it lies (N1).
-//! Gives up: `call_gone`, `result_expired`.
+//! A result that Fal does not have any more is no model: the order goes to refund review with `result_expired`.
+//! Gives up: `call_gone`.
 //! Source: <https://fal.ai/docs/model-apis/inference/queue> (read 2026-11): large results live about six minutes.
 
 use std::time::Duration;
@@ -90,8 +91,9 @@ async fn failed(run: &Run, call: &Call, order: Id<Order>, code: &str) -> Result<
     let mut tx = run.begin().await?;
     calls::end(&mut tx, call.id, "failed", Some(code)).await?;
     bundle::has_served(&mut tx, order).await?;
-    orders::stop(&mut tx, order, "training_failed").await?;
+    let problem = if code == collect::EXPIRED { collect::EXPIRED } else { "training_failed" };
+    orders::stop(&mut tx, order, problem).await?;
     tx.enqueue(&PurgeCall { call: call.id }).await?;
-    run.note("model.failed", "training_failed").write(&mut tx).await?;
+    run.note("model.failed", problem).write(&mut tx).await?;
     run.finish(tx).await
 }

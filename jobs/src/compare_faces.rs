@@ -5,7 +5,7 @@
 //! Input: one stored image and the sealed vectors of its own order; never of another.  Output: a score from -1 to 1, or
 //! a verdict that says why there is none. The image's own vector is never stored (D5).
 //! Without consent nothing is measured and the image is delivered all the same: it was paid for (N31).
-//! Gives up: `object_gone`.
+//! Gives up: `object_gone`; `selfies_unmeasured`, when measuring the photos gave up.
 //! Source: `faces` crate; threshold and model are data of the tenant's policy.
 
 use std::time::Duration;
@@ -115,14 +115,18 @@ impl CompareFaces {
     async fn have_selfies_measured(&self, run: &Run, order: &OrderRow) -> Result<(), Stop> {
         let mut tx = run.begin().await?;
         orders::lock(&mut tx, order.id).await?;
-        let underway = sqlx::query_scalar!(
-            r#"select exists (select from safelight.jobs where order_id = $1 and kind = $2) as "underway!""#,
+        let measuring = sqlx::query!(
+            r#"select exists (select from safelight.jobs where order_id = $1 and kind = $2) as "underway!",
+                exists (select from safelight.dead_letters where order_id = $1 and kind = $2) as "dead!""#,
             order.id.uuid(),
             MeasureSelfies::NAME
         )
         .fetch_one(&mut *tx)
         .await?;
-        if !underway {
+        if measuring.dead && !measuring.underway {
+            return Err(Stop::give_up("selfies_unmeasured", format!("{}: measuring its photos gave up", order.id)));
+        }
+        if !measuring.underway {
             let mut wish =
                 Wish::of(&MeasureSelfies { order: order.id }).map_err(|error| Stop::retry("payload", error))?;
             // A wish of its own: the key of the first one outlives its job.

@@ -4,9 +4,10 @@
 //! -> compare session, amount and currency -> order paid, sale recorded, `TrainModel` or `GenerateBatch` enqueued, all
 //! in one commit.
 //! Input: an order and the event that asks.  Output: the order is paid, or says why not.
-//! Gives up: `subject_erased`, `order_gone`.  A session that does not fit the order refuses the order with a problem:
-//! `session_foreign`, `wrong_mode`. Money that came and does not buy what was ordered is on the books and goes to refund
-//! review: `wrong_amount`, `wrong_currency`, `refunded`, `disputed`, `paid_too_late`.
+//! A session that does not fit the order refuses the order with a problem: `session_foreign`, `wrong_mode`. Money that came
+//! and does not buy what was ordered is on the books and goes to refund review: `wrong_amount`, `wrong_currency`,
+//! `refunded`, `disputed`, `paid_too_late`. A customer who is through while the bank has not decided is noted: that
+//! checkout does not run out. For a person who is erased nothing is asked and nothing processed: `BookMoney` takes over.
 //! Source: <https://docs.stripe.com/checkout/fulfillment> (read 2026-11): retrieve the session, act only if it is paid,
 //! run as often as asked.
 
@@ -16,11 +17,13 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use crate::{
+    book_money::BookMoney,
     gate::{self, Allowed, Ask, Closed, Pay, Train},
     generate_batch::GenerateBatch,
     id::{Id, Order},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     measure_selfies::MeasureSelfies,
+    money::{self, Truth},
     orders::{self, OrderRow},
     policy::{DataClass, Policy, Processor, Purpose},
     providers::stripe::{Returned, Session},
@@ -43,7 +46,7 @@ impl Job for ConfirmPayment {
     const QUEUE: Queue = Queue::Payments;
     const RETRY: Retry = Retry { attempts: 12, first: Duration::from_secs(2), most: Duration::from_secs(900) };
     const EFFECT: Effect = Effect::Repeatable;
-    type Pass = Allowed<Pay>;
+    type Pass = Result<Allowed<Pay>, Erased>;
 
     fn key(&self) -> JobKey {
         JobKey::new(Self::NAME, &[&self.order, &self.event])
@@ -54,17 +57,27 @@ impl Job for ConfirmPayment {
     }
 
     async fn gate(&self, run: &Run) -> Result<Self::Pass, Stop> {
-        let order = orders::read(run, self.order).await?;
+        let order = match orders::read(run, self.order).await {
+            Err(Stop::GiveUp { code: "order_gone", .. }) => return Ok(Err(Erased)),
+            order => order?,
+        };
         let ask = Ask::of(order.subject, Processor::Stripe, &[DataClass::Order]).order(order.id);
-        Ok(run.pass::<Pay>(ask).await?)
+        match run.pass::<Pay>(ask).await {
+            Err(Closed::Refused(refusal)) if refusal.code == "subject_erased" => Ok(Err(Erased)),
+            pay => Ok(Ok(pay?)),
+        }
     }
 
-    async fn run(&self, _pay: Self::Pass, run: &Run) -> Result<Done, Stop> {
+    async fn run(&self, pass: Self::Pass, run: &Run) -> Result<Done, Stop> {
+        if let Err(Erased) = pass {
+            return self.leave_to_the_books(run).await;
+        }
         let order = orders::read(run, self.order).await?;
         let Some(session_id) = order.checkout_session.clone() else {
             return Err(Stop::wait(Duration::from_secs(30), "no_checkout: the order has no payment session yet"));
         };
-        let session = run.services.stripe.retrieve_session(&session_id).await?;
+        let truth = money::ask(run, &session_id, false).await?;
+        let session = &truth.session;
 
         let mut tx = run.begin().await?;
         orders::lock(&mut tx, order.id).await?;
@@ -72,27 +85,54 @@ impl Job for ConfirmPayment {
         let policy = run.services.policies.of(&order.tenant)?;
         if order.paid_at.is_some() {
             run.note("payment.confirmed", "already").write(&mut tx).await?;
-        } else if let Some(problem) = not_ours(&order, &session, run.services.livemode) {
+        } else if let Some(problem) = not_ours(&order, session, run.services.livemode) {
             orders::stop(&mut tx, order.id, problem).await?;
             run.note("payment.refused", problem).write(&mut tx).await?;
         } else if !session.is_settled() {
-            if let Some(problem) = mismatch(&order, &session) {
+            // Also an order whose checkout ran out is not ended by looking: its money may still come, and is looked at then.
+            if order.state == "placed"
+                && let Some(problem) = mismatch(&order, session)
+            {
                 orders::stop(&mut tx, order.id, problem).await?;
             }
-            run.note("payment.pending", "unpaid").write(&mut tx).await?;
-        } else if let Some(problem) = mismatch(&order, &session) {
+            let slow = session.is_at_a_slow_bank();
+            orders::is_at_the_bank(&mut tx, order.id, slow).await?;
+            run.note("payment.pending", if slow { "bank_decides" } else { "unpaid" }).write(&mut tx).await?;
+        } else if let Some(problem) = mismatch(&order, session) {
             // Money came that buys nothing as it is: it is on the books, and a person looks at it.
-            pay(&mut tx, policy, &order, &session).await?;
+            pay(&mut tx, policy, &order, &truth).await?;
             orders::stop(&mut tx, order.id, problem).await?;
             run.note("payment.refused", problem).write(&mut tx).await?;
         } else {
-            pay(&mut tx, policy, &order, &session).await?;
+            pay(&mut tx, policy, &order, &truth).await?;
             run.note("payment.confirmed", "paid").count("amount_cents", order.amount_cents).write(&mut tx).await?;
             go_on(run, &mut tx, &order).await?;
         }
         run.finish(tx).await
     }
 }
+
+impl ConfirmPayment {
+    /// The person is erased or being erased: their money is seen and booked, and nothing else.
+    async fn leave_to_the_books(&self, run: &Run) -> Result<Done, Stop> {
+        let mut tx = run.begin().await?;
+        // Gone already: the erasure has asked about its checkout itself.
+        let session =
+            sqlx::query_scalar!("select checkout_session from safelight.orders where id = $1", self.order.uuid())
+                .fetch_optional(&mut *tx)
+                .await?
+                .flatten();
+        if session.is_some() {
+            tx.enqueue(&BookMoney { session, payment: None, event: self.event.clone() }).await?;
+        }
+        run.note("payment.refused", "subject_erased").write(&mut tx).await?;
+        run.finish(tx).await
+    }
+}
+
+/// The order's person is erased or being erased.
+#[derive(Debug)]
+pub struct Erased;
 
 /// Another order's money, or play money.
 fn not_ours(order: &OrderRow, session: &Session, livemode: bool) -> Option<&'static str> {
@@ -117,38 +157,22 @@ fn mismatch(order: &OrderRow, session: &Session) -> Option<&'static str> {
     } else if session.currency.as_deref() != Some(order.currency.as_str()) {
         Some("wrong_currency")
     } else {
-        session.returned.map(|returned| match returned {
+        session.returned().map(|returned| match returned {
             Returned::Refunded => "refunded",
             Returned::Disputed => "disputed",
         })
     }
 }
 
-async fn pay(tx: &mut PgConnection, policy: &Policy, order: &OrderRow, session: &Session) -> Result<(), sqlx::Error> {
+async fn pay(tx: &mut PgConnection, policy: &Policy, order: &OrderRow, truth: &Truth) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update safelight.orders set state = 'paid', paid_at = safelight.now() where id = $1",
+        "update safelight.orders set state = 'paid', paid_at = safelight.now(), payment_pending_at = null where id = $1",
         order.id.uuid()
     )
     .execute(&mut *tx)
     .await?;
-    // A country that no fiscal rule names leaves the end open: it is not guessed, it is looked up and set by a person.
-    let fiscal = session.country.as_deref().and_then(|country| policy.fiscal(country));
-    sqlx::query!(
-        r#"insert into safelight_fiscal.sales (tenant, order_id, stripe_session, status, amount_cents, currency, country, sold_at, rule, keep_until)
-        values ($1, $2, $3, 'paid', $4, $5, $6, safelight.now(), $7,
-            date_trunc('year', safelight.now()) + make_interval(years => 1 + $8::integer))
-        on conflict do nothing"#,
-        order.tenant,
-        order.id.uuid(),
-        session.id,
-        session.amount_total_cents.unwrap_or(order.amount_cents),
-        session.currency.as_deref().unwrap_or(&order.currency),
-        session.country,
-        fiscal.map(|rule| rule.legal.as_str()),
-        fiscal.map(|rule| i32::try_from(rule.years).unwrap_or(i32::MAX))
-    )
-    .execute(tx)
-    .await?;
+    money::book_sale(tx, policy, Some(order.id), &truth.session, None).await?;
+    money::book_returns(tx, truth).await?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use crate::{
     check_image::CheckImage,
+    collect,
     compare_faces::CompareFaces,
     gate::{self, Ask, Closed, Compare},
     id::{Artifact, Id, Notice, Subject},
@@ -98,15 +99,22 @@ pub(crate) async fn deliver(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<
             (select count(*) from safelight.artifacts a where a.order_id = $1 and a.class = 'image'
                 and a.state in ('expected', 'stored') and a.delivered_at is null) as "undecided!",
             (select count(*) from safelight.artifacts a where a.order_id = $1 and a.class = 'image'
-                and a.delivered_at is not null) as "delivered!""#,
-        order.id.uuid()
+                and a.delivered_at is not null) as "delivered!",
+            (select count(*) from safelight.provider_calls c where c.order_id = $1 and c.code = $2) as "lost!""#,
+        order.id.uuid(),
+        collect::EXPIRED
     )
     .fetch_one(&mut **tx)
     .await?;
     if left.ended < i64::from(order.images_wanted) || left.undecided > 0 {
         return Ok(());
     }
-    if left.delivered == 0 {
+    if left.lost > 0 {
+        // What was made and paid for, and lost by us: what was delivered stays, and a person looks at the money.
+        if orders::stop(tx, order.id, collect::EXPIRED).await? {
+            run.note("order.stopped", collect::EXPIRED).count("lost", left.lost).write(tx).await?;
+        }
+    } else if left.delivered == 0 {
         if orders::stop(tx, order.id, "no_image_to_deliver").await? {
             run.note("order.stopped", "no_image_to_deliver").write(tx).await?;
         }

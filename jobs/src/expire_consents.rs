@@ -1,8 +1,11 @@
 //! End the consents of checkouts that nobody paid.
 //!
-//! Life: enqueued by cron -> orders whose checkout window is over and that are not paid -> order `expired` and its consents
-//! ended in one transaction each -> done.
-//! Input: none.  Output: expired orders. A payment that comes all the same finds no consent and goes to refund review.
+//! Life: enqueued by cron -> orders whose checkout window is over and that are not paid -> the session read at Stripe ->
+//! order `expired` and its consents ended in one transaction each -> done.
+//! Input: none.  Output: expired orders. A payment that comes all the same finds no consent and goes to refund
+//! review.
+//! A customer who is through while a slow bank decides is no customer who did not pay: such an order stays, and is served
+//! when the money comes. One that is paid and was never confirmed is confirmed. While Stripe cannot be asked nothing expires.
 //! Source: policy row K16: the consent to train is given immediately before payment, for that order.
 
 use std::time::Duration;
@@ -10,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    audit::Entry,
+    close_checkout::{Checkout, Due, close, look},
     id::{Id, Sweep},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     run::Run,
@@ -48,30 +51,23 @@ impl Job for ExpireConsents {
     }
 
     async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
-        let due = sqlx::query!(
-            r#"select id, tenant, subject_id from safelight.orders
-            where state = 'placed' and checkout_at <= safelight.now() - make_interval(hours => $1) order by checkout_at limit 500"#,
+        let due: Vec<Due> = sqlx::query_as!(
+            Due,
+            r#"select id, tenant, subject_id as subject, checkout_session as "session!" from safelight.orders
+            where state = 'placed' and payment_pending_at is null
+                and checkout_at <= safelight.now() - make_interval(hours => $1) order by checkout_at limit 500"#,
             WINDOW_HOURS
         )
         .fetch_all(&mut *run.reads().await?)
         .await?;
         let mut expired = 0;
         for order in &due {
-            // A job of the house has no subject of its own: the expiry may own this one's lock exclusively.
-            let mut tx = run.begin().await?;
-            let done = sqlx::query_scalar!(r#"select safelight.expire_order($1) as "done!""#, order.id)
-                .fetch_one(&mut *tx)
-                .await?;
-            if done {
-                Entry::new("worker", "consent.expired", "unpaid")
-                    .tenant(&order.tenant)
-                    .subject(order.subject_id.into())
-                    .order(order.id.into())
-                    .write(&mut tx)
-                    .await?;
-                expired += 1;
-            }
-            tx.commit().await?;
+            // A page that still seems open after that long is not waited for.
+            let checkout = match look(run, &order.session).await? {
+                Checkout::Open => Checkout::Over,
+                other => other,
+            };
+            expired += i32::from(close(run, order, &checkout).await?);
         }
         let mut tx = run.begin().await?;
         sqlx::query!(

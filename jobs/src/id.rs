@@ -45,6 +45,8 @@ kinds! {
     Token = "token",
     /// One run of a sweep.
     Sweep = "sweep",
+    /// One wish to give money back.
+    Refund = "refund",
 }
 
 /// A uuid that knows what it names.

@@ -8,10 +8,12 @@
 //! Read first: [`job`], then [`train_model`], then [`queue`].
 
 pub mod audit;
+pub mod book_money;
 mod bundle;
 pub mod calls;
 pub mod check_image;
 mod client_errors;
+pub mod close_checkout;
 mod collect;
 pub mod collect_image;
 pub mod collect_model;
@@ -31,6 +33,7 @@ pub mod intake;
 pub mod job;
 pub mod keys;
 pub mod measure_selfies;
+mod money;
 pub mod orders;
 pub mod policy;
 pub mod policy_rows;
@@ -38,9 +41,12 @@ pub mod providers;
 pub mod purge_call;
 pub mod queue;
 pub mod reconcile_calls;
+pub mod reconcile_money;
+pub mod refund_payment;
 pub mod run;
 pub mod send_notice;
 pub mod services;
+mod standstill;
 pub mod stop;
 pub mod sweep_retention;
 pub mod timeline;
@@ -54,6 +60,9 @@ macro_rules! for_each_job {
     ($use:path) => {
         $use! {
             confirm_payment::ConfirmPayment,
+            close_checkout::CloseCheckout,
+            book_money::BookMoney,
+            refund_payment::RefundPayment,
             train_model::TrainModel,
             collect_model::CollectModel,
             generate_batch::GenerateBatch,
@@ -65,6 +74,7 @@ macro_rules! for_each_job {
             send_notice::SendNotice,
             sweep_retention::SweepRetention,
             reconcile_calls::ReconcileCalls,
+            reconcile_money::ReconcileMoney,
             expire_consents::ExpireConsents,
             purge_call::PurgeCall,
             delete_data::DeleteData,
@@ -117,8 +127,19 @@ pub mod registry {
     }
 
     async fn perform_one<J: Job>(job: J, run: &Run) -> Result<Done, Stop> {
-        let pass = job.gate(run).await?;
-        job.run(pass, run).await
+        let ended = match job.gate(run).await {
+            Ok(pass) => job.run(pass, run).await,
+            Err(stop) => Err(stop),
+        };
+        match ended {
+            // The order was stopped, by a refund for example, and says so itself: its work is over, not dead.
+            Err(Stop::GiveUp { code: "order_stopped", .. }) => {
+                let mut tx = run.begin().await?;
+                run.note("job.over", "order_stopped").write(&mut tx).await?;
+                run.finish(tx).await
+            }
+            ended => ended,
+        }
     }
 
     macro_rules! registry {

@@ -101,7 +101,8 @@ pub async fn advance(tx: &mut PgConnection, order: Id<Order>, from: &[&str], to:
 /// Stop an order with a problem that has a name: `refused` before it was paid, `refund_review` after.
 pub async fn stop(tx: &mut PgConnection, order: Id<Order>, problem: &str) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
-        r#"update safelight.orders set state = case when paid_at is null then 'refused' else 'refund_review' end, problem = $2
+        r#"update safelight.orders set state = case when paid_at is null then 'refused' else 'refund_review' end, problem = $2,
+            payment_pending_at = null
         where id = $1 and state not in ('refused', 'expired', 'refund_review', 'delivered')"#,
         order.uuid(),
         problem
@@ -115,7 +116,7 @@ pub async fn stop(tx: &mut PgConnection, order: Id<Order>, problem: &str) -> Res
 }
 
 /// What an order never delivered has no term: it ends now (K27, D2).
-async fn end_undelivered(tx: &mut PgConnection, order: Id<Order>) -> Result<(), sqlx::Error> {
+pub(crate) async fn end_undelivered(tx: &mut PgConnection, order: Id<Order>) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"update safelight.artifacts set delete_after = least(delete_after, safelight.now())
         where order_id = $1 and (class = 'bundle' or class = 'image' and delivered_at is null)"#,
@@ -151,6 +152,19 @@ async fn stop_during(run: &Run, order: Id<Order>, during: &str, code: &'static s
         run.note("order.stopped", code).write(&mut tx).await?;
     }
     tx.commit().await?;
+    Ok(())
+}
+
+/// The customer is through and the bank has not decided, or it has: an order that waits for its bank does not run out.
+pub(crate) async fn is_at_the_bank(tx: &mut PgConnection, order: Id<Order>, waits: bool) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"update safelight.orders set payment_pending_at = case when $2 then coalesce(payment_pending_at, safelight.now()) end
+        where id = $1 and state = 'placed' and (payment_pending_at is not null) <> $2"#,
+        order.uuid(),
+        waits
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! Input: a provider call.  Output: its purge, with the number of files.
 //! Tried until verified. A call whose request id nobody knows waits for the reconcile sweep.
 //! No gate: taking data away needs no permission.
+//! Each file of Fal's answer is looked at, and where the purge found nothing, the result is looked for.
 //! Source: <https://fal.ai/docs/platform-apis/v1/models/requests/payloads> (read 2026-11): an answer of 200 may hold files
 //! that were not deleted; a cancelled request may finish anyway.
 
@@ -16,7 +17,7 @@ use crate::{
     calls::{self, Call},
     id::{Id, Intent},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
-    providers::fal::{CancelAnswer, FalError, FalStatus},
+    providers::fal::{CancelAnswer, FalError, FalStatus, FileDeletion},
     run::Run,
     stop::{Done, Stop},
 };
@@ -69,15 +70,22 @@ pub(crate) async fn purge(run: &Run, call: &Call) -> Result<usize, Stop> {
     if call.purge == "purged" {
         return Ok(0);
     }
-    if call.state == "submitted" {
+    // Refused, and with a request id: declared not made by a person, and made all the same.
+    if matches!(call.state.as_str(), "submitted" | "refused") {
         stop_it(run, call, request).await?;
     }
-    // Nothing under that id is what a purge is for: work that was taken out of the queue left nothing.
     let files = match run.services.fal.purge(request).await {
-        Err(FalError::NotFound) => Vec::new(),
+        // Nothing under that id is what a purge is for, and also what a wrong key or account would see. So look.
+        Err(FalError::NotFound) => {
+            nothing_there(run, call, request).await?;
+            Vec::new()
+        }
         files => files?,
     };
-    let failed = files.iter().filter(|file| file.failed.is_some()).count();
+    let mut failed = 0;
+    for file in &files {
+        failed += usize::from(file.failed.is_some() || !is_gone(run, file).await?);
+    }
     let mut tx = run.begin().await?;
     sqlx::query!(
         r#"update safelight.provider_calls set purge = $2, purged_at = case when $2 = 'purged' then safelight.now() end,
@@ -97,6 +105,31 @@ pub(crate) async fn purge(run: &Run, call: &Call) -> Result<usize, Stop> {
         ));
     }
     Ok(files.len())
+}
+
+/// Success of a delete is a claim: the file itself must not be had any more.
+async fn is_gone(run: &Run, file: &FileDeletion) -> Result<bool, Stop> {
+    match &file.link {
+        Some(link) => match run.services.fal.is_file_gone(link.expose()).await {
+            // At a host that we do not ask: Fal's word is all there is.
+            Err(FalError::ForeignLink) => Ok(true),
+            gone => Ok(gone?),
+        },
+        None => Ok(true),
+    }
+}
+
+/// The purge found nothing: then the result must not be there either.
+async fn nothing_there(run: &Run, call: &Call, request: &str) -> Result<(), Stop> {
+    let url = call.response_url.clone().unwrap_or_else(|| run.services.fal.response_url(&call.model, request));
+    match run.services.fal.result(&url).await {
+        Err(FalError::NotFound) => Ok(()),
+        Ok(_) | Err(FalError::Failed(_) | FalError::Unfinished) => Err(Stop::retry(
+            "purge_found_nothing",
+            anyhow::anyhow!("{}: Fal's purge knows no such request, and its result is still there", call.id),
+        )),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Ask for the end of work that nobody wants any more. Cancelled and finished anyway: only its end makes a purge final.

@@ -1,9 +1,11 @@
-//! Look for provider calls whose end nobody told us, and for those whose outcome nobody knows.
+//! Look for provider calls whose end nobody told us, for those whose outcome nobody knows, and for paid orders that stand
+//! still.
 //!
-//! Life: enqueued by cron -> calls without news: ask Fal for their state; ended ones are collected as if the webhook had
-//! come -> unknown calls: look for the one request in Fal's listing that no call of ours has -> residue counted -> done.
+//! Life: enqueued by cron -> all open calls, page by page -> calls without news: ask Fal for their state; ended ones are
+//! collected as if the webhook had come -> unknown calls: look for the one request in Fal's listing that no call of ours has
+//! -> paid orders on which nothing works any more go to refund review -> residue counted -> done.
 //! Input: calls older than the grace.  Output: collect jobs; request ids found; calls that stay unknown are counted and
-//! shown.
+//! shown, with the age of the oldest; stopped orders.
 //! Never submits anything. More than one candidate is no candidate: a person decides.
 //! Source: <https://fal.ai/docs/platform-apis/v1/models/requests/by-endpoint> (read 2026-11).
 
@@ -19,14 +21,20 @@ use crate::{
     collect_model::CollectModel,
     id::{Id, Intent, Sweep},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
-    providers::fal::FalStatus,
+    providers::fal::{FalError, FalStatus},
     purge_call::PurgeCall,
     run::{Run, Tx},
+    standstill,
     stop::{Done, Stop},
 };
 
-/// Calls that one run looks at.
+/// Calls of one page.
 const AT_ONCE: i64 = 200;
+/// A call that was written down and whose answer has not been recorded after so many seconds has lost it: no submit takes
+/// as long.
+const LONGEST_SUBMIT: f64 = 120.0;
+/// A request that Fal has never heard of after so many seconds never will be.
+const UNHEARD_OF: i64 = 3600;
 
 /// One look over all open calls.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,7 +51,9 @@ struct Open {
     purpose: String,
     model: String,
     request_id: Option<String>,
+    intended: bool,
     created_at: DateTime<Utc>,
+    age: i64,
 }
 
 impl Job for ReconcileCalls {
@@ -67,52 +77,46 @@ impl Job for ReconcileCalls {
 
     async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
         let grace = f64::from(self.grace_seconds.unwrap_or(120));
-        let open = sqlx::query!(
-            r#"select id, purpose, model, request_id, created_at from safelight.provider_calls
-            where state in ('intended', 'unknown', 'submitted') and processor = 'fal'
-                and created_at <= safelight.now() - make_interval(secs => $1)
-            order by created_at limit $2"#,
-            grace,
-            AT_ONCE
-        )
-        .fetch_all(&mut *run.reads().await?)
-        .await?;
         let (mut ended, mut found, mut unknown) = (0_u32, 0_u32, 0_u32);
-        for row in open {
-            let call = Open {
-                id: row.id.into(),
-                purpose: row.purpose,
-                model: row.model,
-                request_id: row.request_id,
-                created_at: row.created_at,
-            };
-            match call.request_id.clone() {
-                Some(request) => ended += u32::from(look(run, &call, &request).await?),
-                None => match find(run, &call).await? {
-                    Some(request) => {
-                        adopt(run, &call, &request).await?;
-                        found += 1;
-                    }
-                    None => unknown += 1,
-                },
+        let mut last = None;
+        loop {
+            let page = page(run, grace, last).await?;
+            let Some(end) = page.last().map(|call| (call.created_at, call.id.uuid())) else { break };
+            for call in page {
+                match call.request_id.clone() {
+                    Some(request) => ended += u32::from(look(run, &call, &request).await?),
+                    None => match find(run, &call).await? {
+                        Some(request) => {
+                            adopt(run, &call, &request).await?;
+                            found += 1;
+                        }
+                        None => {
+                            lose(run, &call).await?;
+                            unknown += 1;
+                        }
+                    },
+                }
             }
+            last = Some(end);
         }
+        let stopped = standstill::stop_all(run).await?;
         let mut tx = run.begin().await?;
         sqlx::query!(
             "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue) values ($1, 'reconcile', $2, safelight.now(), $3, $4, $5)",
             Id::<Sweep>::new().uuid(),
             self.because,
-            i32::try_from(ended + found + unknown).unwrap_or(i32::MAX),
-            i32::try_from(ended + found).unwrap_or(i32::MAX),
+            i32::try_from(ended + found + unknown + stopped).unwrap_or(i32::MAX),
+            i32::try_from(ended + found + stopped).unwrap_or(i32::MAX),
             i32::try_from(unknown).unwrap_or(i32::MAX)
         )
         .execute(&mut *tx)
         .await?;
-        if ended + found + unknown > 0 {
+        if ended + found + unknown + stopped > 0 {
             run.note("calls.reconciled", "looked")
                 .count("ended", ended)
                 .count("found", found)
                 .count("unknown", unknown)
+                .count("orders_stopped", stopped)
                 .write(&mut tx)
                 .await?;
         }
@@ -120,22 +124,78 @@ impl Job for ReconcileCalls {
     }
 }
 
+/// The next open calls after this one. Those whose collecting died are left out: their result is nobody's business until a
+/// redrive.
+async fn page(run: &Run, grace: f64, after: Option<(DateTime<Utc>, Uuid)>) -> Result<Vec<Open>, sqlx::Error> {
+    let (at, id) = after.unzip();
+    let rows = sqlx::query!(
+        r#"select c.id, c.purpose, c.model, c.request_id, c.state, c.created_at,
+            floor(extract(epoch from safelight.now() - c.created_at))::bigint as "age!"
+        from safelight.provider_calls c
+        where c.state in ('intended', 'unknown', 'submitted') and c.processor = 'fal'
+            and c.created_at <= safelight.now() - make_interval(secs => $1)
+            and ($3::timestamptz is null or (c.created_at, c.id) > ($3, $4)) and not safelight.collecting_died(c)
+        order by c.created_at, c.id limit $2"#,
+        grace,
+        AT_ONCE,
+        at,
+        id
+    )
+    .fetch_all(&mut *run.reads().await?)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Open {
+            id: row.id.into(),
+            purpose: row.purpose,
+            model: row.model,
+            request_id: row.request_id,
+            intended: row.state == "intended",
+            created_at: row.created_at,
+            age: row.age,
+        })
+        .collect())
+}
+
+/// Nobody has this call's answer, and the listing does not name it: nobody knows whether it was made.
+async fn lose(run: &Run, call: &Open) -> Result<(), Stop> {
+    if !call.intended || (call.age as f64) < LONGEST_SUBMIT {
+        return Ok(());
+    }
+    let mut tx = run.begin().await?;
+    let lost = sqlx::query!(
+        "update safelight.provider_calls set state = 'unknown' where id = $1 and state = 'intended'",
+        call.id.uuid()
+    )
+    .execute(&mut *tx)
+    .await?;
+    if lost.rows_affected() == 1 {
+        run.note("call.unknown", "to_reconcile").count("call", call.id.to_string()).write(&mut tx).await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
 /// Has this request ended? Then collect it, as the webhook would have.
 async fn look(run: &Run, call: &Open, request: &str) -> Result<bool, Stop> {
     let url = format!("{}/status", run.services.fal.response_url(&call.model, request));
     match run.services.fal.status(&url).await {
-        Ok(FalStatus::Completed { .. }) => {
-            let mut tx = run.begin().await?;
-            collect(&mut tx, call.id, &call.purpose).await?;
-            tx.commit().await?;
-            Ok(true)
-        }
+        Ok(FalStatus::Completed { .. }) => end(run, call).await,
+        // Collecting finds nothing there and says so on the call and the order.
+        Err(FalError::NotFound) if call.age > UNHEARD_OF => end(run, call).await,
         Ok(FalStatus::InQueue { .. } | FalStatus::InProgress | FalStatus::Other(_)) => Ok(false),
         Err(error) => {
             tracing::warn!(call.id = %call.id, %error, "could not look at a request");
             Ok(false)
         }
     }
+}
+
+async fn end(run: &Run, call: &Open) -> Result<bool, Stop> {
+    let mut tx = run.begin().await?;
+    collect(&mut tx, call.id, &call.purpose).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// What goes on when a request of this purpose has ended. The same keys as from the webhook: whichever comes first.

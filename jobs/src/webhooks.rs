@@ -5,9 +5,11 @@ use serde_json::json;
 
 use crate::{
     audit::Entry,
+    book_money::BookMoney,
     calls::token_sha256,
+    close_checkout::CloseCheckout,
     confirm_payment::ConfirmPayment,
-    id::{Id, Intent},
+    id::{Id, Intent, Order},
     intake,
     providers::{
         fal_webhook::{FalEvent, FalOutcome},
@@ -30,7 +32,7 @@ pub enum Received {
     Ignored,
     /// No call of ours has this token; nothing was stored about it.
     UnknownToken,
-    /// The person is gone: nothing was stored, the result is purged where it lies.
+    /// The person is gone, or the call was declared not made: nothing was stored, the result is purged where it lies.
     SubjectGone,
 }
 
@@ -47,30 +49,73 @@ impl Received {
     }
 }
 
-/// Events that say something about whether a session is paid.
-const PAYMENT_EVENTS: &[&str] = &[
-    "checkout.session.completed",
-    "checkout.session.async_payment_succeeded",
-    "checkout.session.async_payment_failed",
-];
+/// What an event of Stripe asks for.
+enum Asks {
+    /// Is the order of this session paid?
+    WhetherPaid(Id<Order>),
+    /// Its payment page is closed: what hangs on it ends.
+    WhetherOver(Id<Order>),
+    /// What became of money that no order waits for.
+    ForTheBooks(BookMoney),
+}
+
+/// Nothing is believed beyond "look again"; which look follows from the kind of event and from whom it is about.
+async fn asks(tx: &mut Tx, event: &StripeEvent) -> Result<Option<Asks>, sqlx::Error> {
+    let kind = event.kind.as_str();
+    if kind.starts_with("charge.dispute.")
+        || kind.starts_with("refund.")
+        || matches!(kind, "charge.refunded" | "charge.refund.updated")
+    {
+        // They name the payment only. Whose it is, the job finds out: news of a refund may come before those of the payment.
+        let payment = event.payment_intent.clone();
+        let event = event.id.clone();
+        return Ok(payment.map(|payment| Asks::ForTheBooks(BookMoney { session: None, payment: Some(payment), event })));
+    }
+    let over = kind == "checkout.session.expired";
+    let paid = matches!(
+        kind,
+        "checkout.session.completed"
+            | "checkout.session.async_payment_succeeded"
+            | "checkout.session.async_payment_failed"
+    );
+    if !over && !paid {
+        return Ok(None);
+    }
+    intake::lock_session(tx, &event.object_id).await?;
+    let order = sqlx::query_scalar!("select id from safelight.orders where checkout_session = $1", event.object_id)
+        .fetch_optional(&mut **tx)
+        .await?;
+    if let Some(order) = order {
+        return Ok(Some(if over { Asks::WhetherOver(order.into()) } else { Asks::WhetherPaid(order.into()) }));
+    }
+    let erased = sqlx::query_scalar!(
+        r#"select exists (select from safelight_fiscal.erased_checkouts where stripe_session = $1) as "erased!""#,
+        event.object_id
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    let session = Some(event.object_id.clone());
+    Ok(erased.then(|| Asks::ForTheBooks(BookMoney { session, payment: None, event: event.id.clone() })))
+}
 
 /// A verified event of Stripe. Ten deliveries of it are one row and one job.
 pub async fn stripe(tx: &mut Tx, event: &StripeEvent) -> Result<Received, Stop> {
-    let wanted = PAYMENT_EVENTS.contains(&event.kind.as_str());
-    intake::lock_session(tx, &event.object_id).await?;
-    let order = if wanted {
-        sqlx::query_scalar!("select id from safelight.orders where checkout_session = $1", event.object_id)
-            .fetch_optional(&mut **tx)
-            .await?
-    } else {
-        None
-    };
-    let received = if order.is_some() { Received::Enqueued } else { Received::Ignored };
+    let asks = asks(tx, event).await?;
+    let received = if asks.is_some() { Received::Enqueued } else { Received::Ignored };
     if !first_time(tx, "stripe", &event.id, &event.kind, Some(&event.object_id), None, received).await? {
         return Ok(Received::Duplicate);
     }
-    if let Some(order) = order {
-        tx.enqueue(&ConfirmPayment { order: order.into(), event: event.id.clone() }).await?;
+    match asks {
+        Some(Asks::WhetherPaid(order)) => {
+            tx.enqueue(&ConfirmPayment { order, event: event.id.clone() }).await?;
+        }
+        Some(Asks::WhetherOver(order)) => {
+            tx.enqueue(&CloseCheckout { order, event: event.id.clone() }).await?;
+        }
+        Some(Asks::ForTheBooks(job)) => {
+            tx.enqueue(&job).await?;
+        }
+        None => {}
     }
     Entry::new("provider", "webhook.stripe", received.as_str()).write(tx).await?;
     Ok(received)
@@ -91,13 +136,16 @@ pub async fn fal(tx: &mut Tx, token: &str, event: &FalEvent) -> Result<Received,
         return Ok(Received::UnknownToken);
     };
     let id: Id<Intent> = call.into();
-    let gone = sqlx::query_scalar!(
-        r#"select s.state in ('erasing', 'erased') or s.generation <> c.generation as "gone!"
+    // A call that a person declared not made, and that was made all the same, is not taken home: another one may stand in
+    // its place by now.
+    let now = sqlx::query!(
+        r#"select s.state in ('erasing', 'erased') or s.generation <> c.generation as "gone!", c.state = 'refused' as "declared_not_made!"
         from safelight.provider_calls c join safelight.subjects s on s.id = c.subject_id where c.id = $1"#,
         call
     )
     .fetch_one(&mut **tx)
     .await?;
+    let gone = now.gone || now.declared_not_made;
     let received = if gone { Received::SubjectGone } else { Received::Enqueued };
     let status = match event.status {
         FalOutcome::Ok => "ok",

@@ -1,6 +1,7 @@
 //! A whole Safelight for one test: own database, own stand-ins, the intake on a real port, a clock to turn. Jobs run when
 //! the test says so.
 
+mod money;
 mod people;
 mod web;
 

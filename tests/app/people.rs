@@ -153,6 +153,26 @@ impl App {
         self.sandbox.stripe.pay(&session).expect("a payment");
     }
 
+    /// Stripe's id of an order's payment.
+    pub async fn payment(&self, order: Id<Order>) -> String {
+        let session = self.sandbox.stripe.session(&self.session(order).await).expect("a session");
+        session["payment_intent"].as_str().expect("a payment").to_owned()
+    }
+
+    /// An operator asks for an order's money to be given back.
+    pub async fn asks_refund(
+        &self,
+        order: Id<Order>,
+        amount_cents: Option<i64>,
+    ) -> Result<intake::RefundAsked, intake::IntakeError> {
+        let mut tx = self.tx().await;
+        let paid = intake::Paid::Order(order);
+        let wish = intake::RefundWish { tenant: None, paid: &paid, amount_cents, why: "goodwill", by: "ops_1" };
+        let asked = intake::ask_refund(&mut tx, &wish).await?;
+        tx.commit().await?;
+        Ok(asked)
+    }
+
     /// The payment session of an order.
     pub async fn session(&self, order: Id<Order>) -> String {
         sqlx::query_scalar("select checkout_session from safelight.orders where id = $1")

@@ -23,6 +23,29 @@ fn stored() -> BTreeMap<&'static str, (Value, String, &'static str, i32)> {
                 12,
             ),
         ),
+        (
+            "close_checkout",
+            (
+                json!({ "order": format!("order_{A}"), "event": "evt_1" }),
+                format!("close_checkout:order_{A}:evt_1"),
+                "payments",
+                12,
+            ),
+        ),
+        (
+            "book_money",
+            (
+                json!({ "session": "cs_test_1", "event": "evt_1" }),
+                "book_money:cs_test_1:evt_1".to_owned(),
+                "payments",
+                30,
+            ),
+        ),
+        (
+            "refund_payment",
+            (json!({ "refund": format!("refund_{A}") }), format!("refund_payment:refund_{A}"), "payments", 40),
+        ),
+        ("reconcile_money", (json!({ "because": "hour:1" }), "reconcile_money:hour:1".to_owned(), "sweeps", 5)),
         ("train_model", (order.clone(), format!("train_model:order_{A}"), "training", 8)),
         ("collect_model", (call.clone(), format!("collect_model:intent_{A}"), "training", 10)),
         ("generate_batch", (order.clone(), format!("generate_batch:order_{A}"), "generation", 10)),

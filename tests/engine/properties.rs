@@ -119,6 +119,7 @@ async fn ends_well(kind: &str, seed: u64, situation: &Situation) {
     assert!(app.sandbox.fal.trainings() <= situation.trainings, "{asked}: trained twice");
     assert!(app.sandbox.fal.generations() <= situation.images, "{asked}: generated twice");
     assert!(app.sandbox.resend.mails().len() <= 1, "{asked}: mailed twice");
+    assert!(app.sandbox.stripe.refunds().len() <= 1, "{asked}: refunded twice");
     assert!(app.dead_letters().await.is_empty(), "{asked}: {:?}", app.dead_letters().await);
     let never_left =
         app.count("select count(*) from safelight.provider_calls where state = 'unknown' and request_id is null").await;
@@ -130,7 +131,7 @@ async fn ends_well(kind: &str, seed: u64, situation: &Situation) {
             .unwrap()
             .unwrap_or_else(|| ("gone".to_owned(), None));
     match kind {
-        "expire_consents" => assert_eq!(state, "expired", "{asked}"),
+        "expire_consents" | "close_checkout" => assert_eq!(state, "expired", "{asked}"),
         "delete_data" => {
             assert_eq!(state, "gone", "{asked}");
             assert_eq!(

@@ -9,6 +9,7 @@ use safelight_jobs::{
     policy::{CapturePoint, Purpose},
     queue::{self, Claimed},
     reconcile_calls::ReconcileCalls,
+    reconcile_money::ReconcileMoney,
     sweep_retention::SweepRetention,
 };
 use safelight_sandbox::Fault;
@@ -108,6 +109,35 @@ pub async fn situation(kind: &str) -> Situation {
             let (ann, order) = app.pro_order().await;
             app.turn_clock(chrono::Duration::hours(26)).await;
             app.enqueues(&ExpireConsents { because: "a day later".to_owned() }).await;
+            (Gate::HasNone, (app, ann, order))
+        }
+        "close_checkout" => {
+            let app = App::spawn().await;
+            let (ann, order) = app.pro_order().await;
+            app.sandbox.stripe.expire(&app.session(order).await).expect("an open session");
+            app.sandbox.idle().await;
+            (Gate::HasNone, (app, ann, order))
+        }
+        "book_money" => {
+            let (app, ann, order) = paid().await;
+            app.run_due_jobs().await;
+            app.sandbox.stripe.refund_part(&app.payment(order).await, 100).expect("a refund");
+            app.sandbox.idle().await;
+            (Gate::HasNone, (app, ann, order))
+        }
+        "refund_payment" => {
+            let (app, ann, order) = paid().await;
+            app.run_due_jobs().await;
+            app.asks_refund(order, Some(100)).await.expect("a refund");
+            (Gate::HasNone, (app, ann, order))
+        }
+        "reconcile_money" => {
+            let app = App::spawn().await;
+            let (ann, order) = app.basic_order(true).await;
+            app.sandbox.stripe.faults().always(Fault::DropWebhook);
+            app.pays(order).await;
+            app.sandbox.stripe.faults().clear();
+            app.enqueues(&ReconcileMoney { because: "no_news".to_owned(), hours: None }).await;
             (Gate::HasNone, (app, ann, order))
         }
         "delete_data" => {

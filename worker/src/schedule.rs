@@ -7,13 +7,15 @@ use apalis::prelude::{BoxDynError, Data, WorkerBuilder, WorkerError};
 use apalis_cron::{CronScheduler, Tick};
 use cron::Schedule;
 use safelight_jobs::{
-    db, expire_consents::ExpireConsents, job::Job, queue::Bell, reconcile_calls::ReconcileCalls, run::Tx,
-    sweep_retention::SweepRetention,
+    db, expire_consents::ExpireConsents, job::Job, queue::Bell, reconcile_calls::ReconcileCalls,
+    reconcile_money::ReconcileMoney, run::Tx, sweep_retention::SweepRetention,
 };
 use tokio_util::sync::CancellationToken;
 
 /// Once a minute, at its first second.
 const EVERY_MINUTE: &str = "0 * * * * *";
+/// How far back the books are compared once a day, in hours: longer than any bank takes.
+const FORTY_DAYS: u32 = 960;
 
 #[derive(Clone)]
 struct Hands {
@@ -44,6 +46,10 @@ async fn tick(tick: Tick, hands: Data<Hands>) -> Result<(), BoxDynError> {
     failed |= enqueue(&hands, &SweepRetention { because: because.clone() }).await;
     failed |= enqueue(&hands, &ReconcileCalls { because: because.clone(), grace_seconds: None }).await;
     failed |= enqueue(&hands, &ExpireConsents { because }).await;
+    // Each hour and each day have a key, so the other ticks of it ask for nothing new.
+    let (hour, day) = (tick.get_timestamp() / 3600, tick.get_timestamp() / 86_400);
+    failed |= enqueue(&hands, &ReconcileMoney { because: format!("hour:{hour}"), hours: None }).await;
+    failed |= enqueue(&hands, &ReconcileMoney { because: format!("day:{day}"), hours: Some(FORTY_DAYS) }).await;
     if failed {
         tracing::warn!("a tick was not enqueued whole; the next one asks again");
     }

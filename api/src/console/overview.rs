@@ -39,11 +39,20 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
     Ok(framed("Overview", &viewer, &body))
 }
 
+/// A call that is unknown for longer than this needs a person: webhook and listing have had their time.
+const UNKNOWN_TOO_LONG_SECONDS: i64 = 3600;
+
 fn needs(numbers: &Numbers) -> Markup {
+    let too_long = numbers.oldest_unknown_seconds > UNKNOWN_TOO_LONG_SECONDS;
     let cards = [
         (numbers.deletions_late, "deletions past their deadline"),
         (numbers.deletions_stuck, "deletions stuck"),
-        (numbers.unknown_calls, "provider calls unknown"),
+        (
+            numbers.unknown_calls,
+            if too_long { "provider calls unknown (call_unknown_too_long)" } else { "provider calls unknown" },
+        ),
+        (numbers.refund_reviews, "refund reviews"),
+        (numbers.differences, "differences in money"),
         (numbers.dead_letters, "dead letters"),
         (numbers.overdue_artifacts, "objects an hour past their term"),
     ];

@@ -41,7 +41,18 @@ fn write(text: &mut String, numbers: &Numbers) {
     }
     for (name, help, count) in [
         ("safelight_workers", "Workers seen within a minute.", numbers.workers),
-        ("safelight_provider_calls_unknown", "Provider calls whose outcome is unknown.", numbers.unknown_calls),
+        ("safelight_calls_unknown", "Provider calls whose outcome is unknown.", numbers.unknown_calls),
+        (
+            "safelight_calls_unknown_oldest_seconds",
+            "For how long nobody has known the oldest of them.",
+            numbers.oldest_unknown_seconds,
+        ),
+        (
+            "safelight_refund_reviews",
+            "Orders and sales that wait for a decision about their money.",
+            numbers.refund_reviews,
+        ),
+        ("safelight_money_differences", "Where the books and a provider differ.", numbers.differences),
         ("safelight_dead_letters", "Jobs that gave up.", numbers.dead_letters),
         ("safelight_deletions_open", "Deletions that are not complete.", numbers.deletions_open),
         ("safelight_deletions_stuck", "Deletions that need a person.", numbers.deletions_stuck),

@@ -8,6 +8,7 @@ pub(crate) mod images;
 pub(crate) mod jobs;
 pub(crate) mod metrics;
 pub(crate) mod orders;
+pub(crate) mod refunds;
 pub(crate) mod subjects;
 pub(crate) mod sweeps;
 pub(crate) mod uploads;
@@ -47,6 +48,7 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(orders::place))
         .routes(routes!(orders::read))
         .routes(routes!(orders::checkout))
+        .routes(routes!(refunds::ask))
         .routes(routes!(images::read))
         .routes(routes!(deletions::read))
         .routes(routes!(jobs::kinds))

@@ -18,6 +18,7 @@ const ROUTES: &[(&str, &str, &[Scope])] = &[
     ("post", "/v1/uploads/{artifact}/arrived", &[Scope::Enqueue]),
     ("post", "/v1/orders", &[Scope::Enqueue]),
     ("post", "/v1/orders/{order}/checkout", &[Scope::Enqueue]),
+    ("post", "/v1/orders/{order}/refund", &[Scope::Operate]),
     ("get", "/v1/orders/{order}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/subjects/{subject}/images/{artifact}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/deletions/{deletion}", &[Scope::Read, Scope::Operate]),

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::{DeletionRow, Object, Step, Targets};
 use crate::{
+    book_money::BookMoney,
     calls, keys,
     providers::{
         auth::UserDeletion,
@@ -196,24 +197,30 @@ async fn prefix(run: &Run, deletion: &DeletionRow) -> Result<Carried, Stop> {
     Ok(Carried::verified(strays.len() as u64, "listed: nothing under the person's prefix"))
 }
 
-/// The rows of orders and batches. The sale stays for tax law, without a link.
+/// The rows of orders and batches. The sale stays for tax law, without a link. Of a checkout that nobody paid yet only
+/// Stripe's session is kept for a while: money that comes for it all the same is booked and looked at (N21).
 async fn orders(run: &Run, subject: Uuid, ids: &[Uuid]) -> Result<Carried, Stop> {
     let mut tx = run.begin().await?;
-    let cut = sqlx::query!("update safelight_fiscal.sales set order_id = null where order_id = any ($1)", ids)
-        .execute(&mut *tx)
-        .await?;
+    let sales: i64 =
+        sqlx::query_scalar!(r#"select count(*) as "n!" from safelight_fiscal.sales where order_id = any ($1)"#, ids)
+            .fetch_one(&mut *tx)
+            .await?;
+    let unpaid =
+        sqlx::query_scalar!(r#"select safelight.part_from_money($1) as "sessions!""#, ids).fetch_one(&mut *tx).await?;
+    for session in unpaid {
+        tx.enqueue(&BookMoney { session: Some(session), payment: None, event: "erasure".to_owned() }).await?;
+    }
     sqlx::query!("delete from safelight.orders where subject_id = $1", subject).execute(&mut *tx).await?;
     sqlx::query!("delete from safelight.upload_batches where subject_id = $1", subject).execute(&mut *tx).await?;
     tx.commit().await?;
-    if cut.rows_affected() == 0 {
+    if sales == 0 {
         return Ok(Carried::verified(ids.len() as u64, "counted: no order left; nothing was sold"));
     }
     Ok(Carried {
         state: "retained_by_law",
         deleted: ids.len() as u64,
         evidence: format!(
-            "{} sales stay for tax law with amount, currency, date and Stripe's session id; their link to the person is cut",
-            cut.rows_affected()
+            "{sales} sales stay for tax law with amount, currency, date and Stripe's ids; their link to the person is cut"
         ),
     })
 }

@@ -4,6 +4,7 @@
 mod consent;
 mod erase;
 mod order;
+mod refund;
 mod subject;
 mod upload;
 
@@ -11,6 +12,7 @@ pub use consent::{Grant, Withdrawn, grant, withdraw};
 pub use erase::{ErasureStarted, erase};
 pub(crate) use order::lock_session;
 pub use order::{Checkout, NewOrder, place, start_checkout};
+pub use refund::{InReview, Paid, RefundAsked, RefundWish, ask_refund, in_review, is_code};
 pub use subject::{Account, register};
 pub use upload::{Arrival, UploadSlot, arrived, open_batch, slot};
 

@@ -34,13 +34,19 @@ use super::{
 };
 use crate::id::{Id, Order};
 
+mod lists;
 mod types;
 
 pub(super) use types::id_of;
-pub use types::{CreatedSession, PaymentStatus, Refund, Returned, Session, SessionStatus, StripeError};
+pub use types::{
+    CreatedSession, Dispute, Page, PaymentStatus, Refund, RefundRequest, Returned, Session, SessionStatus, Span,
+    StripeError,
+};
 
 /// The metadata field that holds our order id, at the session and at its payment.
 pub const ORDER_ID_FIELD: &str = "order_id";
+/// The metadata field of a refund that holds our refund's id.
+pub const REFUND_ID_FIELD: &str = "refund_id";
 /// Stripe's answers stay far below this, in bytes.
 const MOST: usize = 1024 * 1024;
 /// How long to leave Stripe alone when it is busy and does not say for how long.
@@ -119,17 +125,21 @@ impl Stripe {
         self.call(ExpireCheckoutSession::new(session).build(), None).await
     }
 
-    /// Gives money back: all of it, or `amount_cents`. A refund can still fail after it succeeded: watch its events.
-    pub async fn refund(
-        &self,
-        payment_intent: &str,
-        amount_cents: Option<i64>,
-        key: &str,
-    ) -> Result<Refund, StripeError> {
-        plain(payment_intent, "payment")?;
-        let mut form = vec![("payment_intent", payment_intent.to_owned())];
-        form.extend(amount_cents.map(|amount| ("amount", amount.to_string())));
-        let request = RequestBuilder::new(StripeMethod::Post, "/refunds").form(&HashMap::<_, _>::from_iter(form));
+    /// Gives money back. Sent once. A refund can still fail after it succeeded: watch its events.
+    pub async fn refund(&self, request: &RefundRequest, key: &str) -> Result<Refund, StripeError> {
+        plain(&request.payment_intent, "payment")?;
+        #[derive(serde::Serialize)]
+        struct Form<'a> {
+            payment_intent: &'a str,
+            amount: i64,
+            metadata: HashMap<&'static str, String>,
+        }
+        let form = Form {
+            payment_intent: &request.payment_intent,
+            amount: request.amount_cents,
+            metadata: HashMap::from([(REFUND_ID_FIELD, request.refund.to_string())]),
+        };
+        let request = RequestBuilder::new(StripeMethod::Post, "/refunds").form(&form);
         self.call(request, Some(key)).await
     }
 

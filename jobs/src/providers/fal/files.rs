@@ -15,18 +15,29 @@ use super::{
     errors::{FalError, header, refusal},
     follow::parse,
 };
-use crate::providers::http::{Answer, Lost, exchange, is_plain_id, safe_url};
+use crate::providers::{
+    Secret,
+    http::{Answer, Lost, exchange, is_plain_id, safe_url},
+};
 
 /// How long a signed link to a forbidden file works, in seconds. It is used at once.
 const SIGNED_FOR: u32 = 300;
 
 /// One file that a purge was about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct FileDeletion {
-    /// Where it lay; the link itself is not kept.
+    /// Where it lay.
     pub host: String,
+    /// Its link, to look whether it is gone. Used at once, never stored.
+    pub link: Option<Secret>,
     /// `None` if fal says it is gone; else fal's reason, without links. A purge with one of these has not succeeded.
     pub failed: Option<String>,
+}
+
+impl std::fmt::Debug for FileDeletion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileDeletion").field("host", &self.host).field("failed", &self.failed).finish_non_exhaustive()
+    }
 }
 
 /// A file on its way, at most as large as was allowed.
@@ -171,13 +182,14 @@ fn bounded(response: Response, most: u64) -> Result<Download, FalError> {
 
 impl From<PurgedFile> for FileDeletion {
     fn from(file: PurgedFile) -> Self {
-        let host = file.link.and_then(|link| Url::parse(&link).ok()).and_then(|url| url.host_str().map(str::to_owned));
+        let host = file.link.as_deref().and_then(|link| Url::parse(link).ok());
+        let host = host.and_then(|url| url.host_str().map(str::to_owned));
         let failed = match file.exception {
             Value::Null => None,
             Value::String(text) => Some(without_links(&text)),
             _ => Some("fal gave no reason".to_owned()),
         };
-        Self { host: host.unwrap_or_default(), failed }
+        Self { host: host.unwrap_or_default(), link: file.link.map(Secret::from), failed }
     }
 }
 

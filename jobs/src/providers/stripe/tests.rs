@@ -23,6 +23,10 @@ fn request() -> CheckoutRequest {
     }
 }
 
+fn of(payment_intent: &str) -> RefundRequest {
+    RefundRequest { payment_intent: payment_intent.to_owned(), amount_cents: 900, refund: Id::new() }
+}
+
 fn session() -> Value {
     json!({
         "id": "cs_test_1", "object": "checkout.session", "payment_status": "paid", "status": "complete",
@@ -107,15 +111,42 @@ async fn a_refund_is_asked_for_once_under_its_key() {
     let refund = json!({"id": "re_1", "status": "pending", "amount": 900, "currency": "eur"});
     let server = StandIn::start([Reply::json(200, refund), error(500, "api_error", "")]).await;
     let stripe = stripe(&server.url);
-    let refund = stripe.refund("pi_1", Some(900), "refund-key").await.unwrap();
+    let request = of("pi_1");
+    let refund = stripe.refund(&request, "refund-key").await.unwrap();
     assert_eq!((refund.amount_cents, refund.status.as_deref()), (900, Some("pending")));
     let mut form = server.asked()[0].form();
     form.sort();
-    assert_eq!(form, [("amount".into(), "900".into()), ("payment_intent".into(), "pi_1".into())]);
+    let ours = ("metadata[refund_id]".into(), request.refund.to_string());
+    assert_eq!(form, [("amount".into(), "900".into()), ours, ("payment_intent".into(), "pi_1".into())]);
     assert_eq!(server.asked()[0].header("idempotency-key"), "refund-key");
     // The queue repeats, not the client.
-    assert!(matches!(stripe.refund("pi_1", None, "refund-key").await, Err(StripeError::Unreachable { .. })));
+    assert!(matches!(stripe.refund(&of("pi_1"), "refund-key").await, Err(StripeError::Unreachable { .. })));
     assert_eq!(server.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn the_refunds_of_a_payment_are_read_to_the_last_page_and_ours_is_known_again() {
+    let ours = Id::<crate::id::Refund>::new();
+    let refund = |id: &str| json!({"id": id, "status": "succeeded", "amount": 100, "currency": "eur", "payment_intent": "pi_1", "created": 5});
+    let mut second = refund("re_2");
+    second["metadata"] = json!({"refund_id": ours.to_string()});
+    let server = StandIn::start([
+        Reply::json(200, json!({"object": "list", "data": [refund("re_1")], "has_more": true})),
+        Reply::json(200, json!({"object": "list", "data": [second], "has_more": false})),
+    ])
+    .await;
+    let refunds = stripe(&server.url).refunds_of("pi_1").await.unwrap();
+    assert_eq!(
+        refunds.iter().map(|refund| (refund.id.as_str(), refund.ours)).collect::<Vec<_>>(),
+        [("re_1", None), ("re_2", Some(ours))]
+    );
+    let asked = server.asked();
+    let page = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        (asked[0].path.as_str(), asked[0].pairs()),
+        ("/v1/refunds", vec![page("limit", "100"), page("payment_intent", "pi_1")])
+    );
+    assert_eq!(asked[1].pairs()[2], page("starting_after", "re_1"));
 }
 
 #[tokio::test]
@@ -143,7 +174,7 @@ async fn each_refusal_has_its_own_word_and_repeats_nothing_that_was_sent() {
     let stripe = stripe(&server.url);
     let mut heard = Vec::new();
     for _ in 0..8 {
-        let error = stripe.refund("pi_1", None, "key").await.unwrap_err();
+        let error = stripe.refund(&of("pi_1"), "key").await.unwrap_err();
         assert!(!format!("{error} {error:?}").contains("ann@"), "{error}");
         heard.push(match error {
             StripeError::NotFound { request } => format!("not found {request}"),
@@ -177,9 +208,9 @@ async fn an_id_that_would_change_the_path_is_not_sent() {
     for id in ["", "../refunds", "cs_1/expire", "cs_1?expand[]=customer"] {
         assert!(matches!(stripe.retrieve_session(id).await, Err(StripeError::BadInput { .. })));
         assert!(matches!(stripe.expire_session(id).await, Err(StripeError::BadInput { .. })));
-        assert!(matches!(stripe.refund(id, None, "k").await, Err(StripeError::BadInput { .. })));
+        assert!(matches!(stripe.refund(&of(id), "k").await, Err(StripeError::BadInput { .. })));
     }
-    assert!(matches!(stripe.refund("pi_1", None, "").await, Err(StripeError::BadInput { .. })));
+    assert!(matches!(stripe.refund(&of("pi_1"), "").await, Err(StripeError::BadInput { .. })));
     assert!(server.asked().is_empty());
 }
 

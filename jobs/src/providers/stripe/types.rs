@@ -4,7 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Deserializer};
 
-use super::ORDER_ID_FIELD;
+use super::{ORDER_ID_FIELD, REFUND_ID_FIELD};
+use crate::id::{self, Id};
 
 /// A Checkout Session, reduced to what decides about an order.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -32,8 +33,12 @@ pub struct Session {
     pub payment_intent: Option<String>,
     /// Two letters, for the tax rules; the only thing we keep of the customer's details.
     pub country: Option<String>,
-    /// Whether the money went back or may go back. A session stays `paid` all the same.
-    pub returned: Option<Returned>,
+    /// What Stripe says of the payment behind it, where it was expanded: `processing` while a slow bank has not decided.
+    pub payment: Option<String>,
+    /// How much of it went back by refunds, in the smallest unit of the currency. A session stays `paid` all the same.
+    pub refunded_cents: i64,
+    /// Whether the customer's bank ever asked for it back.
+    pub disputed: bool,
 }
 
 /// Why paid money is not the service's to keep.
@@ -49,6 +54,24 @@ impl Session {
     /// True when there is nothing left to pay.
     pub fn is_settled(&self) -> bool {
         matches!(self.payment_status, PaymentStatus::Paid | PaymentStatus::NoPaymentRequired)
+    }
+
+    /// Whether the money went back or may go back.
+    pub fn returned(&self) -> Option<Returned> {
+        if self.disputed {
+            Some(Returned::Disputed)
+        } else if self.refunded_cents > 0 {
+            Some(Returned::Refunded)
+        } else {
+            None
+        }
+    }
+
+    /// True while a bank that takes days has not decided: the customer is through, and the money may still come.
+    pub fn is_at_a_slow_bank(&self) -> bool {
+        self.status == SessionStatus::Complete
+            && self.payment_status == PaymentStatus::Unpaid
+            && !matches!(self.payment.as_deref(), Some("requires_payment_method" | "canceled"))
     }
 }
 
@@ -117,7 +140,7 @@ struct Wire {
 #[serde(untagged)]
 enum Payment {
     Id(String),
-    Expanded { id: String, latest_charge: Option<Charge> },
+    Expanded { id: String, status: Option<String>, latest_charge: Option<Charge> },
 }
 
 #[derive(Deserialize)]
@@ -132,11 +155,12 @@ enum Charge {
 }
 
 impl Charge {
-    fn returned(&self) -> Option<Returned> {
+    fn returned(&self) -> (i64, bool) {
         match self {
-            Self::Expanded { disputed: Some(true), .. } => Some(Returned::Disputed),
-            Self::Expanded { amount_refunded: Some(1..), .. } => Some(Returned::Refunded),
-            Self::Expanded { .. } | Self::Id(_) => None,
+            Self::Expanded { amount_refunded, disputed } => {
+                (amount_refunded.unwrap_or_default(), disputed.unwrap_or_default())
+            }
+            Self::Id(_) => (0, false),
         }
     }
 }
@@ -154,13 +178,12 @@ struct Address {
 impl From<Wire> for Session {
     fn from(wire: Wire) -> Self {
         let country = wire.customer_details.and_then(|details| details.address).and_then(|address| address.country);
-        let (payment_intent, returned) = match wire.payment_intent {
-            Some(Payment::Expanded { id, latest_charge }) => {
-                (Some(id), latest_charge.and_then(|charge| charge.returned()))
-            }
-            Some(Payment::Id(id)) => (Some(id), None),
-            None => (None, None),
+        let (payment_intent, payment, charge) = match wire.payment_intent {
+            Some(Payment::Expanded { id, status, latest_charge }) => (Some(id), status, latest_charge),
+            Some(Payment::Id(id)) => (Some(id), None, None),
+            None => (None, None, None),
         };
+        let (refunded_cents, disputed) = charge.map_or((0, false), |charge| charge.returned());
         Self {
             id: wire.id,
             payment_status: wire.payment_status.into(),
@@ -173,7 +196,9 @@ impl From<Wire> for Session {
             livemode: wire.livemode,
             payment_intent,
             country: country.filter(|code| code.len() == 2),
-            returned,
+            payment,
+            refunded_cents,
+            disputed,
         }
     }
 }
@@ -200,18 +225,102 @@ pub struct CreatedSession {
     pub url: Option<String>,
 }
 
+/// What to give back.
+#[derive(Debug, Clone)]
+pub struct RefundRequest {
+    /// `pi_…`
+    pub payment_intent: String,
+    /// In the smallest unit of the currency.
+    pub amount_cents: i64,
+    /// Our refund: it stands in Stripe's metadata, so that one whose answer was lost is found again.
+    pub refund: Id<id::Refund>,
+}
+
 /// Money on its way back.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "RefundWire")]
 pub struct Refund {
     /// `re_…`
     pub id: String,
     /// `pending`, `requires_action`, `succeeded`, `failed`, `canceled`, or a newer word.
     pub status: Option<String>,
     /// In the smallest unit of the currency.
+    pub amount_cents: i64,
+    /// Three lower-case letters.
+    pub currency: Option<String>,
+    /// The payment that it gives back.
+    pub payment_intent: Option<String>,
+    /// Our own refund, when it was made by us.
+    pub ours: Option<Id<id::Refund>>,
+    /// Unix seconds.
+    pub created: i64,
+}
+
+#[derive(Deserialize)]
+struct RefundWire {
+    id: String,
+    status: Option<String>,
+    amount: i64,
+    currency: Option<String>,
+    #[serde(default, deserialize_with = "id_of")]
+    payment_intent: Option<String>,
+    #[serde(default)]
+    metadata: Option<HashMap<String, String>>,
+    #[serde(default)]
+    created: i64,
+}
+
+impl From<RefundWire> for Refund {
+    fn from(wire: RefundWire) -> Self {
+        let ours = wire.metadata.and_then(|mut metadata| metadata.remove(REFUND_ID_FIELD));
+        Self {
+            id: wire.id,
+            status: wire.status,
+            amount_cents: wire.amount,
+            currency: wire.currency,
+            payment_intent: wire.payment_intent,
+            ours: ours.and_then(|id| id.parse().ok()),
+            created: wire.created,
+        }
+    }
+}
+
+/// The customer's bank asks for the money back.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Dispute {
+    /// `dp_…` or `du_…`
+    pub id: String,
+    /// `needs_response`, `under_review`, `won`, `lost`, a `warning_…`, or a newer word.
+    pub status: Option<String>,
+    /// In the smallest unit of the currency.
     #[serde(rename = "amount")]
     pub amount_cents: i64,
     /// Three lower-case letters.
     pub currency: Option<String>,
+    /// The payment that it is about.
+    #[serde(default, deserialize_with = "id_of")]
+    pub payment_intent: Option<String>,
+    /// Unix seconds.
+    #[serde(default)]
+    pub created: i64,
+}
+
+/// One page of a list of Stripe's, newest first.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Page<T> {
+    /// What is on it.
+    pub data: Vec<T>,
+    /// Ask for the next one, after the last of this one.
+    pub has_more: bool,
+}
+
+/// A span of time by Stripe's clock, in Unix seconds; the end is not in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// From here.
+    pub from: i64,
+    /// Up to here.
+    pub until: i64,
 }
 
 /// Why Stripe did not do what was asked. `request` is Stripe's id of the request, for its support.

@@ -1,0 +1,175 @@
+//! A person of the house wants money given back. Written down before Stripe is asked; `RefundPayment` asks.
+
+use crate::{
+    audit::Entry,
+    id::{self, Id, Order},
+    purge_call::PurgeCall,
+    refund_payment::RefundPayment,
+    run::Tx,
+};
+
+use super::IntakeError;
+
+/// Whose money.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Paid {
+    /// An order's.
+    Order(Id<Order>),
+    /// Of a checkout session whose order was erased: `cs_…`
+    Session(String),
+}
+
+impl std::str::FromStr for Paid {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("cs_") && text.len() <= 255 {
+            return Ok(Self::Session(text.to_owned()));
+        }
+        text.parse().map(Self::Order).map_err(|_| "an order (order_…) or a checkout session (cs_…)".to_owned())
+    }
+}
+
+/// A wish to give money back.
+#[derive(Debug, Clone)]
+pub struct RefundWish<'a> {
+    /// Of whose tenant only; none: of any.
+    pub tenant: Option<&'a str>,
+    /// Whose money.
+    pub paid: &'a Paid,
+    /// In minor units; none: all that is left.
+    pub amount_cents: Option<i64>,
+    /// Why, as a code. Never a name, never a sentence.
+    pub why: &'a str,
+    /// Who asks, as a code: a token's id, or an operator's short name.
+    pub by: &'a str,
+}
+
+/// A refund that is on its way.
+#[derive(Debug, Clone)]
+pub struct RefundAsked {
+    /// Its id.
+    pub refund: Id<id::Refund>,
+    /// In minor units.
+    pub amount_cents: i64,
+    /// Lower-case code.
+    pub currency: String,
+}
+
+/// Is it a code, as books and audit log keep it? Free text would hold names sooner or later.
+pub fn is_code(text: &str) -> bool {
+    (3..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+pub(super) fn code<'a>(what: &str, text: &'a str) -> Result<&'a str, IntakeError> {
+    if is_code(text) {
+        Ok(text)
+    } else {
+        Err(IntakeError::invalid(
+            "not_a_code",
+            format!("`{what}` is a code of 3 to 64 small letters, digits and underscores, without names"),
+        ))
+    }
+}
+
+/// Write a refund down and have it made. All of it: an order that is still under way is stopped in the same commit.
+pub async fn ask_refund(tx: &mut Tx, wish: &RefundWish<'_>) -> Result<RefundAsked, IntakeError> {
+    let (why, by) = (code("why", wish.why)?, code("by", wish.by)?);
+    let refund = Id::<id::Refund>::new();
+    let (order, session) = match wish.paid {
+        Paid::Order(order) => (Some(*order), None),
+        Paid::Session(session) => (None, Some(session.as_str())),
+    };
+    let answer = sqlx::query!(
+        r#"select code, refund_cents, refund_currency, refund_tenant, of_order, of_subject, calls as "calls!"
+        from safelight.ask_refund($1, $2, $3, $4, $5, $6, $7)"#,
+        refund.uuid(),
+        wish.tenant,
+        order.map(Id::uuid),
+        session,
+        wish.amount_cents,
+        why,
+        by
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    match answer.code.as_deref() {
+        None => {}
+        Some("order_unpaid") => {
+            return Err(conflict("order_unpaid", "no money came for it, so none goes back"));
+        }
+        Some("nothing_to_refund") => {
+            return Err(conflict("nothing_to_refund", "all of it has gone back, or is on its way"));
+        }
+        Some("sale_disputed") => {
+            return Err(conflict(
+                "sale_disputed",
+                "the customer's bank decides about this money; Stripe refunds none of it meanwhile",
+            ));
+        }
+        Some("refund_too_large") => {
+            return Err(IntakeError::invalid(
+                "refund_too_large",
+                "the amount is not positive, or more than what is left",
+            ));
+        }
+        Some(_) => {
+            let what = order.map_or_else(|| "this session".to_owned(), |order| order.to_string());
+            return Err(IntakeError::not_found(what));
+        }
+    }
+    let amount_cents = answer.refund_cents.unwrap_or_default();
+    tx.enqueue(&RefundPayment { refund }).await?;
+    for call in answer.calls {
+        tx.enqueue(&PurgeCall { call: call.into() }).await?;
+    }
+    let mut entry = Entry::new("operator", "refund.asked", "asked")
+        .tenant(answer.refund_tenant.unwrap_or_default())
+        .count("amount_cents", amount_cents)
+        .count("why", why)
+        .count("by", by);
+    if let (Some(order), Some(subject)) = (answer.of_order, answer.of_subject) {
+        entry = entry.order(order.into()).subject(subject.into());
+    }
+    entry.write(tx).await?;
+    Ok(RefundAsked { refund, amount_cents, currency: answer.refund_currency.unwrap_or_default() })
+}
+
+fn conflict(code: &'static str, why: &str) -> IntakeError {
+    IntakeError::Conflict { code, why: why.to_owned() }
+}
+
+/// Money that waits for a person's decision.
+#[derive(Debug, Clone)]
+pub struct InReview {
+    /// The order, or the checkout session of one that was erased.
+    pub about: String,
+    /// Whose.
+    pub tenant: String,
+    /// Why, as a code.
+    pub problem: String,
+    /// What of it is still here, in minor units.
+    pub kept_cents: i64,
+    /// What is asked back already and not made yet.
+    pub asked_cents: i64,
+    /// Lower-case code.
+    pub currency: String,
+    /// The sale's word.
+    pub status: String,
+    /// A redrive of what died takes the order back.
+    pub can_be_repaired: bool,
+}
+
+/// Orders in refund review, and money that no order holds any more or that did not go back, oldest first.
+pub async fn in_review(pool: &sqlx::PgPool) -> Result<Vec<InReview>, sqlx::Error> {
+    sqlx::query_as!(
+        InReview,
+        r#"select coalesce('order_' || replace(o.id::text, '-', ''), b.stripe_session) as "about!", b.tenant as "tenant!",
+            coalesce(case when o.state = 'refund_review' then o.problem end, b.review, '') as "problem!", b.kept_cents as "kept_cents!",
+            b.asked_cents as "asked_cents!", b.currency as "currency!", b.status as "status!",
+            coalesce(o.repair_until > safelight.now(), false) as "can_be_repaired!"
+        from safelight_fiscal.balance b left join safelight.orders o on o.id = b.order_id
+        where (o.state = 'refund_review' and b.kept_cents > 0) or b.review is not null order by b.sold_at, b.stripe_session"#
+    )
+    .fetch_all(pool)
+    .await
+}

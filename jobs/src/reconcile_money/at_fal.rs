@@ -1,0 +1,123 @@
+//! Fal's requests and our calls, both ways. A request that no call of ours has may be the answer that was lost, or somebody
+//! else with our key; a call whose request Fal does not know was recorded wrong.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Duration, Utc};
+
+use super::{Look, differences::Seen};
+use crate::{
+    id::{Id, Intent},
+    providers::fal::ListedRequest,
+    stop::Stop,
+};
+
+/// One listing reads at most two thousand rows: a day at a time.
+const AT_ONCE_HOURS: i64 = 24;
+/// What is younger may be on its way between Fal and us.
+const ON_ITS_WAY_MINUTES: i64 = 10;
+/// Nothing that Fal does for us takes as long.
+const LONGEST_HOURS: i64 = 24;
+
+/// False: a listing was longer than one look reads, so that absence proves nothing.
+pub(super) async fn compare(look: &mut Look<'_>) -> Result<bool, Stop> {
+    let until = look.until - Duration::minutes(ON_ITS_WAY_MINUTES);
+    let models = sqlx::query_scalar!(
+        "select distinct model from safelight.provider_calls where processor = 'fal' and created_at >= $1 and created_at < $2",
+        look.from,
+        look.until
+    )
+    .fetch_all(&mut *look.run.reads().await?)
+    .await?;
+    let mut whole = true;
+    for model in &models {
+        let mut from = look.from;
+        while from < until {
+            let to = until.min(from + Duration::hours(AT_ONCE_HOURS));
+            let listing = look.run.services.fal.list_requests(model, from, to).await?;
+            whole &= listing.complete;
+            strangers(look, &listing.requests).await?;
+            if listing.complete {
+                unheard_of(look, model, from, to, &listing.requests).await?;
+            }
+            from = to;
+        }
+    }
+    never_ended(look).await?;
+    Ok(whole)
+}
+
+async fn strangers(look: &mut Look<'_>, requests: &[ListedRequest]) -> Result<(), Stop> {
+    let ids: Vec<String> = requests.iter().map(|request| request.request_id.clone()).collect();
+    let ours = sqlx::query_scalar!(
+        r#"select request_id as "id!" from safelight.provider_calls where request_id = any ($1)"#,
+        &ids
+    )
+    .fetch_all(&mut *look.run.reads().await?)
+    .await?;
+    let ours: BTreeSet<String> = ours.into_iter().collect();
+    for request in requests.iter().filter(|request| !ours.contains(&request.request_id)) {
+        let about_at = request.sent_at.unwrap_or(look.until);
+        let code = "request_without_call";
+        let object = request.request_id.as_str();
+        look.differs(Seen { code, object, provider: "fal", tenant: None, amount_cents: None, about_at }).await?;
+    }
+    Ok(())
+}
+
+async fn unheard_of(
+    look: &mut Look<'_>,
+    model: &str,
+    from: DateTime<Utc>,
+    to: DateTime<Utc>,
+    requests: &[ListedRequest],
+) -> Result<(), Stop> {
+    // The edges are left to the next span: two clocks are never quite the same.
+    let edge = Duration::minutes(2);
+    let ours = sqlx::query!(
+        r#"select id, tenant, request_id as "request!", created_at from safelight.provider_calls
+        where processor = 'fal' and model = $1 and request_id is not null and submitted_at >= $2 and submitted_at < $3"#,
+        model,
+        from + edge,
+        to - edge
+    )
+    .fetch_all(&mut *look.run.reads().await?)
+    .await?;
+    let known: BTreeSet<&str> = requests.iter().map(|request| request.request_id.as_str()).collect();
+    for call in ours.iter().filter(|call| !known.contains(call.request.as_str())) {
+        let object = Id::<Intent>::from(call.id).to_string();
+        look.differs(Seen {
+            code: "call_unknown_at_fal",
+            object: &object,
+            provider: "fal",
+            tenant: Some(&call.tenant),
+            amount_cents: None,
+            about_at: call.created_at,
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn never_ended(look: &mut Look<'_>) -> Result<(), Stop> {
+    let open = sqlx::query!(
+        r#"select id, tenant, created_at from safelight.provider_calls
+        where state in ('intended', 'unknown', 'submitted') and created_at <= $1"#,
+        look.until - Duration::hours(LONGEST_HOURS)
+    )
+    .fetch_all(&mut *look.run.reads().await?)
+    .await?;
+    for call in open {
+        let object = Id::<Intent>::from(call.id).to_string();
+        look.differs(Seen {
+            code: "call_never_ended",
+            object: &object,
+            provider: "fal",
+            tenant: Some(&call.tenant),
+            amount_cents: None,
+            about_at: call.created_at,
+        })
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! `safelight provider`: provider calls whose outcome nobody knows, and a person's word about them.
+
+use clap::{Args, Subcommand, ValueEnum};
+use safelight_jobs::{
+    calls::resolve::{self, Resolution, Resolved, Said},
+    db::{self, Role},
+    id::{Id, Intent},
+    queue::Bell,
+    run::Tx,
+};
+use serde_json::json;
+
+use crate::{config, process::say};
+
+#[derive(Debug, Args)]
+pub(crate) struct Provider {
+    #[command(flatten)]
+    database: config::Database,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List calls
+    Calls {
+        /// Those whose outcome nobody knows, oldest first
+        #[arg(long, required = true)]
+        unknown: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what became of a call. Look at the provider first: this is believed
+    Resolve {
+        /// Which: intent_…
+        call: Id<Intent>,
+        /// What became of it
+        #[arg(long = "as")]
+        outcome: Outcome,
+        /// The provider's id of the request, for one that was accepted
+        #[arg(long, required_if_eq("outcome", "accepted"))]
+        request: Option<String>,
+        /// How you know, as a code of small letters, digits and underscores; never a name
+        #[arg(long)]
+        why: String,
+        /// Who you are, as a short code; stands in the audit log
+        #[arg(long, env = "SAFELIGHT_OPERATOR")]
+        by: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Outcome {
+    /// The provider took it: it goes on as if the answer had come
+    Accepted,
+    /// The provider never took it: one new attempt is made
+    NotMade,
+}
+
+impl Provider {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        match self.what {
+            What::Calls { json, .. } => list(&pool, json).await,
+            What::Resolve { call, outcome, request, why, by } => {
+                let resolution = match (outcome, request) {
+                    (Outcome::Accepted, Some(request)) => Resolution::Accepted(request),
+                    (Outcome::Accepted, None) => anyhow::bail!("--as accepted needs --request"),
+                    (Outcome::NotMade, Some(_)) => {
+                        anyhow::bail!("--as not-made has no request: was it accepted after all?")
+                    }
+                    (Outcome::NotMade, None) => Resolution::NotMade,
+                };
+                let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
+                let resolved = resolve::resolve(&mut tx, call, &resolution, Said { by: &by, why: &why }).await?;
+                tx.commit().await?;
+                say(match resolved {
+                    Resolved::GoesOn => "it goes on: its result is collected when it is there",
+                    Resolved::Purged => "nobody may have its result any more: it is cancelled and purged",
+                    Resolved::AnotherAttempt => "one new attempt is made",
+                    Resolved::NobodyWaits => "nobody waits for it any more: no new attempt is made",
+                });
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn list(pool: &sqlx::PgPool, as_json: bool) -> anyhow::Result<()> {
+    let calls = resolve::unknown(pool).await?;
+    if as_json {
+        let calls: Vec<_> = calls
+            .iter()
+            .map(|call| {
+                json!({ "call": call.id, "tenant": call.tenant, "purpose": call.purpose, "model": call.model, "order": call.order,
+                    "created_at": call.created_at, "age_seconds": call.age_seconds })
+            })
+            .collect();
+        say(json!({ "unknown": calls }));
+        return Ok(());
+    }
+    if calls.is_empty() {
+        say("No call's outcome is unknown.");
+    }
+    for call in calls {
+        let order = call.order.map_or_else(|| "(order gone)".to_owned(), |order| order.to_string());
+        let minutes = call.age_seconds / 60;
+        say(format_args!(
+            "{}  {minutes:>6} min  {:<12} {:<9} {:<36} {order}",
+            call.id, call.tenant, call.purpose, call.model
+        ));
+    }
+    Ok(())
+}

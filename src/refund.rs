@@ -1,0 +1,87 @@
+//! `safelight refund`: give money back, or list what waits for that decision. Workers ask Stripe.
+
+use clap::Args;
+use safelight_jobs::{
+    db::{self, Role},
+    intake::{self, Paid, RefundWish},
+    queue::Bell,
+    run::Tx,
+};
+use serde_json::json;
+
+use crate::{config, process::say};
+
+#[derive(Debug, Args)]
+pub(crate) struct Refund {
+    /// The order (order_…), or the checkout session (cs_…) of an order that was erased
+    #[arg(required_unless_present = "review")]
+    paid: Option<Paid>,
+    /// Why, as a code of small letters, digits and underscores; never a name
+    #[arg(long, required_unless_present = "review")]
+    why: Option<String>,
+    /// Who you are, as a short code; stands in the audit log
+    #[arg(long, env = "SAFELIGHT_OPERATOR", required_unless_present = "review")]
+    by: Option<String>,
+    /// How much, in the smallest unit of the currency; without it all that is left
+    #[arg(long)]
+    amount_cents: Option<i64>,
+    /// List what is in refund review instead
+    #[arg(long, conflicts_with_all = ["paid", "why", "amount_cents"])]
+    review: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: config::Database,
+}
+
+impl Refund {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        let (Some(paid), Some(why), Some(by)) = (&self.paid, &self.why, &self.by) else {
+            return self.list(&pool).await;
+        };
+        let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
+        let wish = RefundWish { tenant: None, paid, amount_cents: self.amount_cents, why, by };
+        let asked = intake::ask_refund(&mut tx, &wish).await?;
+        tx.commit().await?;
+        if self.json {
+            say(json!({ "refund": asked.refund, "amount_cents": asked.amount_cents, "currency": asked.currency }));
+        } else {
+            let money = money(asked.amount_cents, &asked.currency);
+            say(format_args!("{}  {money}  is asked for; a worker has Stripe make it", asked.refund));
+        }
+        Ok(())
+    }
+
+    async fn list(&self, pool: &sqlx::PgPool) -> anyhow::Result<()> {
+        let rows = intake::in_review(pool).await?;
+        if self.json {
+            let rows: Vec<_> = rows
+                .iter()
+                .map(|row| {
+                    json!({ "about": row.about, "tenant": row.tenant, "problem": row.problem, "kept_cents": row.kept_cents,
+                        "asked_cents": row.asked_cents, "currency": row.currency, "status": row.status, "can_be_repaired": row.can_be_repaired })
+                })
+                .collect();
+            say(json!({ "review": rows }));
+            return Ok(());
+        }
+        if rows.is_empty() {
+            say("Nothing is in refund review.");
+        }
+        for row in rows {
+            let (money, repair) =
+                (money(row.kept_cents, &row.currency), if row.can_be_repaired { "  can be redriven" } else { "" });
+            say(format_args!(
+                "{}  {:<12} {:<24} {:<15} {money} kept{repair}",
+                row.about, row.tenant, row.problem, row.status
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn money(cents: i64, currency: &str) -> String {
+    format!("{}.{:02} {}", cents / 100, cents.abs() % 100, currency.to_uppercase())
+}
