@@ -143,19 +143,26 @@ const RULES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Where shares are fair: jobs of the loud tenant that began while one of the quiet tenant was ready and had not begun.
-/// Claims that were under way may take what they have room for; after them the quiet tenant has its turn.
+/// Where shares are fair: jobs of the loud tenant that began while one of the quiet tenant was ready, and nothing of the quiet
+/// tenant was running. Who has work under way, be it in the hands of a sleeper, has its share. Claims that were under way may
+/// take what they have room for; after them the quiet tenant has its turn.
 const FAIR: &str = "
-    select format('job %s of the quiet tenant waited while %s of the loud one began', q.job_id, count(*))
-    from (
+    with spans as (
+        select l.job_id, l.now, l.at as since, lead(l.at) over (partition by l.job_id order by l.seq) as till from chaos.leases l
+    ), quiet as (
+        select s.since, s.till from spans s join chaos.wishes w on w.job_id = s.job_id and w.tenant = $1 and not w.already
+        where s.now is not null
+    ), loud as (
+        select c.at from chaos.claims c join chaos.wishes w on w.job_id = c.job_id and w.tenant = $2 and not w.already
+        where c.number = 1 and not exists (select from quiet q where q.since <= c.at and (q.till is null or q.till > c.at))
+    ), waited as (
         select w.job_id, j.created_at, c.at from chaos.wishes w join chaos.claims c on c.job_id = w.job_id and c.number = 1
-        join (select id, created_at, run_at from safelight.jobs_archive union all select id, created_at, created_at from safelight.dead_letters) j
+        join (select id, created_at from safelight.jobs_archive union all select id, created_at from safelight.dead_letters) j
             on j.id = w.job_id
         where w.tenant = $1 and not w.already and not w.later
-    ) q
-    join chaos.claims l on l.number = 1 and l.at > q.created_at and l.at < q.at
-    join chaos.wishes lw on lw.job_id = l.job_id and lw.tenant = $2 and not lw.already
-    group by q.job_id having count(*) > $3";
+    )
+    select format('job %s of the quiet tenant waited while %s of the loud one began', w.job_id, count(*))
+    from waited w join loud l on l.at > w.created_at and l.at < w.at group by w.job_id having count(*) > $3";
 /// Four workers' claims of eight each, twice.
 const LOUD_AHEAD: i64 = 64;
 
