@@ -16,7 +16,7 @@ use safelight_api::{
     tokens::{self, Scope},
 };
 use safelight_jobs::{
-    db::{self, Role},
+    db::{self, Address, Pooler, Role},
     id::{Artifact, Id, Order, Subject},
     policy::Policy,
     policy_rows,
@@ -31,7 +31,7 @@ use safelight_jobs::{
 };
 use safelight_sandbox::{
     Options, Sandbox,
-    postgres::{self, Postgres},
+    postgres::{self, PgBouncer, Postgres},
 };
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -69,6 +69,18 @@ async fn database() -> String {
 pub(crate) async fn new_database(postgres: &Postgres) -> String {
     let name = format!("api_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     postgres.create_database_from(&name, "template_api").await.expect("a database")
+}
+
+/// The same database; with `SAFELIGHT_THROUGH_POOLER` set, through a real PgBouncer with two servers, so that every route can
+/// be tried there (decision 0010).
+async fn in_front_of(url: &str) -> Address {
+    static POOLER: OnceCell<PgBouncer> = OnceCell::const_new();
+    if std::env::var_os("SAFELIGHT_THROUGH_POOLER").is_none() {
+        return url.into();
+    }
+    let start = async || PgBouncer::start(POSTGRES.get_or_init(own_postgres).await, 2).await.expect("PgBouncer");
+    let name = url.rsplit('/').next().unwrap_or_default();
+    Address::new(POOLER.get_or_init(start).await.url(name), Pooler::Transaction)
 }
 
 /// The intake and what stands around it.
@@ -146,7 +158,7 @@ impl House {
         };
         change(&mut config);
         let owner = db::connect(url, Role::Owner, 3).await.expect("the owner");
-        let pool = db::connect(url, Role::Api, 12).await.expect("the intake's role");
+        let pool = db::connect(in_front_of(url).await, Role::Api, 12).await.expect("the intake's role");
         let policies = Policies::new(Policy::bundled().expect("policies"));
         let vault = Vault::new(MASTER_KEY).expect("a vault");
         let bell = Bell::start(pool.clone());

@@ -160,8 +160,8 @@ async fn a_failover_with_synchronous_replication_loses_no_confirmed_job_and_does
 async fn a_failover_with_asynchronous_replication_loses_whole_moments_and_says_so() {
     let app = App::spawn().await;
     let cluster = Cluster::start(false).await;
-    let refused = db::connect(&cluster.standby.url("safelight"), Role::Worker, 1).await;
-    assert!(refused.is_err(), "a standby was taken for a primary");
+    let standby = cluster.standby.url("safelight");
+    let refused = tokio::spawn(async move { db::connect(&standby, Role::Worker, 1).await.is_err() });
     let one = Pools::start_at(&cluster.url, &app, quick()).await;
     let other = Pools::start_at(&cluster.url, &app, quick()).await;
     let producer = Producer::start(db::connect(&cluster.url, Role::Worker, 2).await.unwrap(), "a job");
@@ -170,6 +170,7 @@ async fn a_failover_with_asynchronous_replication_loses_whole_moments_and_says_s
     cluster.stream.falls_silent();
     let heard = producer.confirmed();
     until_true("fifty more are", || producer.confirmed() >= heard + 50).await;
+    assert!(refused.await.unwrap(), "a standby was taken for a primary");
     cluster.fails_over().await;
     let before = producer.confirmed();
     until_true("jobs are confirmed again", || producer.confirmed() >= before + 30).await;

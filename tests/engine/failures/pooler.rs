@@ -69,7 +69,7 @@ async fn behind_a_pooler_leases_of_long_jobs_are_kept_and_both_workers_work() {
     let other = Pools::start_with(pooled(&url), hands.of("other", pool), config()).await;
     until(
         &app.db,
-        "select count(*) from safelight.jobs where state = 1 and lease_until > started_at + interval '7 seconds'",
+        "select count(*) from safelight.jobs where state = 1 and lease_until > started_at + interval '5 seconds'",
         8,
     )
     .await;

@@ -28,15 +28,15 @@ async fn over_a_slow_line_nothing_is_lost_nothing_runs_twice_and_leases_are_kept
     let other = Pools::start_with(&url, hands.of("other", pool), config()).await;
     until(
         &app.db,
-        "select count(*) from safelight.jobs where state = 1 and lease_until > started_at + interval '14 seconds'",
+        "select count(*) from safelight.jobs where state = 1 and lease_until > started_at + interval '9 seconds'",
         4,
     )
     .await;
     assert_eq!(hands.took().len(), 4, "nobody began one again: {:?}", hands.took());
     hands.release();
-    app.enqueues_looks(4, 40).await;
+    app.enqueues_looks(4, 28).await;
     until_at_last(&app.db, LEFT, 0).await;
-    each_was_done_once(&app.db, 40).await;
+    each_was_done_once(&app.db, 28).await;
     assert_eq!(app.count(CRASHED).await, 0);
     long.stop().await;
     other.stop().await;
