@@ -43,6 +43,10 @@ async fn has_room_again(app: &App, tables: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_holds_work_up_and_loses_none_of_it() {
+    if !std::path::Path::new("/dev/full").exists() {
+        eprintln!("left out: this system has no /dev/full");
+        return;
+    }
     let app = App::spawn().await;
     fills_up(&app, &FULL).await;
     let full =
