@@ -8,14 +8,14 @@ use crate::config::WorkerConfig;
 
 /// A claim. Shorter than a lease by far, so that a silent connection costs a worker little of its time.
 pub(crate) const CLAIM: Duration = Duration::from_secs(5);
-/// Of whoever reports: a heartbeat, a sign of life. A third of the lease, so that two may be lost; but never so short that a
-/// new connection over a slow line could not be made in time.
+/// A heartbeat. A third of the lease, so that two may be lost; but never so short that a new connection could not be made in
+/// time, over a slow line or on a busy machine.
 pub(crate) fn beat(config: &WorkerConfig) -> Duration {
-    config.heartbeat().max(Duration::from_secs(2))
+    config.heartbeat().max(Duration::from_secs(4))
 }
 /// After a heartbeat that failed, the next one.
 pub(crate) const BEAT_AGAIN: Duration = Duration::from_millis(200);
-/// A batch of outcomes, or a rescue: longer than the server lets a statement of the queue take, so that one that is only
+/// A batch of outcomes, a sign of life, or a rescue: longer than the server lets a statement of the queue take, so that one that is only
 /// slow is not asked for twice at once.
 pub(crate) const SETTLE: Duration = Duration::from_secs(20);
 /// A word to the database on the way out.

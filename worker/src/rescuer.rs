@@ -34,11 +34,11 @@ pub(crate) async fn run(
             _ = tick.tick() => {}
         }
         let reported = queue::register_worker(&pool, &name, &host, &served);
-        if let Err(error) = db::answered(bounds::beat(&config), reported).await {
+        if let Err(error) = db::answered(bounds::SETTLE, reported).await {
             tracing::warn!(%error, "could not report to the database");
             not_before = Instant::now() + config.lease;
         }
-        match db::answered(bounds::beat(&config), timeline::note(&pool)).await {
+        match db::answered(bounds::SETTLE, timeline::note(&pool)).await {
             Ok(None) => {}
             Ok(Some(timeline)) => tracing::warn!(
                 timeline,

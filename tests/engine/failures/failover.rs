@@ -19,11 +19,8 @@ use safelight_sandbox::postgres::{self, Postgres};
 use sqlx::PgPool;
 use tokio::task::JoinHandle;
 
-use super::{DONE, LEFT, line::Line, until_at_last, until_true};
-use crate::{
-    app::App,
-    pools::{Pools, quick},
-};
+use super::{DONE, LEFT, line::Line, steady, until_at_last, until_true};
+use crate::{app::App, pools::Pools};
 
 pub const FAILOVERS: &str = "select count(*) from safelight.audit_entries where action = 'database.timeline'";
 
@@ -97,7 +94,7 @@ impl Producer {
                     if enqueues(&pool, &because).await.is_ok() {
                         confirmed.lock().unwrap().insert(because);
                     }
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(30)).await;
                 }
             }
         });
@@ -137,8 +134,8 @@ pub async fn effects(db: &PgPool) -> BTreeSet<String> {
 async fn a_failover_with_synchronous_replication_loses_no_confirmed_job_and_does_none_twice() {
     let app = App::spawn().await;
     let cluster = Cluster::start(true).await;
-    let one = Pools::start_at(&cluster.url, &app, quick()).await;
-    let other = Pools::start_at(&cluster.url, &app, quick()).await;
+    let one = Pools::start_at(&cluster.url, &app, steady()).await;
+    let other = Pools::start_at(&cluster.url, &app, steady()).await;
     let producer = Producer::start(db::connect(&cluster.url, Role::Worker, 2).await.unwrap(), "a job");
     until_true("a hundred jobs are confirmed", || producer.confirmed() >= 100).await;
     cluster.fails_over().await;
@@ -162,8 +159,8 @@ async fn a_failover_with_asynchronous_replication_loses_whole_moments_and_says_s
     let cluster = Cluster::start(false).await;
     let standby = cluster.standby.url("safelight");
     let refused = tokio::spawn(async move { db::connect(&standby, Role::Worker, 1).await.is_err() });
-    let one = Pools::start_at(&cluster.url, &app, quick()).await;
-    let other = Pools::start_at(&cluster.url, &app, quick()).await;
+    let one = Pools::start_at(&cluster.url, &app, steady()).await;
+    let other = Pools::start_at(&cluster.url, &app, steady()).await;
     let producer = Producer::start(db::connect(&cluster.url, Role::Worker, 2).await.unwrap(), "a job");
     until_true("fifty jobs are confirmed", || producer.confirmed() >= 50).await;
     // From here on the standby hears nothing, and nobody waits for it.

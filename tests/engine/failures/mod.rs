@@ -34,11 +34,11 @@ pub const RUNNING: &str = "select count(*) from safelight.jobs where state = 1";
 pub const CRASHED: &str = "select count(*) from safelight.job_attempts where verdict = 'crashed'";
 
 /// Longer than a statement without an answer is waited for, with the time to run again.
-pub const PATIENCE: Duration = Duration::from_secs(75);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A lease that does not run out only because new connections cost a busy machine some seconds.
 pub fn steady() -> WorkerConfig {
-    WorkerConfig { lease: Duration::from_secs(10), ..quick() }
+    WorkerConfig { lease: Duration::from_secs(20), ..quick() }
 }
 
 /// Wait until a number is there, longer than `until` does.
