@@ -118,7 +118,7 @@ async fn chaos_loses_no_job_and_repeats_no_effect() {
     producers.stop().await;
     paid.await.unwrap();
     workers.mend(&app, WORKERS).await;
-    comes_to_rest(&app, &workers, &sales).await;
+    comes_to_rest(&app, &mut workers, &sales).await;
     workers.stop().await;
     let report = chaos_checker::check(&app, &sales).await;
     let faults = faults(&plan);
@@ -206,7 +206,7 @@ async fn cancel(app: &App, skip: i64) {
 }
 
 /// Until no job is left: what waits for later is let run by turning the clock, what a provider did not tell is asked for.
-async fn comes_to_rest(app: &App, workers: &Workers, sales: &Sales) {
+async fn comes_to_rest(app: &App, workers: &mut Workers, sales: &Sales) {
     let began = Instant::now();
     let mut turns = 0;
     loop {
