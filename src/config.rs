@@ -1,7 +1,9 @@
-//! What a process reads from its environment, once, at its start. The only file that does.
+//! What a process reads from its environment, once, at its start. Only this file and those below it do.
 //!
 //! Each field's doc names its meaning and unit; `--help` prints them. Secrets have no default, are never printed, and are
 //! wrapped as soon as they leave this file.
+
+mod sealing;
 
 use std::{
     path::{Path, PathBuf},
@@ -27,6 +29,7 @@ use safelight_jobs::{
     vault::Vault,
 };
 use safelight_worker::config::WorkerConfig;
+pub(crate) use sealing::Sealing;
 
 /// The longest one call to a provider may take.
 const CALL: Duration = Duration::from_secs(30);

@@ -9,12 +9,18 @@ use crate::{config, process};
 pub(crate) struct Cron {
     #[command(flatten)]
     database: config::Database,
+    #[command(flatten)]
+    sealing: config::Sealing,
 }
 
 impl Cron {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
         let pool = db::connect(self.database.address(), Role::Worker, 3).await?;
-        safelight_worker::run_schedule(pool, stop).await
+        let sealing = process::seal_beside(&self.sealing, self.database.address(), &stop).await?;
+        let ended = safelight_worker::run_schedule(pool, stop.clone()).await;
+        stop.cancel();
+        sealing.await;
+        ended
     }
 }

@@ -1,6 +1,8 @@
 //! `safelight`: one binary, every command. What a person reads is printed here and nowhere else.
 
+mod audit;
 mod bench;
+mod certificate;
 mod config;
 mod cron;
 mod migrate;
@@ -59,6 +61,10 @@ enum Command {
     Policy(policy::PolicyCommand),
     /// Print every clause of the privacy policies as kept, unkept or not software
     Report(report::Report),
+    /// The sealed audit log: make its key, seal, export, verify
+    Audit(audit::Audit),
+    /// Print the certificate of a finished deletion
+    Certificate(certificate::Certificate),
     /// Measure the queue
     Bench(bench::Bench),
     /// Run stand-ins of all providers, for development
@@ -88,6 +94,8 @@ fn main() -> ExitCode {
             Command::Token(command) => command.run().await,
             Command::Policy(command) => command.run(),
             Command::Report(command) => command.run(),
+            Command::Audit(command) => command.run().await,
+            Command::Certificate(command) => command.run().await,
             Command::Bench(command) => command.run().await,
             #[cfg(feature = "sandbox")]
             Command::Sandbox(command) => command.run().await,

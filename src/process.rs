@@ -2,8 +2,11 @@
 
 use std::{io::IsTerminal, process::ExitCode};
 
+use safelight_jobs::{db, sealer};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::config;
 
 /// Set by a parent that holds the process by its standard input.
 pub(crate) const STOP_WITH_STDIN: &str = "SAFELIGHT_STOP_WITH_STDIN";
@@ -52,9 +55,49 @@ pub(crate) fn stop_on_signal() -> CancellationToken {
     stop
 }
 
+/// Seal the audit log beside what this process does, if it has the log's key. The future ends when the sealer has ended.
+pub(crate) async fn seal_beside(
+    sealing: &config::Sealing,
+    address: db::Address,
+    stop: &CancellationToken,
+) -> anyhow::Result<impl Future<Output = ()> + use<>> {
+    let task = match sealing.sealer()? {
+        Some(sealer) => {
+            let pool = db::connect_sealer(address, 2).await?;
+            Some(tokio::spawn(sealer::run(pool, sealer, stop.clone())))
+        }
+        None => {
+            tracing::info!("without SAFELIGHT_LOG_KEY this process does not seal the audit log");
+            None
+        }
+    };
+    Ok(async move {
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(%error, "the sealer ended badly");
+        }
+    })
+}
+
+/// A command that has given its whole answer, which is not "all is well": it ends with this code and says nothing more.
+#[derive(Debug)]
+pub(crate) struct Said(pub(crate) u8);
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the answer is code {}", self.0)
+    }
+}
+
+impl std::error::Error for Said {}
+
 /// The error and its causes as one line for a person.
 #[expect(clippy::print_stderr, reason = "the last word of a command, also when nothing is logged")]
 pub(crate) fn sorry(error: &anyhow::Error) -> ExitCode {
+    if let Some(Said(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
     eprintln!("safelight: {error:#}");
     ExitCode::FAILURE
 }

@@ -19,6 +19,8 @@ pub(crate) struct Worker {
     providers: config::Providers,
     #[command(flatten)]
     working: config::Working,
+    #[command(flatten)]
+    sealing: config::Sealing,
 }
 
 impl Worker {
@@ -30,6 +32,7 @@ impl Worker {
         // Claims, settles, heartbeats, rescues, and one that listens.
         let queue_pool = db::connect_queue(&address, 6).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
+        let sealing = process::seal_beside(&self.sealing, address.clone(), &stop).await?;
         let config = self.working.config();
         if self.working.with_cron {
             let (pool, stop) = (pool.clone(), stop.clone());
@@ -39,6 +42,9 @@ impl Worker {
                 }
             });
         }
-        safelight_worker::run(config, pool, queue_pool, services, stop).await
+        let ended = safelight_worker::run(config, pool, queue_pool, services, stop.clone()).await;
+        stop.cancel();
+        sealing.await;
+        ended
     }
 }

@@ -36,5 +36,7 @@ mod pools;
 mod processes;
 #[path = "engine/properties.rs"]
 mod properties;
+#[path = "engine/sealer.rs"]
+mod sealer;
 #[path = "engine/situations.rs"]
 mod situations;

@@ -38,9 +38,10 @@ impl Caller {
         self.tenant.as_deref()
     }
 
-    /// Operators read as well.
+    /// Operators read as well, the evidence too.
     pub(crate) fn may(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope) || (scope == Scope::Read && self.scopes.contains(&Scope::Operate))
+        let of_operators = matches!(scope, Scope::Read | Scope::Audit);
+        self.scopes.contains(&scope) || (of_operators && self.scopes.contains(&Scope::Operate))
     }
 }
 
@@ -100,11 +101,16 @@ pub(crate) enum Operate {}
 impl Need for Enqueue {
     const SCOPE: Scope = Scope::Enqueue;
 }
+/// Reads the evidence.
+pub(crate) enum Evidence {}
 impl Need for Read {
     const SCOPE: Scope = Scope::Read;
 }
 impl Need for Operate {
     const SCOPE: Scope = Scope::Operate;
+}
+impl Need for Evidence {
+    const SCOPE: Scope = Scope::Audit;
 }
 
 /// A caller that may do what the route needs. First in a route's signature: who may not is told nothing else.

@@ -4,6 +4,7 @@
 //! Read first: `routes`, then `caller` and [`idempotency`]. [`router`] is the whole of it as one service.
 
 mod caller;
+mod certificate_page;
 pub mod codes;
 mod console;
 pub mod error;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
+pub use certificate_page::certificate_page;
 pub use error::Error;
 pub use openapi::openapi;
 pub use recorder::{RecorderError, metrics_recorder};

@@ -6,7 +6,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::merkle::{Hash, Tree};
-use crate::note::{NoteError, Signer, Verifier};
+use crate::note::{NoteError, Signer, Verifier, open_by_any};
 
 /// The head of a log: whose, how many entries, and the root over them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,22 @@ impl Checkpoint {
     pub fn open(note: &str, verifier: &Verifier) -> Result<Self, NoteError> {
         let checkpoint = Self::parse(verifier.open(note)?).ok_or(NoteError::NoCheckpoint)?;
         if checkpoint.origin == verifier.name() { Ok(checkpoint) } else { Err(NoteError::NoCheckpoint) }
+    }
+
+    /// Read a checkpoint that one of these keys has signed: the keys of one log, of now and of before.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_by_any(note: &str, keys: &[Verifier]) -> Result<Self, NoteError> {
+        let checkpoint = Self::parse(open_by_any(note, keys)?).ok_or(NoteError::NoCheckpoint)?;
+        let ours = keys.iter().any(|key| key.name() == checkpoint.origin);
+        if ours { Ok(checkpoint) } else { Err(NoteError::NoCheckpoint) }
+    }
+
+    /// What a note says, whoever signed it: for places that only compare.
+    #[must_use]
+    pub fn peek(note: &str) -> Option<Self> {
+        Self::parse(&note[..=note.rfind("\n\n")?])
     }
 
     /// The text that is signed.

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::merkle::{Hash, leaf_hash};
 
@@ -27,10 +28,16 @@ pub struct Entry {
     pub alias: Option<String>,
     /// When, by the database clock, UTC, microseconds: `2026-05-25T08:00:00.000000Z`.
     pub at: String,
-    /// Salted hash of what was acted on, in hex; the salt is erased with the subject.
+    /// Of which class of data: `upload`, `model`.
+    pub class: Option<String>,
+    /// What else was said, each a code: `why`, `by`.
+    pub codes: BTreeMap<String, String>,
+    /// Salted hash of what was acted on, in hex ([`commitment`]); the salt is erased with the subject.
     pub commitment: Option<String>,
     /// How many of what.
     pub counts: BTreeMap<String, u64>,
+    /// Which deletion it is a part of.
+    pub deletion_id: Option<String>,
     /// Ids of the consents that it rested on.
     pub grants: Vec<String>,
     /// Which job.
@@ -43,6 +50,8 @@ pub struct Entry {
     pub outcome: String,
     /// Version of the tenant's policy that allowed it.
     pub policy_version: Option<String>,
+    /// At which processor: `fal`, `supabase`, `self`.
+    pub processor: Option<String>,
     /// What the processing was for.
     pub purpose: Option<String>,
     /// Place in the log, from 0, without gaps: given when the entry is sealed.
@@ -100,17 +109,23 @@ impl Entry {
         let needed = [("action", &self.action), ("actor", &self.actor), ("outcome", &self.outcome)];
         let optional = [
             ("alias", &self.alias),
+            ("class", &self.class),
             ("commitment", &self.commitment),
+            ("deletion_id", &self.deletion_id),
             ("job_id", &self.job_id),
             ("job_kind", &self.job_kind),
             ("order_id", &self.order_id),
             ("policy_version", &self.policy_version),
+            ("processor", &self.processor),
             ("purpose", &self.purpose),
             ("tenant", &self.tenant),
         ];
         let optional = optional.into_iter().filter_map(|(name, text)| text.as_ref().map(|text| (name, text)));
+        let codes = self.codes.iter().flat_map(|(name, code)| [("codes", name), ("codes", code)]);
         let lists = self.grants.iter().map(|id| ("grants", id)).chain(self.counts.keys().map(|name| ("counts", name)));
-        if let Some((name, _)) = needed.into_iter().chain(optional).chain(lists).find(|(_, text)| !is_code(text)) {
+        if let Some((name, _)) =
+            needed.into_iter().chain(optional).chain(lists).chain(codes).find(|(_, text)| !is_code(text))
+        {
             return Err(EntryError::NotACode(name));
         }
         if !is_time(&self.at) {
@@ -124,6 +139,13 @@ impl Entry {
         }
         Ok(())
     }
+}
+
+/// What an entry says of a target whose name must not stand in it: SHA-256 over a salt of 32 bytes and the name. Whoever has
+/// both can show that this target was meant; without the salt nobody can, not even by guessing.
+#[must_use]
+pub fn commitment(salt: &[u8; 32], target: &[u8]) -> Hash {
+    Sha256::new().chain_update(salt).chain_update(target).finalize().into()
 }
 
 fn is_code(text: &str) -> bool {

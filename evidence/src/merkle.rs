@@ -29,12 +29,34 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// A tree as it was, from its size and [`Tree::peaks`]. `None`: they do not belong together.
+    #[must_use]
+    pub fn from_peaks(size: u64, peaks: Vec<Hash>) -> Option<Self> {
+        (peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })
+    }
+
+    /// Roots of the full subtrees, largest first; with the size they are the whole tree.
+    #[must_use]
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// Append a leaf's hash.
     pub fn push(&mut self, leaf: Hash) {
+        self.push_and_note(leaf, |_, _| {});
+    }
+
+    /// Append a leaf's hash, and hear of each full subtree that it completed whose root is worth keeping: see [`tiles`].
+    ///
+    /// [`tiles`]: crate::tiles
+    pub fn push_and_note(&mut self, leaf: Hash, mut note: impl FnMut(crate::tiles::Node, Hash)) {
         let mut top = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        for height in 1..=self.size.trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 top = node_hash(&left, &top);
+            }
+            if let Some(node) = crate::tiles::Node::ending_at(self.size, height) {
+                note(node, top);
             }
         }
         self.peaks.push(top);

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 const ED25519: u8 = 1;
 /// As many lines as the reference implementation reads; more is refused.
 const MOST_SIGNATURES: usize = 100;
+const PRIVATE: &str = "PRIVATE+KEY+";
 
 /// Why a note, a key or a checkpoint is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +23,9 @@ pub enum NoteError {
     /// Not `name+id+key`, or the id does not fit name and key.
     #[error("this is not a verifier key: expected name+id+base64 with the id that belongs to them")]
     Key,
+    /// A private key that is not one. Says nothing of the text.
+    #[error("this is not a private key: expected PRIVATE+KEY+name+id+base64, as `safelight audit key` prints it")]
+    Private,
     /// Not a text with signature lines behind a blank line.
     #[error("this is not a signed note")]
     Form,
@@ -58,6 +62,36 @@ impl Signer {
         Ok(Self { name: name.to_owned(), key: SigningKey::from_bytes(secret) })
     }
 
+    /// Read a private key as [`Signer::secret_text`] writes it.
+    ///
+    /// # Errors
+    /// [`NoteError::Private`], which says nothing of the text.
+    pub fn from_secret_text(text: &str) -> Result<Self, NoteError> {
+        let mut parts = text.trim().strip_prefix(PRIVATE).ok_or(NoteError::Private)?.splitn(3, '+');
+        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(NoteError::Private);
+        };
+        let typed = STANDARD.decode(key).map_err(|_| NoteError::Private)?;
+        let Some((&ED25519, key)) = typed.split_first() else { return Err(NoteError::Private) };
+        let key: [u8; 32] = key.try_into().map_err(|_| NoteError::Private)?;
+        let signer = Self::new(name, &key).map_err(|_| NoteError::Private)?;
+        if hex::encode(signer.verifier().id()) == id { Ok(signer) } else { Err(NoteError::Private) }
+    }
+
+    /// The private key as text, in the form of golang.org/x/mod/sumdb/note: `PRIVATE+KEY+name+id+base64(type, key)`.
+    #[must_use]
+    pub fn secret_text(&self) -> String {
+        let mut typed = vec![ED25519];
+        typed.extend(self.key.to_bytes());
+        format!("{PRIVATE}{}+{}+{}", self.name, hex::encode(self.verifier().id()), STANDARD.encode(typed))
+    }
+
+    /// The name of the key; for a log also its origin.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The public half, to be given away.
     #[must_use]
     pub fn verifier(&self) -> Verifier {
@@ -70,9 +104,22 @@ impl Signer {
     /// [`NoteError::Form`].
     pub fn sign(&self, text: &str) -> Result<String, NoteError> {
         valid_text(text)?;
+        Ok(format!("{text}\n{}", self.line(text)))
+    }
+
+    /// The same note with a signature of this key below those that it has: while a key is replaced, both sign.
+    ///
+    /// # Errors
+    /// [`NoteError::Form`]: not a signed note.
+    pub fn cosign(&self, note: &str) -> Result<String, NoteError> {
+        let at = note.rfind("\n\n").ok_or(NoteError::Form)?;
+        Ok(format!("{note}{}", self.line(&note[..=at])))
+    }
+
+    fn line(&self, text: &str) -> String {
         let mut line = self.verifier().id().to_vec();
         line.extend(self.key.sign(text.as_bytes()).to_bytes());
-        Ok(format!("{text}\n— {} {}\n", self.name, STANDARD.encode(line)))
+        format!("— {} {}\n", self.name, STANDARD.encode(line))
     }
 }
 
@@ -125,6 +172,22 @@ impl Verifier {
         self.key.verify_strict(text.as_bytes(), &signature).map_err(|_| NoteError::Forged)?;
         Ok(text)
     }
+}
+
+/// The text of a note that one of these keys has signed.
+///
+/// # Errors
+/// What the key says that knows most about it: a forged signature, before another form, before no signature of ours.
+pub fn open_by_any<'a>(note: &'a str, keys: &[Verifier]) -> Result<&'a str, NoteError> {
+    let mut worst = NoteError::Unsigned;
+    for key in keys {
+        match key.open(note) {
+            Ok(text) => return Ok(text),
+            Err(NoteError::Unsigned) => {}
+            Err(why) => worst = why,
+        }
+    }
+    Err(worst)
 }
 
 impl std::fmt::Display for Verifier {

@@ -20,14 +20,18 @@ fn entry(seq: u64) -> Entry {
         actor: "worker".into(),
         alias: Some("7c2d9f58-6f1c-4c1e-9d3b-0a3f6a1d2e4b".into()),
         at: "2026-05-25T08:00:00.000001Z".into(),
+        class: None,
+        codes: BTreeMap::new(),
         commitment: None,
         counts: BTreeMap::from([("photos".into(), 12)]),
+        deletion_id: None,
         grants: vec!["0198f6a0-0000-7000-8000-000000000001".into()],
         job_id: None,
         job_kind: Some("train_model".into()),
         order_id: None,
         outcome: "ok".into(),
         policy_version: Some("2026-05-25".into()),
+        processor: None,
         purpose: Some("train".into()),
         seq,
         tenant: Some("koselfie".into()),
@@ -47,7 +51,7 @@ fn checkpoint(log: &[Sealed]) -> String {
 }
 
 fn findings(log: &[Sealed], outside: &[String]) -> Vec<Finding> {
-    let report = verify(log, outside, &signer().verifier());
+    let report = verify(log, outside, &[signer().verifier()]);
     assert_eq!(report.verdict == Verdict::Broken, !report.findings.is_empty());
     report.findings
 }
@@ -55,15 +59,15 @@ fn findings(log: &[Sealed], outside: &[String]) -> Vec<Finding> {
 #[test]
 fn an_untouched_log_is_verified_up_to_the_last_outside_checkpoint() {
     let log = log(7);
-    let report = verify(&log, &[checkpoint(&log[..5]), checkpoint(&log[..2])], &signer().verifier());
+    let report = verify(&log, &[checkpoint(&log[..5]), checkpoint(&log[..2])], &[signer().verifier()]);
     assert_eq!((report.verdict, report.entries, report.covered), (Verdict::Verified, 7, 5));
 }
 
 #[test]
 fn without_an_outside_checkpoint_a_log_is_unverified_never_ok() {
     let none: [&str; 0] = [];
-    assert_eq!(verify(&log(7), &none, &signer().verifier()).verdict, Verdict::Unverified);
-    assert_eq!(verify(&log(7), &[checkpoint(&[])], &signer().verifier()).verdict, Verdict::Unverified);
+    assert_eq!(verify(&log(7), &none, &[signer().verifier()]).verdict, Verdict::Unverified);
+    assert_eq!(verify(&log(7), &[checkpoint(&[])], &[signer().verifier()]).verdict, Verdict::Unverified);
 }
 
 #[test]
@@ -191,9 +195,9 @@ fn the_canonical_form_of_an_entry_never_changes() {
         String::from_utf8(bytes.clone()).unwrap(),
         concat!(
             r#"{"action":"train_model.submitted","actor":"worker","alias":"7c2d9f58-6f1c-4c1e-9d3b-0a3f6a1d2e4b","#,
-            r#""at":"2026-05-25T08:00:00.000001Z","commitment":null,"counts":{"photos":12},"#,
+            r#""at":"2026-05-25T08:00:00.000001Z","class":null,"codes":{},"commitment":null,"counts":{"photos":12},"deletion_id":null,"#,
             r#""grants":["0198f6a0-0000-7000-8000-000000000001"],"job_id":null,"job_kind":"train_model","order_id":null,"#,
-            r#""outcome":"ok","policy_version":"2026-05-25","purpose":"train","seq":3,"tenant":"koselfie"}"#
+            r#""outcome":"ok","policy_version":"2026-05-25","processor":null,"purpose":"train","seq":3,"tenant":"koselfie"}"#
         )
     );
     assert_eq!(Entry::from_canonical(&bytes), Ok(entry(3)));
@@ -222,6 +226,9 @@ fn free_text_loose_times_and_endless_numbers_have_no_canonical_form() {
     let mut path = entry(0);
     path.counts.insert("koselfie/ann/1.jpg".into(), 1);
     assert_eq!(path.canonical(), Err(EntryError::NotACode("counts")));
+    let mut why = entry(0);
+    why.codes.insert("why".into(), "Ann was unhappy".into());
+    assert_eq!(why.canonical(), Err(EntryError::NotACode("codes")));
     let mut local = entry(0);
     local.at = "2026-05-25T08:00:00+02:00".into();
     assert_eq!(local.canonical(), Err(EntryError::Time));

@@ -1,12 +1,13 @@
 //! Audit entries: written in the transaction of the effect, by insert only, without personal data.
 
-use serde_json::{Map, Value};
-use sqlx::PgConnection;
+use std::collections::BTreeMap;
+
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use crate::{
     id,
-    id::{Id, Order, Subject},
+    id::{Deletion, Id, Order, Subject},
     policy::Purpose,
 };
 
@@ -23,7 +24,12 @@ pub struct Entry {
     purpose: Option<Purpose>,
     grants: Vec<Uuid>,
     policy_version: Option<String>,
-    counts: Map<String, Value>,
+    counts: BTreeMap<&'static str, u64>,
+    codes: BTreeMap<&'static str, String>,
+    class: Option<String>,
+    processor: Option<String>,
+    deletion: Option<Id<Deletion>>,
+    commitment: Option<Vec<u8>>,
 }
 
 impl Entry {
@@ -40,7 +46,12 @@ impl Entry {
             purpose: None,
             grants: Vec::new(),
             policy_version: None,
-            counts: Map::new(),
+            counts: BTreeMap::new(),
+            codes: BTreeMap::new(),
+            class: None,
+            processor: None,
+            deletion: None,
+            commitment: None,
         }
     }
     /// Of which tenant.
@@ -81,20 +92,53 @@ impl Entry {
         self.purpose = Some(purpose);
         self
     }
-    /// A number.
+    /// A number. What is below zero or beyond a `u64` is written as zero: no entry of ours counts such a thing.
     #[must_use]
-    pub fn count(mut self, name: &str, number: impl Into<Value>) -> Self {
-        self.counts.insert(name.to_owned(), number.into());
+    pub fn count(mut self, name: &'static str, number: impl TryInto<u64>) -> Self {
+        self.counts.insert(name, number.try_into().unwrap_or(0));
+        self
+    }
+    /// What else is to be said, as a code or an id; free text is refused by the table.
+    #[must_use]
+    pub fn code(mut self, name: &'static str, code: impl Into<String>) -> Self {
+        self.codes.insert(name, code.into());
+        self
+    }
+    /// Of which class of data, at which processor.
+    #[must_use]
+    pub fn data(mut self, class: &str, processor: &str) -> Self {
+        self.class = Some(class.to_owned());
+        self.processor = Some(processor.to_owned());
+        self
+    }
+    /// As a part of which deletion.
+    #[must_use]
+    pub fn deletion(mut self, deletion: Id<Deletion>) -> Self {
+        self.deletion = Some(deletion);
+        self
+    }
+    /// On what: a salted hash ([`crate::vault::SubjectKey::commit`]), whose salt is destroyed with the subject.
+    #[must_use]
+    pub fn target(mut self, commitment: Option<Vec<u8>>) -> Self {
+        self.commitment = commitment;
         self
     }
 
     /// Write it in the caller's transaction.
     pub async fn write(self, tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let targets = [self.commitment.clone()];
+        self.write_each(tx, &targets).await
+    }
+
+    /// Write one entry for each of these targets, in the caller's transaction.
+    pub async fn write_each(self, tx: &mut PgConnection, targets: &[Option<Vec<u8>>]) -> Result<(), sqlx::Error> {
         let (kind, job) = self.job.map_or((None, None), |(kind, job)| (Some(kind), Some(job.uuid())));
         sqlx::query!(
-            r#"insert into safelight.audit_entries (tenant, actor, action, job_kind, job_id, order_id, alias, purpose, grants, outcome, counts, policy_version)
-            values (coalesce($1, (select tenant from safelight.subjects where id = $6)), $2, $3, $4, $5, $7,
-                (select alias from safelight.subject_keys where subject_id = $6), $8, $9, $10, $11, $12)"#,
+            r#"insert into safelight.audit_entries (tenant, actor, action, job_kind, job_id, order_id, alias, purpose, grants, outcome, counts,
+                policy_version, class, processor, deletion_id, codes, commitment)
+            select coalesce($1, (select tenant from safelight.subjects where id = $6)), $2, $3, $4, $5, $7,
+                (select alias from safelight.subject_keys where subject_id = $6), $8, $9, $10, $11, $12, $13, $14, $15, $16, target
+            from unnest($17::bytea[]) target"#,
             self.tenant,
             self.actor,
             self.action,
@@ -105,8 +149,13 @@ impl Entry {
             self.purpose.map(Purpose::as_str),
             &self.grants,
             self.outcome,
-            Value::Object(self.counts),
+            Json(self.counts) as _,
             self.policy_version,
+            self.class,
+            self.processor,
+            self.deletion.map(Id::uuid),
+            Json(self.codes) as _,
+            targets as &[Option<Vec<u8>>],
         )
         .execute(tx)
         .await?;

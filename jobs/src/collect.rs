@@ -127,6 +127,16 @@ pub(crate) async fn expect(
     Ok(Expected { id: id.into(), key: keys::stored(&row.storage_key)?, state: row.state })
 }
 
+/// What the audit log says of the place.
+pub(crate) async fn target(
+    run: &Run,
+    tx: &mut PgConnection,
+    call: &Call,
+    object: &Expected,
+) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    run.services.vault.commit(tx, call.subject, object.key.as_str()).await
+}
+
 /// What lies in the store by now.
 pub(crate) struct Fetched {
     content_type: String,

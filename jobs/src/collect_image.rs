@@ -90,7 +90,13 @@ impl Job for CollectImage {
                     collect::arrived(&mut tx, &image, &fetched, false).await?;
                 }
                 calls::end(&mut tx, call.id, "succeeded", None).await?;
-                run.note("image.stored", "stored").allowed(&generate).write(&mut tx).await?;
+                let target = collect::target(run, &mut tx, &call, &image).await?;
+                run.note("image.stored", "stored")
+                    .allowed(&generate)
+                    .data("image", "supabase")
+                    .target(target)
+                    .write(&mut tx)
+                    .await?;
                 delivery::next_look(run, &mut tx, &order, image.id).await?;
             }
             Err(code) => {

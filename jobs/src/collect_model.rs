@@ -81,7 +81,13 @@ impl Job for CollectModel {
         orders::advance(&mut tx, order, &["paid", "training"], "generating").await?;
         tx.enqueue(&GenerateBatch { order }).await?;
         tx.enqueue(&PurgeCall { call: call.id }).await?;
-        run.note("model.delivered", "stored").allowed(&train).write(&mut tx).await?;
+        let target = collect::target(run, &mut tx, &call, &model).await?;
+        run.note("model.delivered", "stored")
+            .allowed(&train)
+            .data("model", "supabase")
+            .target(target)
+            .write(&mut tx)
+            .await?;
         run.finish(tx).await
     }
 }

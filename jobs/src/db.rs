@@ -38,6 +38,8 @@ pub enum Role {
     Worker,
     /// Reads the evidence.
     Auditor,
+    /// Orders, hashes and swears to audit entries; changes none.
+    Sealer,
 }
 
 impl Role {
@@ -47,6 +49,7 @@ impl Role {
             Self::Api => Some("safelight_api"),
             Self::Worker => Some("safelight_worker"),
             Self::Auditor => Some("safelight_auditor"),
+            Self::Sealer => Some("safelight_sealer"),
         }
     }
 }
@@ -141,6 +144,12 @@ pub async fn connect_queue(address: impl Into<Address>, most: u32) -> Result<PgP
         "statement_timeout = '15s'",
     ];
     pool(address.into(), Role::Worker, most, &fixed).await
+}
+
+/// A pool for the sealer. It looks for the few new entries in long tables, and must never read one whole.
+pub async fn connect_sealer(address: impl Into<Address>, most: u32) -> Result<PgPool, DbError> {
+    let fixed = ["jit = off", "enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off"];
+    pool(address.into(), Role::Sealer, most, &fixed).await
 }
 
 async fn pool(address: Address, role: Role, most: u32, settings: &[&str]) -> Result<PgPool, DbError> {

@@ -54,9 +54,13 @@ impl Job for DeleteData {
             return run.finish(tx).await;
         }
         if deletion.state == "fenced" {
-            let steps = deletion::plan(&mut tx, &deletion).await?;
+            let steps = deletion::plan(&mut tx, &deletion, &run.services.vault).await?;
             set_state(&mut tx, &deletion, "planned").await?;
-            run.note("deletion.planned", "persisted").count("steps", steps).write(&mut tx).await?;
+            run.note("deletion.planned", "persisted")
+                .deletion(deletion.id)
+                .count("steps", steps)
+                .write(&mut tx)
+                .await?;
         }
         tx.commit().await?;
 
@@ -101,7 +105,7 @@ impl Job for DeleteData {
         )
         .fetch_one(&mut *tx)
         .await?;
-        run.note("deletion.complete", "verified").count("deleted", total).write(&mut tx).await?;
+        run.note("deletion.complete", "verified").deletion(deletion.id).count("deleted", total).write(&mut tx).await?;
         run.finish(tx).await
     }
 }
@@ -158,8 +162,9 @@ async fn take(run: &Run, deletion: &DeletionRow, step: &Step) -> Result<(), Stop
     .execute(&mut *tx)
     .await?;
     run.note("deletion.step", carried.state)
-        .count("class", step.class.clone())
-        .count("processor", step.processor.clone())
+        .deletion(deletion.id)
+        .data(&step.class, &step.processor)
+        .count("step", step.seq)
         .count("deleted", carried.deleted)
         .write(&mut tx)
         .await?;

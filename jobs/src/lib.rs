@@ -44,6 +44,7 @@ pub mod reconcile_calls;
 pub mod reconcile_money;
 pub mod refund_payment;
 pub mod run;
+pub mod sealer;
 pub mod send_notice;
 pub mod services;
 mod standstill;

@@ -170,7 +170,7 @@ async fn lose(run: &Run, call: &Open) -> Result<(), Stop> {
     .execute(&mut *tx)
     .await?;
     if lost.rows_affected() == 1 {
-        run.note("call.unknown", "to_reconcile").count("call", call.id.to_string()).write(&mut tx).await?;
+        run.note("call.unknown", "to_reconcile").code("call", call.id.to_string()).write(&mut tx).await?;
     }
     tx.commit().await?;
     Ok(())

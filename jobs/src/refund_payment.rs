@@ -114,7 +114,7 @@ impl RefundPayment {
         run.note("money.refunded", if refused.is_some() { "refused" } else { "accepted" })
             .tenant(row.tenant)
             .count("amount_cents", row.amount_cents)
-            .count("sale", status)
+            .code("sale", status)
             .write(&mut tx)
             .await?;
         run.finish(tx).await

@@ -8,8 +8,10 @@ use chacha20poly1305::{
     AeadCore, KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, OsRng, Payload},
 };
+use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::id::{Id, Subject};
 
@@ -87,15 +89,17 @@ impl Vault {
         let key = XChaCha20Poly1305::generate_key(&mut OsRng);
         let wrapped = seal(&self.master, &place(subject, "subject_key"), &key)
             .ok_or(VaultError::Broken { subject, field: "subject_key" })?;
+        let key = SubjectKey::new(subject, &key).ok_or(VaultError::Broken { subject, field: "subject_key" })?;
         sqlx::query!(
-            "insert into safelight.subject_keys (subject_id, master_key_id, wrapped_key) values ($1, $2, $3)",
+            "insert into safelight.subject_keys (subject_id, alias, master_key_id, wrapped_key) values ($1, $2, $3, $4)",
             subject.uuid(),
+            key.alias(),
             self.fingerprint,
             wrapped
         )
         .execute(tx)
         .await?;
-        Ok(SubjectKey { subject, cipher: XChaCha20Poly1305::new(&key) })
+        Ok(key)
     }
 
     /// The key of a subject, if it still exists.
@@ -116,19 +120,65 @@ impl Vault {
         }
         let broken = VaultError::Broken { subject, field: "subject_key" };
         let key = open(&self.master, &place(subject, "subject_key"), &row.wrapped_key).ok_or(broken)?;
-        let cipher = XChaCha20Poly1305::new_from_slice(&key)
-            .map_err(|_| VaultError::Broken { subject, field: "subject_key" })?;
-        Ok(SubjectKey { subject, cipher })
+        SubjectKey::new(subject, &key).ok_or(VaultError::Broken { subject, field: "subject_key" })
+    }
+
+    /// What an audit entry says of a target of this subject. None where the key is gone or does not open: an effect must not
+    /// be lost for the lack of its pseudonym.
+    pub async fn commit(
+        &self,
+        tx: &mut PgConnection,
+        subject: Id<Subject>,
+        target: &str,
+    ) -> Result<Option<Vec<u8>>, sqlx::Error> {
+        match self.key(tx, subject).await {
+            Ok(key) => Ok(Some(key.commit(target))),
+            Err(VaultError::Database(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(subject.id = %subject, %error, "an audit entry names no target");
+                Ok(None)
+            }
+        }
     }
 }
 
-/// Seals and opens values of one person.
+/// Seals and opens values of one person, and names person and things where their names must not stand.
 pub struct SubjectKey {
     subject: Id<Subject>,
     cipher: XChaCha20Poly1305,
+    /// For pseudonym and salts; of the data key, so that they die with it.
+    audit: Hmac<Sha256>,
 }
 
 impl SubjectKey {
+    fn new(subject: Id<Subject>, key: &[u8]) -> Option<Self> {
+        let cipher = XChaCha20Poly1305::new_from_slice(key).ok()?;
+        let mut audit = <Hmac<Sha256> as Mac>::new_from_slice(key).ok()?;
+        audit.update(b"safelight audit ");
+        Some(Self { subject, cipher, audit })
+    }
+
+    /// The subject's pseudonym in the audit log: an HMAC of its id under its own key.
+    pub fn alias(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.keyed(b"alias ", self.subject.uuid().as_bytes())[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+
+    /// The salt of one target. Shown to somebody together with the target, it opens [`SubjectKey::commit`].
+    pub fn salt(&self, target: &str) -> [u8; 32] {
+        self.keyed(b"salt ", target.as_bytes())
+    }
+
+    /// What an audit entry says of a target, for example of a storage key.
+    pub fn commit(&self, target: &str) -> Vec<u8> {
+        safelight_evidence::commitment(&self.salt(target), target.as_bytes()).to_vec()
+    }
+
+    fn keyed(&self, what: &[u8], of: &[u8]) -> [u8; 32] {
+        self.audit.clone().chain_update(what).chain_update(of).finalize().into_bytes().into()
+    }
+
     /// Seal a value for one field.
     pub fn seal(&self, field: &'static str, value: &[u8]) -> Result<Vec<u8>, VaultError> {
         seal(&self.cipher, &place(self.subject, field), value)
@@ -169,7 +219,7 @@ mod tests {
     #[test]
     fn a_sealed_value_opens_only_in_its_own_place() {
         let subject = Id::new();
-        let key = SubjectKey { subject, cipher: XChaCha20Poly1305::new(&XChaCha20Poly1305::generate_key(&mut OsRng)) };
+        let key = SubjectKey::new(subject, &XChaCha20Poly1305::generate_key(&mut OsRng)).unwrap();
         let sealed = key.seal("email", b"ann@example.org").unwrap();
         assert!(!sealed.windows(3).any(|window| window == b"ann"));
         assert_eq!(key.open_text("email", &sealed).unwrap(), "ann@example.org");
@@ -183,5 +233,17 @@ mod tests {
     #[test]
     fn a_short_master_key_is_refused_with_what_to_do() {
         assert!(Vault::new("abcd").unwrap_err().to_string().contains("openssl rand -hex 32"));
+    }
+
+    #[test]
+    fn pseudonym_and_salts_are_of_the_key_and_of_nothing_else() {
+        let subject = Id::new();
+        let (one, other) = (SubjectKey::new(subject, &[1; 32]).unwrap(), SubjectKey::new(subject, &[2; 32]).unwrap());
+        assert_eq!(one.alias(), SubjectKey::new(subject, &[1; 32]).unwrap().alias());
+        assert_ne!(one.alias(), other.alias());
+        assert_ne!(one.alias(), SubjectKey::new(Id::new(), &[1; 32]).unwrap().alias());
+        assert_ne!(one.commit("a/b"), other.commit("a/b"));
+        assert_ne!(one.commit("a/b"), one.commit("a/c"));
+        assert_eq!(one.commit("a/b"), safelight_evidence::commitment(&one.salt("a/b"), b"a/b"));
     }
 }

@@ -4,6 +4,7 @@
 //! that they print are those of `bench/run.sh`, so that one script measures us and the peers. Without `DATABASE_URL` a private
 //! Postgres is started and gone afterwards. Never: touches tables of the domain, or runs where a person's job could be.
 
+mod audit;
 mod enqueueing;
 mod machine;
 mod scale;
@@ -48,6 +49,8 @@ struct Place {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// The sealer of the audit log: its speed, and what it costs the queue
+    Audit(audit::Audit),
     /// One measurement of the queue
     Queue {
         /// What to do
@@ -103,6 +106,7 @@ enum Verb {
 impl Bench {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self.what {
+            What::Audit(audit) => audit.run().await,
             What::Queue { verb, settings, place } => {
                 let settings = Settings::read(&settings)?;
                 let server = Server::at(place.database_url).await?;

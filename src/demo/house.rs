@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::Stdio, time::Duration};
 use anyhow::{Context, bail};
 use rand::RngCore;
 use safelight_api::tokens::{self, Scope};
+use safelight_evidence::Signer;
 use safelight_jobs::{
     db::{self, Role},
     policy::Policy,
@@ -99,6 +100,11 @@ impl House {
         env.push(("SAFELIGHT_PUBLIC_URL", url.clone()));
         env.push(("SAFELIGHT_LISTEN", format!("127.0.0.1:{port}")));
         env.push(("CRON_SECRET", cron_secret.clone()));
+        let mut log_key = [0; 32];
+        rand::rngs::OsRng.fill_bytes(&mut log_key);
+        env.push(("SAFELIGHT_LOG_KEY", Signer::new("demo.example/audit", &log_key)?.secret_text()));
+        env.push(("SAFELIGHT_CHECKPOINT_DIR", folder.join("checkpoints").display().to_string()));
+        env.push(("SAFELIGHT_CHECKPOINT_SECONDS", "1".to_owned()));
         // glibc keeps freed memory in an arena a thread, and faces are measured on many threads in turn.
         env.push(("MALLOC_ARENA_MAX", "2".to_owned()));
         env.push(("SAFELIGHT_LEASE_SECONDS", "4".to_owned()));

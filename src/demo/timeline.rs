@@ -44,7 +44,9 @@ impl Timeline {
     /// Print what is new.
     pub(crate) async fn follow(&mut self) -> anyhow::Result<()> {
         let rows: Vec<Row> = sqlx::query_as(
-            "select seq, tenant, order_id, job_kind, action, outcome, counts from safelight.audit_entries where seq > $1 order by seq",
+            "select seq, tenant, order_id, job_kind, action, outcome,
+                counts || codes || jsonb_strip_nulls(jsonb_build_object('class', class, 'processor', processor)) as counts
+            from safelight.audit_entries where seq > $1 and action <> 'deletion.object' order by seq",
         )
         .bind(self.seen)
         .fetch_all(&self.db)

@@ -112,7 +112,15 @@ impl App {
             .await
             .expect("a put");
         assert!(put.status().is_success(), "PUT answered {}", put.status());
-        intake::arrived(&self.db, &self.bell(), &self.services.storage, person.tenant, slot.artifact).await?;
+        intake::arrived(
+            &self.db,
+            &self.bell(),
+            &self.services.vault,
+            &self.services.storage,
+            person.tenant,
+            slot.artifact,
+        )
+        .await?;
         Ok(slot.artifact)
     }
 

@@ -1,12 +1,14 @@
 //! One module a theme; each test proves the clause in its name. A test of a fence, a gate or a clock was seen to fail
 //! once with its rule taken out; the commit that says so lists the rules.
 
+mod certificates;
 mod clocks;
 mod erasure;
 mod faces;
 mod notices;
 mod payments;
 mod purposes;
+mod tampering;
 mod uploads;
 mod withdrawal;
 mod withdrawal_race;

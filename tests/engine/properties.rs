@@ -19,7 +19,7 @@ use crate::{
 const LONG: Duration = Duration::from_secs(60);
 
 /// Printed with every failure; `SAFELIGHT_SEED` repeats a run.
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     std::env::var("SAFELIGHT_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -138,6 +138,12 @@ async fn ends_well(kind: &str, seed: u64, situation: &Situation) {
                 app.count("select count(*) from safelight.deletions where state = 'complete' and trigger = 'erasure'")
                     .await,
                 1
+            );
+            assert_eq!(
+                app.count("select count(*) from safelight.audit_entries where action = 'deletion.object'").await,
+                app.count("select sum(planned) from safelight.deletion_steps where processor = 'supabase' and class <> 'account'")
+                    .await,
+                "{asked}: one line of evidence for every object, and none twice"
             );
             assert_eq!(app.stored_keys(), Vec::<String>::new(), "{asked}");
             assert_eq!(app.sandbox.fal.files().len(), 0, "{asked}");

@@ -48,7 +48,7 @@ async fn an_operator_gives_an_orders_money_back_once() {
     let sale = app.sale(&session).await.unwrap();
     assert_eq!((sale.status.as_str(), sale.refunded_cents, sale.kept_cents), ("refunded", 1900, 0));
     app.stands(order, "delivered", None).await;
-    let said = app.count("select count(*) from safelight.audit_entries where action = 'refund.asked' and counts ->> 'why' = 'goodwill'").await;
+    let said = app.count("select count(*) from safelight.audit_entries where action = 'refund.asked' and codes ->> 'why' = 'goodwill'").await;
     assert_eq!(said, 1, "the audit log says who and why");
     assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);
 }

@@ -74,7 +74,7 @@ async fn n3_a_call_that_was_not_made_is_made_once_after_a_persons_word() {
     assert!(matches!(app.says(call, Resolution::NotMade).await, Err(NotResolved::Known { .. })));
     app.run_due_jobs().await;
     assert_eq!(app.sandbox.fal.trainings(), 1);
-    let noted = app.count("select count(*) from safelight.audit_entries where action = 'call.resolved' and outcome = 'not_made' and counts ->> 'by' = 'ops_1' and counts ->> 'why' = 'looked_at_fal'").await;
+    let noted = app.count("select count(*) from safelight.audit_entries where action = 'call.resolved' and outcome = 'not_made' and codes ->> 'by' = 'ops_1' and codes ->> 'why' = 'looked_at_fal'").await;
     assert_eq!(noted, 1);
 }
 

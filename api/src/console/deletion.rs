@@ -5,7 +5,7 @@ use maud::html;
 use safelight_jobs::id::{Deletion, Id, Subject};
 
 use super::{Trouble, page as framed, sign_in::Viewer, words};
-use crate::{error::Error, input::At, state::ApiState};
+use crate::{error::Error, input::At, routes::certificates, state::ApiState};
 
 /// The page.
 pub(super) async fn page(
@@ -30,6 +30,12 @@ pub(super) async fn page(
     )
     .fetch_all(&state.pool)
     .await?;
+    let certified = sqlx::query_scalar!(
+        r#"select exists (select from safelight.deletion_certificates where deletion_id = $1 and document is not null) as "it!""#,
+        deletion.uuid()
+    )
+    .fetch_one(&state.pool)
+    .await?;
     let late = row.completed_at.is_none() && row.answer_due < row.now;
     let body = html! {
         p.eyebrow { a href="/console" { "Overview" } " / deletion" }
@@ -41,6 +47,7 @@ pub(super) async fn page(
             div { dt { "requested" } dd { (words::time(row.requested_at)) } }
             div { dt { "legal deadline" } dd { (words::time(row.answer_due)) @if row.completed_at.is_none() { " " span.small { (words::distance(row.now, row.answer_due)) } } } }
             div { dt { "complete" } dd { (words::maybe_time(row.completed_at)) } }
+            @if certified { div { dt { "certificate" } dd { a href={ "/console/deletions/" (deletion) "/certificate" } { "Read or print" } } } }
             div.wide { dt { "subject" } dd { code { (Id::<Subject>::from(row.subject_id)) } } }
         }
         section {
@@ -63,4 +70,14 @@ pub(super) async fn page(
         }
     };
     Ok(framed("Deletion", &viewer, &body))
+}
+
+/// Its certificate, as a page to print.
+pub(super) async fn certificate(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    deletion: Result<At<Deletion>, Error>,
+) -> Result<Response, Trouble> {
+    let At(deletion) = deletion?;
+    Ok(certificates::page(&state, deletion, viewer.tenant()).await?)
 }

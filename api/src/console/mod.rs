@@ -39,6 +39,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/find", get(overview::find))
         .route("/console/orders/{order}", get(order::page))
         .route("/console/deletions/{deletion}", get(deletion::page))
+        .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))
         .route("/console/sign-in", get(sign_in::form).post(sign_in::enter))
         .route("/console/sign-out", post(sign_in::leave))
         .route("/console/style.css", get(style))

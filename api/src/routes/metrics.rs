@@ -8,6 +8,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use safelight_jobs::sealer::{self, Lag};
+
 use crate::{caller::bearer, error::Error, numbers::Numbers, state::ApiState};
 
 /// The numbers, as Prometheus reads them.
@@ -22,6 +24,7 @@ pub(crate) async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -
     let numbers = Numbers::read(&state.pool, None).await?;
     let mut text = state.metrics.as_ref().map(|handle| handle.render()).unwrap_or_default();
     write(&mut text, &numbers);
+    write_log(&mut text, &sealer::lag(&state.pool).await?);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 
@@ -61,6 +64,33 @@ fn write(text: &mut String, numbers: &Numbers) {
     ] {
         family(text, name, help);
         line(text, name, count);
+    }
+}
+
+/// The sealed log: is the sealer there, and do its checkpoints leave the house?
+fn write_log(text: &mut String, lag: &Lag) {
+    for (name, help, count) in [
+        ("safelight_audit_log_entries", "Entries in the sealed log.", lag.size),
+        ("safelight_audit_unsealed_entries", "Committed entries that are not in the log yet.", lag.unsealed),
+        ("safelight_audit_unsigned_entries", "Entries in the log that no checkpoint covers yet.", lag.unsigned),
+        ("safelight_audit_certificates_due", "Finished deletions without a certificate.", lag.certificates_due),
+    ] {
+        family(text, name, help);
+        line(text, name, count);
+    }
+    family(text, "safelight_audit_sealer_lag_seconds", "How long the oldest entry that is not in the log has waited.");
+    line(text, "safelight_audit_sealer_lag_seconds", lag.oldest_seconds as i64);
+    family(
+        text,
+        "safelight_audit_undelivered_checkpoints",
+        "Checkpoints that are not outside the database yet, by place.",
+    );
+    for (name, undelivered, _) in &lag.destinations {
+        line(text, &format!("safelight_audit_undelivered_checkpoints{{destination=\"{name}\"}}"), *undelivered);
+    }
+    family(text, "safelight_audit_delivery_tries", "Tries in a row that brought no checkpoint to a place.");
+    for (name, _, tries) in &lag.destinations {
+        line(text, &format!("safelight_audit_delivery_tries{{destination=\"{name}\"}}"), i64::from(*tries));
     }
 }
 

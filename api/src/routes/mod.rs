@@ -1,5 +1,6 @@
 //! One file a resource. Each handler is one short transaction around a function of the domain.
 
+pub(crate) mod certificates;
 pub(crate) mod consents;
 pub(crate) mod deletions;
 pub(crate) mod enqueue_job;
@@ -51,6 +52,8 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(refunds::ask))
         .routes(routes!(images::read))
         .routes(routes!(deletions::read))
+        .routes(routes!(certificates::read))
+        .routes(routes!(certificates::read_page))
         .routes(routes!(jobs::kinds))
         .routes(routes!(enqueue_job::enqueue))
         .routes(routes!(jobs::read))

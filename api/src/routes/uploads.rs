@@ -98,7 +98,8 @@ pub(crate) async fn arrived(
     State(state): State<ApiState>,
     At(artifact): At<Artifact>,
 ) -> Result<Response, Error> {
-    let looked = intake::arrived(&state.pool, &state.bell, &state.storage, caller.tenant()?, artifact).await?;
+    let looked =
+        intake::arrived(&state.pool, &state.bell, &state.vault, &state.storage, caller.tenant()?, artifact).await?;
     let answer = Arrived { artifact, content_type: looked.content_type, bytes: looked.bytes, already: looked.already };
     // The arrival is committed already, and saying it twice changes nothing.
     let tx = Tx::begin(&state.pool, &state.bell).await?;

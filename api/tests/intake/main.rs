@@ -1,6 +1,7 @@
 //! The intake, asked over its own router, on a real Postgres and the providers' stand-ins.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's helper fails the test")]
 
+mod certificates;
 mod codes;
 mod console;
 mod house;

@@ -22,6 +22,8 @@ const ROUTES: &[(&str, &str, &[Scope])] = &[
     ("get", "/v1/orders/{order}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/subjects/{subject}/images/{artifact}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/deletions/{deletion}", &[Scope::Read, Scope::Operate]),
+    ("get", "/v1/deletions/{deletion}/certificate", &[Scope::Audit, Scope::Operate]),
+    ("get", "/v1/deletions/{deletion}/certificate.html", &[Scope::Audit, Scope::Operate]),
     ("post", "/v1/jobs", &[Scope::Enqueue]),
     ("get", "/v1/jobs/{job}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/jobs/kinds", &[Scope::Read, Scope::Operate]),

@@ -120,9 +120,9 @@ pub async fn resolve(
     let mut entry = Entry::new("operator", "call.resolved", outcome)
         .tenant(row.tenant)
         .subject(subject.into())
-        .count("call", call.to_string())
-        .count("by", said.by)
-        .count("why", said.why);
+        .code("call", call.to_string())
+        .code("by", said.by)
+        .code("why", said.why);
     if let Some(order) = row.order_id {
         entry = entry.order(order.into());
     }

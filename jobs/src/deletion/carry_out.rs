@@ -37,7 +37,7 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
     let subject = deletion.subject.uuid();
     match &step.targets {
         Targets::Calls { ids } => calls_at_fal(run, ids).await,
-        Targets::Objects { objects } => stored_objects(run, objects).await,
+        Targets::Objects { objects } => stored_objects(run, deletion, step, objects).await,
         Targets::Prefix => prefix(run, deletion).await,
         Targets::Nothing => Ok(Carried::verified(0, "counted: another deletion has taken everything on")),
         Targets::Embeddings => {
@@ -147,7 +147,7 @@ async fn calls_at_fal(run: &Run, ids: &[Uuid]) -> Result<Carried, Stop> {
     ))
 }
 
-async fn stored_objects(run: &Run, objects: &[Object]) -> Result<Carried, Stop> {
+async fn stored_objects(run: &Run, deletion: &DeletionRow, step: &Step, objects: &[Object]) -> Result<Carried, Stop> {
     let keys: Vec<Key> = objects.iter().map(|object| keys::stored(&object.key)).collect::<Result<_, _>>()?;
     let failed =
         run.services.storage.delete_many(&keys).await.into_iter().filter(|(_, answer)| answer.is_err()).count();
@@ -164,7 +164,30 @@ async fn stored_objects(run: &Run, objects: &[Object]) -> Result<Carried, Stop> 
     sqlx::query!("update safelight.provider_calls set artifact_id = null where artifact_id = any ($1)", &gone)
         .execute(&mut *tx)
         .await?;
-    let rows = sqlx::query!("delete from safelight.artifacts where id = any ($1)", &gone).execute(&mut *tx).await?;
+    let rows = sqlx::query_scalar!("delete from safelight.artifacts where id = any ($1) returning id", &gone)
+        .fetch_all(&mut *tx)
+        .await?;
+    // One line an object, in the commit that takes its row: a second run finds no row and writes no second line.
+    let seq = step.seq;
+    let targets: Vec<Option<Vec<u8>>> = objects
+        .iter()
+        .filter(|object| rows.contains(&object.id))
+        .map(|object| object.commitment.as_ref().and_then(|text| hex::decode(text).ok()))
+        .collect();
+    run.note("deletion.object", "gone")
+        .deletion(deletion.id)
+        .data(&step.class, &step.processor)
+        .count("step", seq)
+        .write_each(&mut tx, &targets)
+        .await?;
+    let gone_so_far: i64 = sqlx::query_scalar!(
+        r#"select count(*) as "n!" from safelight.audit_entries
+        where deletion_id = $1 and action = 'deletion.object' and counts -> 'step' = to_jsonb($2::integer)"#,
+        deletion.id.uuid(),
+        seq
+    )
+    .fetch_one(&mut *tx)
+    .await?;
     tx.commit().await?;
     if !present.is_empty() {
         return Err(Stop::retry(
@@ -177,7 +200,7 @@ async fn stored_objects(run: &Run, objects: &[Object]) -> Result<Carried, Stop> 
         ));
     }
     Ok(Carried::verified(
-        rows.rows_affected(),
+        u64::try_from(gone_so_far).unwrap_or(0),
         format!("looked: the store has none of {} objects; their rows are gone", objects.len()),
     ))
 }

@@ -52,6 +52,9 @@ pub(crate) enum Targets {
 pub(crate) struct Object {
     pub(crate) id: Uuid,
     pub(crate) key: String,
+    /// What the audit log says of the key, in hex; none: the person's key was gone when the plan was made.
+    #[serde(default)]
+    pub(crate) commitment: Option<String>,
 }
 
 /// A deletion as its job reads it.

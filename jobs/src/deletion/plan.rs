@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{DeletionRow, Object, Targets};
+use crate::vault::{Vault, VaultError};
 
 /// Which objects a plan takes.
 enum Which<'a> {
@@ -16,12 +17,12 @@ enum Which<'a> {
 }
 
 /// Write the steps of a deletion, in the order in which they are carried out.
-pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow) -> Result<usize, sqlx::Error> {
+pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, vault: &Vault) -> Result<usize, sqlx::Error> {
     let mut steps: Vec<(&str, &str, Targets, usize)> = Vec::new();
     match (deletion.trigger.as_str(), deletion.purpose.as_deref()) {
         ("erasure", _) => {
             calls(tx, deletion, None, &mut steps).await?;
-            objects(tx, deletion, Which::All, &mut steps).await?;
+            objects(tx, deletion, vault, Which::All, &mut steps).await?;
             steps.push(("upload", "supabase", Targets::Prefix, 0));
             steps.push(("embedding", "self", Targets::Embeddings, count_embeddings(tx, deletion).await?));
             steps.push(("verdict", "self", Targets::Verdicts, 0));
@@ -52,9 +53,9 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow) -> Resul
         ("withdrawal", Some(purpose)) => {
             calls(tx, deletion, Some(purpose), &mut steps).await?;
             let classes: &[&str] = if purpose == "train" { &["bundle", "model"] } else { &[] };
-            objects(tx, deletion, Which::Classes(classes), &mut steps).await?;
+            objects(tx, deletion, vault, Which::Classes(classes), &mut steps).await?;
         }
-        _ => objects(tx, deletion, Which::Marked, &mut steps).await?,
+        _ => objects(tx, deletion, vault, Which::Marked, &mut steps).await?,
     }
     if steps.is_empty() {
         // Another deletion, an erasure most likely, has taken everything on meanwhile.
@@ -102,6 +103,7 @@ async fn calls(
 async fn objects(
     tx: &mut PgConnection,
     deletion: &DeletionRow,
+    vault: &Vault,
     which: Which<'_>,
     steps: &mut Steps<'_>,
 ) -> Result<(), sqlx::Error> {
@@ -121,11 +123,21 @@ async fn objects(
     )
     .fetch_all(&mut *tx)
     .await?;
+    // A key that is gone or does not open must not keep anything from being deleted: then the log names no targets.
+    let key = match vault.key(tx, deletion.subject).await {
+        Ok(key) => Some(key),
+        Err(VaultError::Database(error)) => return Err(error),
+        Err(_) => None,
+    };
     for class in ["upload", "bundle", "model", "image", "export"] {
         let objects: Vec<Object> = rows
             .iter()
             .filter(|row| row.class == class)
-            .map(|row| Object { id: row.id, key: row.storage_key.clone() })
+            .map(|row| Object {
+                id: row.id,
+                key: row.storage_key.clone(),
+                commitment: key.as_ref().map(|key| hex::encode(key.commit(&row.storage_key))),
+            })
             .collect();
         let count = objects.len();
         if count > 0 {

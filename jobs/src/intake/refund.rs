@@ -125,8 +125,8 @@ pub async fn ask_refund(tx: &mut Tx, wish: &RefundWish<'_>) -> Result<RefundAske
     let mut entry = Entry::new("operator", "refund.asked", "asked")
         .tenant(answer.refund_tenant.unwrap_or_default())
         .count("amount_cents", amount_cents)
-        .count("why", why)
-        .count("by", by);
+        .code("why", why)
+        .code("by", by);
     if let (Some(order), Some(subject)) = (answer.of_order, answer.of_subject) {
         entry = entry.order(order.into()).subject(subject.into());
     }

@@ -14,6 +14,7 @@ use crate::{
         storage::{Storage, StorageError},
     },
     run::Tx,
+    vault::Vault,
 };
 
 use super::IntakeError;
@@ -96,6 +97,7 @@ pub struct Arrival {
 pub async fn arrived(
     pool: &sqlx::PgPool,
     bell: &crate::queue::Bell,
+    vault: &Vault,
     storage: &Storage,
     tenant: &str,
     artifact: Id<Artifact>,
@@ -156,7 +158,13 @@ pub async fn arrived(
     )
     .fetch_one(&mut *tx)
     .await?;
-    Entry::new("intake", "upload.arrived", "stored").subject(row.subject_id.into()).write(&mut tx).await?;
+    let target = vault.commit(&mut tx, row.subject_id.into(), &row.storage_key).await?;
+    Entry::new("intake", "upload.arrived", "stored")
+        .subject(row.subject_id.into())
+        .data("upload", "supabase")
+        .target(target)
+        .write(&mut tx)
+        .await?;
     tx.commit().await?;
     Ok(Arrival { content_type, bytes: size, already: false })
 }

@@ -32,6 +32,7 @@ pub mod secret;
 pub mod storage;
 pub mod stripe;
 pub mod stripe_webhook;
+pub mod witness;
 
 pub use http::ConfigError;
 pub use secret::Secret;

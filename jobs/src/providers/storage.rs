@@ -94,6 +94,39 @@ pub struct Listed {
     pub modified: DateTime<Utc>,
 }
 
+/// A client of a bucket. Sends nothing yet.
+pub(crate) fn bucket(config: &S3Config) -> Result<AmazonS3, ConfigError> {
+    let base = Base::parse("storage", &config.endpoint)?;
+    for secret in [&config.access_key, &config.secret_key] {
+        if secret.is_empty() {
+            return Err(ConfigError::BadSecret { what: "storage" });
+        }
+    }
+    let mut options = ClientOptions::new()
+        .with_allow_http(base.is_loopback())
+        .with_connect_timeout(config.timeout.min(Duration::from_secs(5)))
+        .with_timeout(config.timeout);
+    if base.is_loopback() {
+        options = options.with_no_system_certificates(true);
+    }
+    let retry = RetryConfig {
+        backoff: BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() },
+        max_retries: 2,
+        retry_timeout: config.timeout,
+    };
+    AmazonS3Builder::new()
+        .with_endpoint(base.at(""))
+        .with_region(&config.region)
+        .with_bucket_name(&config.bucket)
+        .with_access_key_id(config.access_key.expose())
+        .with_secret_access_key(config.secret_key.expose())
+        .with_virtual_hosted_style_request(false)
+        .with_client_options(options)
+        .with_retry(retry)
+        .build()
+        .map_err(|_| ConfigError::BadSetting { what: "storage", why: "region, bucket or keys are missing" })
+}
+
 /// The store. Clones share connections.
 #[derive(Clone)]
 pub struct Storage {
@@ -113,36 +146,7 @@ impl Storage {
 
     /// A bucket. Sends nothing yet.
     pub fn s3(config: &S3Config) -> Result<Self, ConfigError> {
-        let base = Base::parse("storage", &config.endpoint)?;
-        for secret in [&config.access_key, &config.secret_key] {
-            if secret.is_empty() {
-                return Err(ConfigError::BadSecret { what: "storage" });
-            }
-        }
-        let mut options = ClientOptions::new()
-            .with_allow_http(base.is_loopback())
-            .with_connect_timeout(config.timeout.min(Duration::from_secs(5)))
-            .with_timeout(config.timeout);
-        if base.is_loopback() {
-            options = options.with_no_system_certificates(true);
-        }
-        let retry = RetryConfig {
-            backoff: BackoffConfig { max_backoff: Duration::from_secs(2), ..BackoffConfig::default() },
-            max_retries: 2,
-            retry_timeout: config.timeout,
-        };
-        let store = AmazonS3Builder::new()
-            .with_endpoint(base.at(""))
-            .with_region(&config.region)
-            .with_bucket_name(&config.bucket)
-            .with_access_key_id(config.access_key.expose())
-            .with_secret_access_key(config.secret_key.expose())
-            .with_virtual_hosted_style_request(false)
-            .with_client_options(options)
-            .with_retry(retry)
-            .build()
-            .map_err(|_| ConfigError::BadSetting { what: "storage", why: "region, bucket or keys are missing" })?;
-        let store = Arc::new(store);
+        let store = Arc::new(bucket(config)?);
         Ok(Self { store: store.clone(), signer: Some(store) })
     }
 

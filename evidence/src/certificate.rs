@@ -1,0 +1,292 @@
+//! The certificate of a finished deletion: what went, how many, when, at which processor, how its absence was seen, what
+//! stays by which law; with the log's own lines and the proof that each of them is in the log.
+//!
+//! Signed over one form only ([`Certificate::canonical`]: keys in alphabetical order, no whitespace, as RFC 8785 has it).
+//! Published as `docs/schemas/deletion-certificate.schema.json`. Holds no personal data: ids, codes, numbers, times, and
+//! sentences that the program wrote; targets are salted hashes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::Checkpoint;
+use crate::entry::Entry;
+use crate::merkle::{Hash, verify_inclusion};
+use crate::note::{NoteError, Signer, Verifier, open_by_any};
+use crate::verify::Verdict;
+
+/// Name and version of the form.
+pub const SCHEMA: &str = "safelight.deletion-certificate/1";
+
+/// What is signed. Fields stand in the order in which they are written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The legal deadline of the answer.
+    pub answer_due: String,
+    /// The checkpoint that the proofs lead to, as a signed note.
+    pub checkpoint: String,
+    /// When everything was seen to be gone.
+    pub completed_at: String,
+    /// Who answers for the deletion.
+    pub controller: String,
+    /// Which deletion.
+    pub deletion: String,
+    /// When the certificate was made.
+    pub issued_at: String,
+    /// The log's lines about this deletion.
+    pub lines: Vec<Line>,
+    /// Of a withdrawal: for which purpose.
+    pub purpose: Option<String>,
+    /// When it was asked for.
+    pub requested_at: String,
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// What was done, class by class.
+    pub steps: Vec<Step>,
+    /// Which tenant.
+    pub tenant: String,
+    /// Why: `erasure`, `retention`, `withdrawal`, `one_photo`, `failed_order`.
+    pub trigger: String,
+}
+
+/// One class of data at one processor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// What kind of data.
+    pub class: String,
+    /// How many went.
+    pub deleted: u64,
+    /// How absence was seen; for what stays, by which law.
+    pub evidence: String,
+    /// How many were to go.
+    pub planned: u64,
+    /// Where.
+    pub processor: String,
+    /// Its place in the plan.
+    pub seq: u64,
+    /// `verified`, or `retained_by_law`.
+    pub state: String,
+    /// When.
+    pub verified_at: String,
+}
+
+/// One entry of the log and the way from it to the checkpoint's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// The entry.
+    pub entry: Entry,
+    /// Hashes beside the way from the leaf to the root, lowest first, in hex.
+    pub proof: Vec<String>,
+}
+
+/// The file: what is signed, and the signature over it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignedCertificate {
+    /// What is signed.
+    pub certificate: Certificate,
+    /// A signed note: the name of the form, and the SHA-256 of [`Certificate::canonical`] in hex.
+    pub signature: String,
+}
+
+/// What is wrong with a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "finding")]
+#[non_exhaustive]
+pub enum Flaw {
+    /// Not a certificate of this form.
+    Form {
+        /// What does not fit.
+        why: String,
+    },
+    /// The signature is not of a known key, or does not fit the text.
+    Signature {
+        /// Why.
+        why: String,
+    },
+    /// The checkpoint inside proves nothing.
+    Checkpoint {
+        /// Why.
+        why: String,
+    },
+    /// A line is not in the log that the checkpoint is of.
+    NotInTheLog {
+        /// The line's number in the log.
+        seq: u64,
+    },
+    /// A line speaks of another deletion.
+    ForeignLine {
+        /// The line's number in the log.
+        seq: u64,
+    },
+    /// A step is neither verified nor retained by law, or the log does not say so.
+    Step {
+        /// Which.
+        seq: u64,
+        /// Why.
+        why: String,
+    },
+    /// The log does not say that the deletion was complete.
+    Incomplete,
+    /// An outside checkpoint of the same size has another root.
+    OtherLog {
+        /// The size.
+        size: u64,
+    },
+}
+
+impl std::fmt::Display for Flaw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Form { why } => write!(f, "form: {why}"),
+            Self::Signature { why } => write!(f, "signature: {why}"),
+            Self::Checkpoint { why } => write!(f, "checkpoint: {why}"),
+            Self::NotInTheLog { seq } => write!(f, "proof: line {seq} is not in the log"),
+            Self::ForeignLine { seq } => write!(f, "line {seq} speaks of another deletion"),
+            Self::Step { seq, why } => write!(f, "step {seq}: {why}"),
+            Self::Incomplete => write!(f, "the log does not say that the deletion was complete"),
+            Self::OtherLog { size } => {
+                write!(f, "checkpoint: outside, the log of {size} entries is another one than here")
+            }
+        }
+    }
+}
+
+/// The checker's answer about one certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CertificateReport {
+    /// `verified`: signature and proofs hold, and the checkpoint is one that was kept outside. `unverified`: they hold, and
+    /// nothing from outside says that this log was shown to others, too.
+    pub verdict: Verdict,
+    /// Which deletion.
+    pub deletion: Option<String>,
+    /// What is wrong, if anything.
+    pub findings: Vec<Flaw>,
+}
+
+impl Certificate {
+    /// The bytes that are signed.
+    ///
+    /// # Errors
+    /// Those of the encoder; it has none for this form.
+    pub fn canonical(&self) -> Result<Vec<u8>, serde_json::Error> {
+        serde_json::to_vec(self)
+    }
+
+    /// The text of the note that stands for it.
+    fn sworn(&self) -> Result<String, serde_json::Error> {
+        Ok(format!("{SCHEMA}\n{}\n", hex::encode(Sha256::digest(self.canonical()?))))
+    }
+
+    /// Sign it.
+    ///
+    /// # Errors
+    /// [`NoteError::Form`].
+    pub fn sign(self, signer: &Signer) -> Result<SignedCertificate, NoteError> {
+        let signature = signer.sign(&self.sworn().map_err(|_| NoteError::Form)?)?;
+        Ok(SignedCertificate { certificate: self, signature })
+    }
+
+    /// Whether the log says of itself what the certificate says.
+    fn flaws(&self, checkpoint: &Checkpoint) -> Vec<Flaw> {
+        let mut flaws = Vec::new();
+        for line in &self.lines {
+            let seq = line.entry.seq;
+            if line.entry.deletion_id.as_deref() != Some(self.deletion.as_str()) {
+                flaws.push(Flaw::ForeignLine { seq });
+            }
+            let proof: Option<Vec<Hash>> = line.proof.iter().map(|hash| hash_of(hash)).collect();
+            let holds = match (line.entry.leaf(), proof) {
+                (Ok(leaf), Some(proof)) => verify_inclusion(&leaf, seq, checkpoint.size, &proof, &checkpoint.root),
+                _ => false,
+            };
+            if !holds {
+                flaws.push(Flaw::NotInTheLog { seq });
+            }
+        }
+        flaws.extend(self.steps.iter().filter_map(|step| self.flaw_of(step)));
+        if self.steps.is_empty() || !self.lines.iter().any(|line| line.entry.action == "deletion.complete") {
+            flaws.push(Flaw::Incomplete);
+        }
+        flaws
+    }
+
+    fn flaw_of(&self, step: &Step) -> Option<Flaw> {
+        let flaw = |why: &str| Some(Flaw::Step { seq: step.seq, why: why.to_owned() });
+        if !matches!(step.state.as_str(), "verified" | "retained_by_law") {
+            return flaw("it is neither verified nor retained by law");
+        }
+        let of_step = |line: &&Line| line.entry.counts.get("step") == Some(&step.seq);
+        let says_so = |line: &Line| {
+            let entry = &line.entry;
+            entry.action == "deletion.step"
+                && entry.outcome == step.state
+                && entry.class.as_deref() == Some(step.class.as_str())
+                && entry.processor.as_deref() == Some(step.processor.as_str())
+                && entry.counts.get("deleted") == Some(&step.deleted)
+        };
+        if !self.lines.iter().filter(of_step).any(says_so) {
+            return flaw("the log says nothing, or something else, of it");
+        }
+        let objects = self.lines.iter().filter(of_step).filter(|line| line.entry.action == "deletion.object").count();
+        if objects as u64 > step.deleted {
+            return flaw("the log has more objects than it counts");
+        }
+        None
+    }
+}
+
+/// Check a certificate's file with the log's public keys and checkpoints kept outside the database.
+#[must_use]
+pub fn verify_certificate(file: &[u8], outside: &[impl AsRef<str>], keys: &[Verifier]) -> CertificateReport {
+    let broken = |deletion: Option<String>, flaw: Flaw| CertificateReport {
+        verdict: Verdict::Broken,
+        deletion,
+        findings: vec![flaw],
+    };
+    let SignedCertificate { certificate, signature } = match serde_json::from_slice(file) {
+        Ok(signed) => signed,
+        Err(error) => return broken(None, Flaw::Form { why: error.to_string() }),
+    };
+    let deletion = Some(certificate.deletion.clone());
+    if certificate.schema != SCHEMA {
+        return broken(deletion, Flaw::Form { why: format!("this checker knows {SCHEMA}") });
+    }
+    let sworn = certificate.sworn().unwrap_or_default();
+    match open_by_any(&signature, keys) {
+        Ok(text) if text == sworn => {}
+        Ok(_) => {
+            let why = "it is the signature of another certificate, or the certificate was changed".to_owned();
+            return broken(deletion, Flaw::Signature { why });
+        }
+        Err(why) => return broken(deletion, Flaw::Signature { why: why.to_string() }),
+    }
+    let checkpoint = match Checkpoint::open_by_any(&certificate.checkpoint, keys) {
+        Ok(checkpoint) => checkpoint,
+        Err(why) => return broken(deletion, Flaw::Checkpoint { why: why.to_string() }),
+    };
+    let mut findings = certificate.flaws(&checkpoint);
+    let known: BTreeMap<u64, Hash> = outside
+        .iter()
+        .filter_map(|note| Checkpoint::open_by_any(note.as_ref(), keys).ok())
+        .map(|outside| (outside.size, outside.root))
+        .collect();
+    let kept_outside = known.get(&checkpoint.size);
+    if kept_outside.is_some_and(|root| *root != checkpoint.root) {
+        findings.push(Flaw::OtherLog { size: checkpoint.size });
+    }
+    let verdict = match (findings.is_empty(), kept_outside) {
+        (false, _) => Verdict::Broken,
+        (true, None) => Verdict::Unverified,
+        (true, Some(_)) => Verdict::Verified,
+    };
+    CertificateReport { verdict, deletion, findings }
+}
+
+fn hash_of(text: &str) -> Option<Hash> {
+    hex::decode(text).ok()?.try_into().ok()
+}

@@ -1,0 +1,130 @@
+//! `safelight audit`: the sealed log. Make its key, seal now, take it away as files, and check it.
+
+mod verify;
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Args, Subcommand};
+use rand::RngCore;
+use safelight_evidence::Signer;
+use safelight_jobs::{
+    db::{self, Role},
+    sealer::{self, Sign},
+};
+use serde_json::json;
+
+use crate::{config, process::say};
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Make a key for a log: the private one for SAFELIGHT_LOG_KEY, the public one to give away
+    Key {
+        /// The log's name, as an address without a scheme: photos.example/audit
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Seal what is committed, sign, deliver, and issue certificates: one pass
+    Seal(Box<Seal>),
+    /// Write entries, proofs and checkpoints into a folder that an outsider can take away
+    Export {
+        /// The folder; empty, or it is made
+        folder: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        database: config::Database,
+    },
+    /// Check an export, a certificate or the raw tables. 0 verified, 1 could not check, 3 unverified, 4 broken
+    Verify(verify::Verify),
+}
+
+#[derive(Debug, Args)]
+struct Seal {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: config::Database,
+    #[command(flatten)]
+    sealing: config::Sealing,
+}
+
+impl Audit {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self.what {
+            What::Key { name, json } => key(&name, json),
+            What::Seal(seal) => seal.run().await,
+            What::Export { folder, json, database } => export(&folder, json, &database).await,
+            What::Verify(verify) => verify.run().await,
+        }
+    }
+}
+
+fn key(name: &str, as_json: bool) -> anyhow::Result<()> {
+    let mut secret = [0; 32];
+    rand::rngs::OsRng.fill_bytes(&mut secret);
+    let signer = Signer::new(name, &secret).context("the log's name")?;
+    if as_json {
+        say(json!({ "private": signer.secret_text(), "public": signer.verifier().to_string() }));
+    } else {
+        say(format_args!("private (SAFELIGHT_LOG_KEY): {}", signer.secret_text()));
+        say(format_args!("public (give it away):       {}", signer.verifier()));
+    }
+    Ok(())
+}
+
+impl Seal {
+    async fn run(self) -> anyhow::Result<()> {
+        let sealer = self.sealing.needed()?;
+        let pool = db::connect_sealer(self.database.address(), 2).await?;
+        let passed = sealer::pass(&pool, &sealer, Sign::Now).await?;
+        let lag = sealer::lag(&pool).await?;
+        if self.json {
+            let undelivered: serde_json::Map<_, _> =
+                lag.destinations.iter().map(|(name, count, _)| (name.clone(), json!(count))).collect();
+            say(
+                json!({ "size": lag.size, "sealed": passed.sealed, "delivered": passed.delivered, "issued": passed.issued,
+                "undelivered": undelivered }),
+            );
+            return Ok(());
+        }
+        say(format_args!(
+            "{} entries sealed, the log has {}; {} checkpoints delivered, {} certificates issued",
+            passed.sealed, lag.size, passed.delivered, passed.issued
+        ));
+        for (name, count, tries) in lag.destinations.iter().filter(|(_, count, _)| *count > 0) {
+            say(format_args!("{name}: {count} checkpoints are not there yet, after {tries} tries"));
+        }
+        if sealer.destinations.is_empty() {
+            say("no place outside the database is configured: the log stays unverified");
+        }
+        Ok(())
+    }
+}
+
+async fn export(folder: &std::path::Path, as_json: bool, database: &config::Database) -> anyhow::Result<()> {
+    let pool = db::connect(database.address(), Role::Auditor, 1).await?;
+    let exported = sealer::export(&pool, folder).await?;
+    if as_json {
+        say(json!({ "entries": exported.entries, "checkpoints": exported.checkpoints, "unsealed": exported.unsealed }));
+    } else {
+        say(format_args!(
+            "{} entries and {} checkpoints in {}; {} entries are not sealed yet",
+            exported.entries,
+            exported.checkpoints,
+            folder.display(),
+            exported.unsealed
+        ));
+    }
+    Ok(())
+}

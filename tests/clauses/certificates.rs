@@ -1,0 +1,176 @@
+//! Each finished deletion yields a certificate: signed, provable against the log, with a line for every object, and without
+//! a word about the person.
+
+use std::path::PathBuf;
+
+use safelight_evidence::{
+    SignedCertificate, Signer, Verdict, certificate::Certificate, check::checkpoints, verify_certificate,
+};
+use safelight_jobs::{
+    db,
+    id::{Deletion, Id},
+    policy::Purpose,
+    providers::witness::Witness,
+    sealer::{self, Sealer, Sign},
+    vault::VaultError,
+};
+use serde_json::Value;
+
+use crate::app::App;
+
+fn key() -> Signer {
+    Signer::new("photos.example/audit", &[6; 32]).unwrap()
+}
+
+/// A place outside for one app's checkpoints.
+struct Outside(PathBuf);
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Outside {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("safelight-outside-{}", uuid::Uuid::new_v4().simple())))
+    }
+
+    async fn seals(&self, app: &App) -> sealer::Passed {
+        let sealer = Sealer::new(key(), None, vec![Witness::folder(&self.0).unwrap()]).unwrap();
+        let pool = db::connect_sealer(&app.database_url, 2).await.unwrap();
+        sealer::pass(&pool, &sealer, Sign::Now).await.unwrap()
+    }
+
+    async fn certificate(&self, app: &App, deletion: Id<Deletion>) -> SignedCertificate {
+        self.seals(app).await;
+        let signed = sealer::certificate(&app.db, deletion, None).await.unwrap().expect("a certificate");
+        let file = serde_json::to_vec(&signed).unwrap();
+        let report = verify_certificate(&file, &checkpoints(&[self.0.clone()]).unwrap(), &[key().verifier()]);
+        assert_eq!((report.verdict, &report.findings[..]), (Verdict::Verified, &[][..]));
+        assert_fits_the_schema(&serde_json::to_value(&signed).unwrap());
+        signed
+    }
+}
+
+fn assert_fits_the_schema(document: &Value) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/schemas/deletion-certificate.schema.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert_eq!(errors, Vec::<String>::new());
+    for (pointer, bad) in [
+        ("/certificate/deletion", Value::from("ann@example.org")),
+        ("/certificate/steps/0/state", Value::from("skipped")),
+        ("/certificate/lines/0/entry/counts", serde_json::json!({ "to": "ann" })),
+        ("/signature", Value::Null),
+    ] {
+        let mut changed = document.clone();
+        *changed.pointer_mut(pointer).unwrap() = bad;
+        assert!(!validator.is_valid(&changed), "{pointer} may be anything");
+    }
+}
+
+fn objects(certificate: &Certificate, class: &str) -> Vec<Option<String>> {
+    let lines = certificate.lines.iter().map(|line| &line.entry);
+    lines
+        .filter(|entry| entry.action == "deletion.object" && entry.class.as_deref() == Some(class))
+        .map(|entry| entry.commitment.clone())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k18_n19_an_erasure_yields_a_certificate_with_a_line_for_every_object_and_none_about_the_person() {
+    let app = App::spawn().await;
+    let outside = Outside::new();
+    let (ann, order) = app.pro_order().await;
+    app.fulfils(order).await;
+    let stored: Vec<(String, String)> = sqlx::query_as(
+        "select class, storage_key from safelight.artifacts where subject_id = $1 order by class, storage_key",
+    )
+    .bind(ann.id.uuid())
+    .fetch_all(&app.db)
+    .await
+    .unwrap();
+    assert!(stored.len() > 20);
+    let mut connection = app.db.acquire().await.unwrap();
+    let person = app.services.vault.key(&mut connection, ann.id).await.unwrap();
+    let alias: uuid::Uuid =
+        app.of("select alias from safelight.subject_keys where subject_id = $1", ann.id.uuid()).await;
+    assert_eq!(alias, person.alias(), "the pseudonym is of the person's own key");
+
+    let deletion = app.erases(&ann).await;
+    outside.seals(&app).await;
+    let early = sealer::certificate(&app.db, deletion, None).await.unwrap();
+    assert!(early.is_none(), "nothing is certified before it is done");
+    app.run_due_jobs().await;
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+    let signed = outside.certificate(&app, deletion).await;
+    let certificate = &signed.certificate;
+
+    for class in ["upload", "model", "image"] {
+        let keys = stored.iter().filter(|(of, _)| of == class).map(|(_, key)| Some(hex::encode(person.commit(key))));
+        let (mut expected, mut named): (Vec<_>, Vec<_>) = (keys.collect(), objects(certificate, class));
+        (expected.sort(), named.sort());
+        assert_eq!(named, expected, "one line for every {class}");
+        let step = certificate.steps.iter().find(|step| step.class == class && step.planned > 0).unwrap();
+        assert_eq!((step.state.as_str(), step.deleted), ("verified", expected.len() as u64));
+    }
+    let stays: Vec<_> = certificate.steps.iter().filter(|step| step.state == "retained_by_law").collect();
+    assert!(stays.iter().any(|step| step.evidence.contains("tax law")), "{stays:?}");
+    assert!(stays.iter().any(|step| step.evidence.contains("GDPR Art. 7(1)")), "{stays:?}");
+    assert_eq!((certificate.trigger.as_str(), certificate.tenant.as_str()), ("erasure", "koselfie"));
+
+    // The salts are gone with the key: what the commitments mean cannot be shown any more.
+    let gone = app.services.vault.key(&mut connection, ann.id).await;
+    assert!(matches!(gone, Err(VaultError::NoKey(_))));
+    let page = safelight_api::certificate_page(&signed);
+    let entries: Vec<String> =
+        sqlx::query_scalar("select to_jsonb(e)::text from safelight.audit_entries e").fetch_all(&app.db).await.unwrap();
+    let all = format!("{}\n{page}\n{}", serde_json::to_string(&signed).unwrap(), entries.join("\n"));
+    let subject = ann.id.uuid();
+    let mut markers = vec![ann.email.clone(), ann.id.to_string(), subject.to_string(), subject.simple().to_string()];
+    markers.push("in a garden".to_owned());
+    markers.push(ann.auth_user.to_string());
+    markers.extend(stored.into_iter().map(|(_, key)| key));
+    for marker in markers {
+        assert!(!all.contains(&marker), "{marker} stands in the log or in the certificate");
+    }
+    assert!(page.contains("tax law") && page.contains("@media print") && !page.contains("<script"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k23_a_retention_yields_a_certificate_of_its_own() {
+    let app = App::spawn().await;
+    let outside = Outside::new();
+    let ann = app.person("koselfie").await;
+    app.uploads(&ann, 2).await;
+    app.turn_clock(chrono::Duration::hours(721)).await;
+    app.sweeps().await;
+    let deletion: uuid::Uuid = sqlx::query_scalar("select id from safelight.deletions where trigger = 'retention'")
+        .fetch_one(&app.db)
+        .await
+        .unwrap();
+    let signed = outside.certificate(&app, deletion.into()).await;
+    assert_eq!(objects(&signed.certificate, "upload").len(), 2);
+    assert_eq!(outside.seals(&app).await.issued, 0, "a certificate is issued once");
+    let changed = sqlx::query("update safelight.deletion_certificates set document = 'other'").execute(&app.db).await;
+    assert!(changed.is_err(), "and not changed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k40_a_withdrawal_is_certified_with_its_purpose() {
+    let app = App::spawn().await;
+    let outside = Outside::new();
+    let (ann, order) = app.pro_order().await;
+    app.fulfils(order).await;
+    app.withdraws(&ann, Purpose::Compare).await;
+    app.run_due_jobs().await;
+    let deletion: uuid::Uuid = sqlx::query_scalar("select id from safelight.deletions where trigger = 'withdrawal'")
+        .fetch_one(&app.db)
+        .await
+        .unwrap();
+    let signed = outside.certificate(&app, deletion.into()).await;
+    assert_eq!(signed.certificate.purpose.as_deref(), Some("compare"));
+}
