@@ -62,14 +62,18 @@ async fn a_paid_order_whose_work_died_goes_to_refund_review_and_a_redrive_takes_
     }
 }
 
-/// While anything of the order is under way it is left alone: images still come.
+/// While anything of the order is under way it is left alone: here a job alone, since all calls have ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_not_stopped_while_something_of_it_is_under_way() {
     let app = App::spawn().await;
     let order = paid(&app, true).await;
-    let dead = app.runs_up_to("collect_image").await;
+    let dead = app.runs_up_to("compare_faces").await;
     app.dies(&dead, "store_unreachable").await;
-    let alive = app.runs_up_to("collect_image").await;
+    let alive = app.runs_up_to("compare_faces").await;
+    app.run_due_jobs().await;
+    let others = "select (select count(*) from safelight.jobs where state = 0)
+        + (select count(*) from safelight.provider_calls where state in ('intended', 'unknown', 'submitted'))";
+    assert_eq!(app.count(others).await, 0, "nothing else is under way");
     app.reconciles_only().await;
     app.stands(order, "generating", None).await;
     safelight_worker::perform(&app.worker, &app.services, &alive).await.unwrap();

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 
-/// Orders when nobody says how many: what a busy machine with two cores does in two minutes.
+/// Orders when nobody says how many: some fifty rounds, three to four minutes on two cores that ten others use as well.
 const ORDERS: usize = 24;
 /// Of one person: photos are uploaded once for all of them.
 const A_PERSON: usize = 8;
