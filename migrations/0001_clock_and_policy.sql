@@ -11,9 +11,10 @@ create table safelight.clock (
 
 -- The one clock for promises, schedules and deadlines. Leases use the unshifted database clock instead, so that
 -- turning the clock by a month does not take the lease of a running job.
+-- In plpgsql because it keeps its plan: an SQL function is planned anew at every call.
 create function safelight.now() returns timestamptz
-language sql stable
-as $$ select clock_timestamp() + coalesce((select shift from safelight.clock), interval '0') $$;
+language plpgsql stable
+as $$ begin return clock_timestamp() + coalesce((select shift from safelight.clock), interval '0'); end $$;
 
 create table safelight.tenants (
     id text primary key check (id ~ '^[a-z][a-z0-9]{1,30}$'),

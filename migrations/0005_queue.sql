@@ -1,5 +1,20 @@
 -- The queue. Finished jobs leave the hot table for the archive; dead letters have a table of their own.
 
+-- What each kind of job is, as the program declares it: written by `safelight migrate`, so that SQL callers need only name
+-- the kind, and the claim knows limits. A kind that is not in here is still a job; nothing is enforced for it.
+create table safelight.job_kinds (
+    kind text primary key,
+    queue text not null,
+    provider text,                                -- whom its attempts ask
+    effect text not null check (effect in ('reconcile', 'repeatable', 'until_verified')),
+    version smallint not null,
+    max_attempts integer not null check (max_attempts > 0),
+    timeout_seconds integer not null check (timeout_seconds > 0),       -- of one attempt
+    deadline_seconds integer check (deadline_seconds > 0),              -- of the whole job, from its creation
+    lane_most smallint check (lane_most > 0),     -- how many of one lane run at once
+    keep_days smallint not null check (keep_days > 0)                   -- in the archive
+);
+
 create table safelight.jobs (
     id uuid primary key,
     queue text not null,
@@ -10,11 +25,16 @@ create table safelight.jobs (
     subject_id uuid,
     order_id uuid,
     key text,
-    priority smallint not null default 0,         -- lower runs first
-    state smallint not null default 0 check (state in (0, 1, 2)),   -- 0 ready, 1 running, 2 held
+    lane text,                                    -- jobs of one lane run one after the other
+    priority smallint not null default 0,         -- lower runs first: a step is worth a minute of waiting
+    -- 0 ready, 1 running, 2 held by a person, 3 scheduled for later, 4 set aside until there is room
+    state smallint not null default 0,
     run_at timestamptz not null,
+    -- The order among ready jobs: due time plus priority in minutes. So priorities age by themselves: whoever waits long
+    -- enough is first, however many more urgent ones come.
+    rank timestamptz not null,
     attempt integer not null default 0,           -- attempts spent
-    max_attempts integer not null check (max_attempts > 0),
+    max_attempts integer not null,
     crashes smallint not null default 0,
     waits integer not null default 0,
     lease_token uuid,                             -- the fencing token of the running attempt
@@ -24,11 +44,19 @@ create table safelight.jobs (
     why text,                                     -- code: what it waits for, or why it is held
     traceparent text,
     created_at timestamptz not null,
-    constraint a_running_job_has_a_lease check ((state = 1) = (lease_token is not null and lease_until is not null))
+    deadline_at timestamptz,                      -- not tried again after this
+    keep_days smallint not null default 21,
+    -- One constraint, because each costs every statement. A running job has a lease, and no other has; what is set aside says
+    -- for what it waits.
+    constraint a_state_has_what_it_needs check (state between 0 and 4 and max_attempts > 0
+        and (state = 1) = (lease_token is not null and lease_until is not null) and (state <> 4 or why is not null))
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
         autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000, autovacuum_vacuum_cost_delay = 0);
-create index jobs_ready on safelight.jobs (queue, priority, run_at, id) where state = 0;
-create index jobs_leased on safelight.jobs (lease_until) where state = 1;
+create index jobs_ready on safelight.jobs (queue, (coalesce(tenant, '')), rank, id) where state = 0;
+create index jobs_scheduled on safelight.jobs (queue, run_at) where state = 3;
+create index jobs_aside on safelight.jobs (why, queue, rank, id) where state = 4;
+-- Not by `lease_until`: a heartbeat then changes no indexed column, and what runs is never many.
+create index jobs_running on safelight.jobs (queue) where state = 1;
 create index jobs_by_subject on safelight.jobs (subject_id) where subject_id is not null;
 create index jobs_by_order on safelight.jobs (order_id) where order_id is not null;
 
@@ -40,11 +68,13 @@ create table safelight.job_keys (
     subject_id uuid,
     expires_at timestamptz
 );
-create index job_keys_by_job on safelight.job_keys (job_id);
+create index job_keys_by_end on safelight.job_keys (expires_at) where expires_at is not null;
+create index job_keys_by_subject on safelight.job_keys (subject_id) where subject_id is not null;
 
--- Answers of steps that already ran, so that a later attempt does not repeat them.
+-- Answers of steps that already ran, so that a later attempt does not repeat them. They go with their job, by the statement
+-- that ends it: a foreign key would ask for each finished job on its own.
 create table safelight.job_steps (
-    job_id uuid not null references safelight.jobs on delete cascade,
+    job_id uuid not null,
     name text not null,
     answer jsonb not null,
     at timestamptz not null default clock_timestamp(),
@@ -62,7 +92,11 @@ create table safelight.job_attempts (
     worker text
 );
 create index job_attempts_by_job on safelight.job_attempts (job_id, at);
+create index job_attempts_by_subject on safelight.job_attempts (subject_id) where subject_id is not null;
+create index job_attempts_by_time on safelight.job_attempts using brin (at);
 
+-- Finished jobs, in weekly partitions by the day from which they may go: a kind's `keep_days` is kept by dropping whole
+-- partitions. What finds no partition of its own lies in the default one and is deleted row by row.
 create table safelight.jobs_archive (
     id uuid not null,
     queue text not null,
@@ -80,8 +114,10 @@ create table safelight.jobs_archive (
     run_at timestamptz not null,
     created_at timestamptz not null,
     started_at timestamptz,
-    finished_at timestamptz not null
-);
+    finished_at timestamptz not null,
+    prune_on date not null
+) partition by range (prune_on);
+create table safelight.jobs_archive_rest partition of safelight.jobs_archive default;
 create index jobs_archive_by_id on safelight.jobs_archive (id);
 create index jobs_archive_by_order on safelight.jobs_archive (order_id) where order_id is not null;
 create index jobs_archive_by_subject on safelight.jobs_archive (subject_id) where subject_id is not null;
@@ -97,6 +133,7 @@ create table safelight.dead_letters (
     subject_id uuid,
     order_id uuid,
     key text,
+    lane text,
     priority smallint not null,
     attempt integer not null,
     max_attempts integer not null,
@@ -105,7 +142,8 @@ create table safelight.dead_letters (
     code text not null,
     traceparent text,
     created_at timestamptz not null,
-    died_at timestamptz not null default safelight.now()
+    died_at timestamptz not null default safelight.now(),
+    keep_days smallint not null default 21
 );
 create index dead_letters_by_subject on safelight.dead_letters (subject_id) where subject_id is not null;
 create index dead_letters_by_time on safelight.dead_letters (died_at);
@@ -119,78 +157,3 @@ create table safelight.workers (
     started_at timestamptz not null default clock_timestamp(),
     seen_at timestamptz not null default clock_timestamp()
 );
-
--- Enqueue in the caller's transaction, from any language. The same key and payload: the same job id and `already`.
--- The same key with another payload: `conflict`, no id, and nothing stored; an error would end the caller's transaction
--- although a double wish is no fault of its other work. Rings no bell: a bell in the enqueuing transaction would serialise
--- all commits; workers poll, and Safelight's own processes ring after the commit.
-create function safelight.enqueue(
-    p_kind text,
-    p_payload jsonb,
-    p_queue text,
-    p_key text default null,
-    p_run_at timestamptz default null,
-    p_priority smallint default 0,
-    p_max_attempts integer default 5,
-    p_version smallint default 1,
-    p_tenant text default null,
-    p_subject uuid default null,
-    p_order uuid default null,
-    p_traceparent text default null,
-    p_id uuid default null,
-    out job_id uuid,
-    out already boolean,
-    out conflict boolean
-) language plpgsql volatile
-as $$
-declare
-    v_now timestamptz := safelight.now();
-    v_hash bytea;
-    v_known record;
-begin
-    job_id := coalesce(p_id, gen_random_uuid());
-    already := false;
-    conflict := false;
-    if p_order is not null and p_subject is null then
-        select o.tenant, o.subject_id into p_tenant, p_subject from safelight.orders o where o.id = p_order;
-    elsif p_subject is not null and p_tenant is null then
-        select s.tenant into p_tenant from safelight.subjects s where s.id = p_subject;
-    end if;
-    if p_key is not null then
-        v_hash := sha256(convert_to(p_payload::text, 'UTF8'));
-        loop
-            insert into safelight.job_keys (key, job_id, payload_sha256, subject_id)
-                values (p_key, job_id, v_hash, p_subject) on conflict (key) do nothing;
-            exit when found;
-            select k.job_id, k.payload_sha256, k.expires_at into v_known
-                from safelight.job_keys k where k.key = p_key for update;
-            continue when not found;
-            if v_known.expires_at is not null and v_known.expires_at <= v_now then
-                delete from safelight.job_keys k where k.key = p_key;
-                continue;
-            end if;
-            if v_known.payload_sha256 <> v_hash then
-                job_id := null;
-                conflict := true;
-                return;
-            end if;
-            job_id := v_known.job_id;
-            already := true;
-            return;
-        end loop;
-    end if;
-    insert into safelight.jobs (id, queue, kind, version, payload, tenant, subject_id, order_id, key, priority,
-            run_at, max_attempts, traceparent, created_at)
-        values (job_id, p_queue, p_kind, p_version, p_payload, p_tenant, p_subject, p_order, p_key, p_priority,
-            coalesce(p_run_at, v_now), p_max_attempts, p_traceparent, v_now);
-end $$;
-
--- Does this attempt still hold its lease? Locks the row in share mode, so a rescue or a cancel waits for the
--- transaction that asks. Answers false for a zombie, which must then write nothing.
-create function safelight.holds_lease(p_job uuid, p_token uuid) returns boolean
-language plpgsql volatile
-as $$
-begin
-    perform from safelight.jobs where id = p_job and lease_token = p_token for share;
-    return found;
-end $$;

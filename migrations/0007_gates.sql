@@ -369,16 +369,18 @@ begin
         order by j.id for update
     ), gone as (
         delete from safelight.jobs j using mine where j.id = mine.id returning j.*
+    ), forgotten as (
+        delete from safelight.job_steps s using gone where s.job_id = gone.id
     ), noted as (
         insert into safelight.job_attempts (job_id, subject_id, attempt, verdict, code, worker)
         select id, subject_id, attempt, 'cancelled', p_code, worker from gone
     ), freed as (
-        update safelight.job_keys k set expires_at = safelight.now() from gone g where k.job_id = g.id
+        update safelight.job_keys k set expires_at = safelight.now() from gone g where k.key = g.key
     ), kept as (
         insert into safelight.jobs_archive (id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
-            outcome, code, run_at, created_at, started_at, finished_at)
+            outcome, code, run_at, created_at, started_at, finished_at, prune_on)
         select id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
-            'cancelled', p_code, run_at, created_at, started_at, safelight.now() from gone
+            'cancelled', p_code, run_at, created_at, started_at, safelight.now(), safelight.now()::date + keep_days from gone
         returning 1
     )
     select count(*) into v_count from kept;

@@ -58,7 +58,7 @@ create trigger complete_only_when_verified before update on safelight.deletions
 
 create table safelight.sweeps (
     id uuid primary key,
-    kind text not null check (kind in ('retention', 'reconcile', 'consents')),
+    kind text not null check (kind ~ '^[a-z_]{3,30}$'),
     asked_by text not null,
     started_at timestamptz not null default safelight.now(),
     finished_at timestamptz,

@@ -23,11 +23,11 @@ grant usage on schema safelight_fiscal to safelight_worker, safelight_auditor, s
 revoke execute on all functions in schema safelight from public;
 alter default privileges revoke execute on functions from public;
 grant execute on function safelight.now, safelight.policy_in_force to safelight_api, safelight_worker, safelight_auditor;
-grant execute on function safelight.enqueue, safelight.share_subject, safelight.pass_gate, safelight.readable
+grant execute on function safelight.share_subject, safelight.pass_gate, safelight.readable
     to safelight_api, safelight_worker;
 grant execute on function safelight.record_upload, safelight.upload_arrived, safelight.grant_consent, safelight.withdraw_consent,
     safelight.fence_subject, safelight.provider_called_back to safelight_api;
-grant execute on function safelight.holds_lease, safelight.expect_artifact, safelight.artifact_arrived, safelight.record_bundle,
+grant execute on function safelight.expect_artifact, safelight.artifact_arrived, safelight.record_bundle,
     safelight.record_embedding, safelight.record_request, safelight.expire_order to safelight_worker;
 
 grant select on safelight.clock, safelight.tenants, safelight.policy_versions, safelight.policy_purposes,

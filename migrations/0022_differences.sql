@@ -16,8 +16,5 @@ create table safelight.differences (
 );
 create index differences_open on safelight.differences (first_seen_at) where resolved_at is null;
 
-alter table safelight.sweeps drop constraint sweeps_kind_check;
-alter table safelight.sweeps add constraint sweeps_kind_check check (kind in ('retention', 'reconcile', 'consents', 'money'));
-
 grant select, insert, update, delete on safelight.differences to safelight_worker;
 grant select on safelight.differences to safelight_api, safelight_auditor;

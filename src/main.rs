@@ -4,13 +4,18 @@ mod audit;
 mod bench;
 mod certificate;
 mod config;
+mod control;
 mod cron;
+mod dead;
+mod job;
 mod migrate;
+mod operator;
 mod policy;
 mod process;
 mod provider;
 mod refund;
 mod report;
+mod schedule;
 mod serve;
 mod sweep;
 mod token;
@@ -55,6 +60,14 @@ enum Command {
     Refund(refund::Refund),
     /// Look at provider calls whose outcome nobody knows, and say what became of them
     Provider(provider::Provider),
+    /// Pause, limit and resume queues, kinds, tenants and providers
+    Control(control::Control),
+    /// Explain, cancel, hold and release one job
+    Job(job::JobCommand),
+    /// Look at dead letters and redrive them
+    Dead(dead::Dead),
+    /// What runs at set times
+    Schedule(schedule::ScheduleCommand),
     /// Make, list and revoke tokens of the HTTP intake
     Token(token::Token),
     /// Look at the tenants' policies
@@ -91,6 +104,10 @@ fn main() -> ExitCode {
             Command::Sweep(command) => command.run().await,
             Command::Refund(command) => command.run().await,
             Command::Provider(command) => command.run().await,
+            Command::Control(command) => command.run().await,
+            Command::Job(command) => command.run().await,
+            Command::Dead(command) => command.run().await,
+            Command::Schedule(command) => command.run().await,
             Command::Token(command) => command.run().await,
             Command::Policy(command) => command.run(),
             Command::Report(command) => command.run(),

@@ -7,6 +7,7 @@ use safelight_jobs::{
     db::{self, Role},
     expire_consents::ExpireConsents,
     id::{self, Id},
+    prune_history::PruneHistory,
     queue::Bell,
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
@@ -40,6 +41,8 @@ enum Kind {
     Consents,
     /// Our books and calls against Stripe's and Fal's lists
     Money,
+    /// Finished jobs, attempts and keys that are too old
+    History,
 }
 
 impl Sweep {
@@ -52,6 +55,7 @@ impl Sweep {
             Kind::Reconcile => tx.enqueue(&ReconcileCalls { because: because.clone(), grace_seconds: None }).await?,
             Kind::Consents => tx.enqueue(&ExpireConsents { because: because.clone() }).await?,
             Kind::Money => tx.enqueue(&ReconcileMoney { because: because.clone(), hours: self.hours }).await?,
+            Kind::History => tx.enqueue(&PruneHistory { because: because.clone() }).await?,
         };
         tx.commit().await?;
         say(enqueued.id);

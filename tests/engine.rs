@@ -18,6 +18,8 @@ mod chaos_house;
 mod chaos_ledger;
 #[path = "engine/complaints.rs"]
 mod complaints;
+#[path = "engine/control.rs"]
+mod control;
 #[path = "engine/enqueue.rs"]
 mod enqueue;
 #[path = "engine/failures/mod.rs"]
@@ -30,6 +32,8 @@ mod gather;
 mod leases;
 #[path = "engine/payloads.rs"]
 mod payloads;
+#[path = "engine/plans.rs"]
+mod plans;
 #[path = "engine/pools.rs"]
 mod pools;
 #[path = "engine/processes.rs"]

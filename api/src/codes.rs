@@ -29,6 +29,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("job_key_conflict", 409, "The same job with another payload"),
     ("job_payload", 422, "The payload does not fit the kind of job"),
     ("job_unknown_kind", 422, "No such kind of job"),
+    ("jobs_number", 422, "Too few or too many jobs at once"),
     ("keys_unavailable", 503, "The keys to check with are not at hand"),
     ("links_not_supported", 409, "The store cannot sign links"),
     ("method_not_allowed", 405, "Another method is needed"),

@@ -11,6 +11,8 @@ pub(crate) struct QueueNumbers {
     pub(crate) ready: i64,
     /// Due later.
     pub(crate) waiting: i64,
+    /// Due, and set aside until there is room: a pause, a limit, a rate, a breaker, a lane.
+    pub(crate) aside: i64,
     pub(crate) running: i64,
     pub(crate) held: i64,
     /// How long the oldest ready job has been due, in seconds.
@@ -44,11 +46,12 @@ impl Numbers {
     /// Of one tenant, or of the house.
     pub(crate) async fn read(pool: &PgPool, tenant: Option<&str>) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query!(
-            r#"select queue, count(*) filter (where state = 0 and run_at <= n) as "ready!",
-                count(*) filter (where state = 0 and run_at > n) as "waiting!",
+            r#"select queue, count(*) filter (where state in (0, 3) and run_at <= n) as "ready!",
+                count(*) filter (where state in (0, 3) and run_at > n) as "waiting!",
+                count(*) filter (where state = 4) as "aside!",
                 count(*) filter (where state = 1) as "running!",
                 count(*) filter (where state = 2) as "held!",
-                floor(extract(epoch from n - min(run_at) filter (where state = 0 and run_at <= n)))::bigint as oldest
+                floor(extract(epoch from n - min(run_at) filter (where state in (0, 3) and run_at <= n)))::bigint as oldest
             from safelight.jobs, (select safelight.now() as n) clock
             where $1::text is null or tenant = $1 group by queue, n"#,
             tenant
@@ -61,6 +64,7 @@ impl Numbers {
                 name: queue.as_str(),
                 ready: row.map_or(0, |row| row.ready),
                 waiting: row.map_or(0, |row| row.waiting),
+                aside: row.map_or(0, |row| row.aside),
                 running: row.map_or(0, |row| row.running),
                 held: row.map_or(0, |row| row.held),
                 oldest_seconds: row.and_then(|row| row.oldest),

@@ -22,6 +22,7 @@ use crate::{
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     money::{self, Truth},
     orders,
+    policy::Processor,
     providers::stripe::{Session, SessionStatus, StripeError},
     purge_call::PurgeCall,
     run::{Run, Tx},
@@ -54,6 +55,7 @@ impl Job for BookMoney {
     const QUEUE: Queue = Queue::Payments;
     const RETRY: Retry = Retry { attempts: 30, first: Duration::from_secs(5), most: Duration::from_secs(3600) };
     const EFFECT: Effect = Effect::Repeatable;
+    const PROVIDER: Option<Processor> = Some(Processor::Stripe);
     type Pass = ();
 
     fn key(&self) -> JobKey {

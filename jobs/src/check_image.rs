@@ -41,6 +41,7 @@ impl Job for CheckImage {
     const QUEUE: Queue = Queue::Generation;
     const RETRY: Retry = Retry { attempts: 10, first: Duration::from_secs(2), most: Duration::from_secs(600) };
     const EFFECT: Effect = Effect::Reconcile;
+    const PROVIDER: Option<Processor> = Some(Processor::Fal);
     type Pass = (Image, Allowed<Nsfw>);
 
     fn key(&self) -> JobKey {

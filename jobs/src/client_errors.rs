@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::{
+    policy::Processor,
     providers::{
         auth::AuthError,
         fal::{FalError, NotAccepted, SubmitError},
@@ -24,7 +25,9 @@ impl From<SubmitError> for Stop {
     fn from(error: SubmitError) -> Self {
         match error {
             SubmitError::NotAccepted(NotAccepted::Busy { after }) => busy("fal", after),
-            SubmitError::NotAccepted(NotAccepted::Unsent { .. }) => Self::retry("fal_unreachable", error),
+            SubmitError::NotAccepted(NotAccepted::Unsent { .. }) => {
+                Self::trouble(Processor::Fal, "fal_unreachable", error)
+            }
             SubmitError::NotAccepted(NotAccepted::NoMoney) => {
                 Self::wait(A_PERSON_ACTS, "fal_without_money: the account's balance is used up")
             }
@@ -50,8 +53,8 @@ impl From<FalError> for Stop {
             }
             FalError::NoAdminKey => Self::wait(A_PERSON_ACTS, "fal_admin_key_missing: set FAL_ADMIN_KEY"),
             FalError::Busy { after } => busy("fal", after),
-            FalError::Unreachable { .. } => Self::retry("fal_unreachable", error),
-            FalError::Unreadable { .. } => Self::retry("fal_unreadable", error),
+            FalError::Unreachable { .. } => Self::trouble(Processor::Fal, "fal_unreachable", error),
+            FalError::Unreadable { .. } => Self::trouble(Processor::Fal, "fal_unreadable", error),
             FalError::TooLarge { .. } => Self::give_up("file_too_large", error.to_string()),
         }
     }
@@ -64,8 +67,8 @@ impl From<StripeError> for Stop {
             StripeError::Refused { .. } => Self::give_up("stripe_refused", error.to_string()),
             StripeError::NotAllowed { .. } => Self::wait(A_PERSON_ACTS, "stripe_key_refused: check STRIPE_SECRET_KEY"),
             StripeError::Busy { after } => busy("stripe", after.into()),
-            StripeError::Unreachable { .. } => Self::retry("stripe_unreachable", error),
-            StripeError::Unreadable { .. } => Self::retry("stripe_unreadable", error),
+            StripeError::Unreachable { .. } => Self::trouble(Processor::Stripe, "stripe_unreachable", error),
+            StripeError::Unreadable { .. } => Self::trouble(Processor::Stripe, "stripe_unreadable", error),
             StripeError::BadInput { .. } => Self::give_up("bad_input", error.to_string()),
         }
     }
@@ -79,7 +82,7 @@ impl From<StorageError> for Stop {
             StorageError::TooLarge { .. } => Self::give_up("file_too_large", error.to_string()),
             StorageError::NotAllowed => Self::wait(A_PERSON_ACTS, "store_key_refused: check the S3 access key"),
             StorageError::NotSupported | StorageError::BadLife => Self::give_up("store_cannot_sign", error.to_string()),
-            StorageError::Unreachable => Self::retry("store_unreachable", error),
+            StorageError::Unreachable => Self::trouble(Processor::Supabase, "store_unreachable", error),
             StorageError::SourceBroke => Self::retry("source_broke", error),
         }
     }
@@ -98,7 +101,9 @@ impl From<MailError> for Stop {
             MailError::KeyReused | MailError::Refused { .. } | MailError::BadInput { .. } => {
                 Self::give_up("mail_refused", error.to_string())
             }
-            MailError::Unreachable { .. } | MailError::Unreadable => Self::retry("resend_unreachable", error),
+            MailError::Unreachable { .. } | MailError::Unreadable => {
+                Self::trouble(Processor::Resend, "resend_unreachable", error)
+            }
         }
     }
 }
@@ -110,7 +115,7 @@ impl From<AuthError> for Stop {
             AuthError::NotAllowed { .. } => Self::wait(A_PERSON_ACTS, "auth_key_refused: check SUPABASE_SERVICE_KEY"),
             AuthError::Refused { .. } => Self::retry("auth_refused", error),
             AuthError::Busy { after } => busy("supabase", Some(after)),
-            AuthError::Unreachable { .. } => Self::retry("auth_unreachable", error),
+            AuthError::Unreachable { .. } => Self::trouble(Processor::Supabase, "auth_unreachable", error),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     id::{Id, Order},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     orders,
+    policy::Processor,
     providers::stripe::{SessionStatus, StripeError},
     run::Run,
     stop::{Done, Stop},
@@ -63,6 +64,7 @@ impl Job for CloseCheckout {
     const QUEUE: Queue = Queue::Payments;
     const RETRY: Retry = Retry { attempts: 12, first: Duration::from_secs(5), most: Duration::from_secs(900) };
     const EFFECT: Effect = Effect::Repeatable;
+    const PROVIDER: Option<Processor> = Some(Processor::Stripe);
     type Pass = ();
 
     fn key(&self) -> JobKey {

@@ -38,6 +38,7 @@ impl Job for CollectImage {
     const QUEUE: Queue = Queue::Generation;
     const RETRY: Retry = Retry { attempts: 10, first: Duration::from_secs(1), most: Duration::from_secs(120) };
     const EFFECT: Effect = Effect::Repeatable;
+    const PROVIDER: Option<Processor> = Some(Processor::Fal);
     type Pass = (Call, Result<Allowed<Generate>, Refusal>);
 
     fn key(&self) -> JobKey {

@@ -22,7 +22,7 @@ use crate::{
     id::{Id, Intent, Order},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     orders,
-    policy::DataClass,
+    policy::{DataClass, Processor},
     providers::fal,
     purge_call::PurgeCall,
     run::Run,
@@ -41,6 +41,7 @@ impl Job for CollectModel {
     const QUEUE: Queue = Queue::Training;
     const RETRY: Retry = Retry { attempts: 10, first: Duration::from_secs(1), most: Duration::from_secs(120) };
     const EFFECT: Effect = Effect::Repeatable;
+    const PROVIDER: Option<Processor> = Some(Processor::Fal);
     type Pass = (Call, Result<Allowed<Train>, Refusal>);
 
     fn key(&self) -> JobKey {

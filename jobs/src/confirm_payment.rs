@@ -46,6 +46,7 @@ impl Job for ConfirmPayment {
     const QUEUE: Queue = Queue::Payments;
     const RETRY: Retry = Retry { attempts: 12, first: Duration::from_secs(2), most: Duration::from_secs(900) };
     const EFFECT: Effect = Effect::Repeatable;
+    const PROVIDER: Option<Processor> = Some(Processor::Stripe);
     type Pass = Result<Allowed<Pay>, Erased>;
 
     fn key(&self) -> JobKey {

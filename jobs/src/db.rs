@@ -280,12 +280,13 @@ pub fn is_outage(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Bring the schema up to date.
+/// Bring the schema up to date, and write down what kinds of jobs this version declares.
 pub async fn migrate(pool: &PgPool) -> Result<(), DbError> {
     if !keeps_session(pool) {
         return Err(DbError::MigrateThroughPooler);
     }
     MIGRATIONS.run(pool).await?;
+    crate::queue::kinds::install(pool).await?;
     Ok(())
 }
 

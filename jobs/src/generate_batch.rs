@@ -40,6 +40,7 @@ impl Job for GenerateBatch {
     const QUEUE: Queue = Queue::Generation;
     const RETRY: Retry = Retry { attempts: 10, first: Duration::from_secs(3), most: Duration::from_secs(900) };
     const EFFECT: Effect = Effect::Reconcile;
+    const PROVIDER: Option<Processor> = Some(Processor::Fal);
     type Pass = (OrderRow, Source, Allowed<Generate>);
 
     fn key(&self) -> JobKey {

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     id::{Artifact, Deletion, Id, Intent, Notice, Order, Subject},
+    policy::Processor,
     run::Run,
     stop::{Done, Stop},
 };
@@ -25,6 +26,17 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     const EFFECT: Effect;
     /// Version of the payload. Fields are added as `Option`, so that old payloads still run.
     const VERSION: i16 = 1;
+    /// Whom its attempts ask. A pause, a rate and the breaker of that provider hold it back.
+    const PROVIDER: Option<Processor> = None;
+    /// How long one attempt may take; then it is cut and tried again.
+    const TIMEOUT: Duration = Duration::from_secs(600);
+    /// How long after it was due the whole job is still tried; without end if none.
+    const DEADLINE: Option<Duration> = None;
+    /// How many jobs of one [`Job::lane`] run at once in the whole fleet.
+    const LANE_MOST: Option<i16> = None;
+    /// How many days the finished job stays in the archive. With the week of its partition that is never longer than the
+    /// thirty days of what it names.
+    const KEEP_DAYS: i16 = 21;
     /// What the gate hands over.
     type Pass: Send;
 
@@ -32,6 +44,10 @@ pub trait Job: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn key(&self) -> JobKey;
     /// Whose work it is.
     fn scope(&self) -> Scope;
+    /// Jobs of one lane do not run beside each other, for a kind that has [`Job::LANE_MOST`].
+    fn lane(&self) -> Option<JobKey> {
+        None
+    }
     /// Asked before every attempt.
     fn gate(&self, run: &Run) -> impl Future<Output = Result<Self::Pass, Stop>> + Send;
     /// The work. Reads like the line `Life:` of the file's header.
@@ -120,6 +136,17 @@ pub enum Effect {
     Repeatable,
     /// Tried until what it promises was seen to be so; never ends by having used up its attempts.
     UntilVerified,
+}
+
+impl Effect {
+    /// The stored name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconcile => "reconcile",
+            Self::Repeatable => "repeatable",
+            Self::UntilVerified => "until_verified",
+        }
+    }
 }
 
 /// Whose work a job is. Tenant, subject and order are looked up when it is enqueued.

@@ -38,12 +38,14 @@ pub mod orders;
 pub mod policy;
 pub mod policy_rows;
 pub mod providers;
+pub mod prune_history;
 pub mod purge_call;
 pub mod queue;
 pub mod reconcile_calls;
 pub mod reconcile_money;
 pub mod refund_payment;
 pub mod run;
+pub mod schedule;
 pub mod sealer;
 pub mod send_notice;
 pub mod services;
@@ -77,6 +79,7 @@ macro_rules! for_each_job {
             reconcile_calls::ReconcileCalls,
             reconcile_money::ReconcileMoney,
             expire_consents::ExpireConsents,
+            prune_history::PruneHistory,
             purge_call::PurgeCall,
             delete_data::DeleteData,
         }
@@ -91,24 +94,47 @@ pub mod registry {
     use sqlx::PgPool;
 
     use crate::{
-        job::{Job, Retry, Undecodable},
+        job::{Effect, Job, Queue, Retry, Undecodable},
+        policy::Processor,
         queue::{Bell, Claimed, Wish},
         run::Run,
         services::Services,
         stop::{Done, Stop},
     };
 
-    /// What the engine knows of a job by its name.
+    /// What the engine knows of a job by its name: its declarations in [`Job`].
     #[derive(Debug, Clone, Copy)]
     pub struct Known {
         /// Stored name.
         pub name: &'static str,
-        /// Stored name of its queue.
-        pub queue: crate::job::Queue,
+        /// Its queue.
+        pub queue: Queue,
         /// Backoff.
         pub retry: Retry,
         /// What a second attempt may do.
-        pub effect: crate::job::Effect,
+        pub effect: Effect,
+        /// Version of the payload.
+        pub version: i16,
+        /// Whom its attempts ask.
+        pub provider: Option<Processor>,
+        /// How long one attempt may take.
+        pub timeout: Duration,
+        /// How long the whole job is tried.
+        pub deadline: Option<Duration>,
+        /// How many of one lane run at once.
+        pub lane_most: Option<i16>,
+        /// How long it stays in the archive.
+        pub keep_days: i16,
+    }
+
+    impl Known {
+        /// How many attempts it may spend; without end for one that is tried until verified.
+        pub const fn max_attempts(&self) -> i32 {
+            match self.effect {
+                Effect::UntilVerified => i32::MAX,
+                Effect::Reconcile | Effect::Repeatable => self.retry.attempts,
+            }
+        }
     }
 
     /// Why a foreign payload was not taken as a job.
@@ -151,6 +177,12 @@ pub mod registry {
                 queue: <crate::$module::$job as Job>::QUEUE,
                 retry: <crate::$module::$job as Job>::RETRY,
                 effect: <crate::$module::$job as Job>::EFFECT,
+                version: <crate::$module::$job as Job>::VERSION,
+                provider: <crate::$module::$job as Job>::PROVIDER,
+                timeout: <crate::$module::$job as Job>::TIMEOUT,
+                deadline: <crate::$module::$job as Job>::DEADLINE,
+                lane_most: <crate::$module::$job as Job>::LANE_MOST,
+                keep_days: <crate::$module::$job as Job>::KEEP_DAYS,
             }),*];
 
             /// Decode a claimed job, ask its gate, and run it.
@@ -192,10 +224,14 @@ pub mod registry {
     }
     for_each_job!(registry);
 
+    /// A kind by its stored name.
+    pub fn known(kind: &str) -> Option<&'static Known> {
+        ALL.iter().find(|known| known.name == kind)
+    }
+
     /// The stored backoff of a job by name; a moderate one for a name that this version does not know.
     pub fn retry_of(kind: &str) -> Retry {
-        ALL.iter()
-            .find(|known| known.name == kind)
+        known(kind)
             .map_or(Retry { attempts: 5, first: Duration::from_secs(10), most: Duration::from_secs(600) }, |known| {
                 known.retry
             })

@@ -17,6 +17,7 @@ use crate::{
     calls::{self, Call},
     id::{Id, Intent},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    policy::Processor,
     providers::fal::{CancelAnswer, FalError, FalStatus, FileDeletion},
     run::Run,
     stop::{Done, Stop},
@@ -34,6 +35,7 @@ impl Job for PurgeCall {
     const QUEUE: Queue = Queue::Deletion;
     const RETRY: Retry = Retry { attempts: 20, first: Duration::from_secs(5), most: Duration::from_secs(3600) };
     const EFFECT: Effect = Effect::UntilVerified;
+    const PROVIDER: Option<Processor> = Some(Processor::Fal);
     type Pass = ();
 
     fn key(&self) -> JobKey {

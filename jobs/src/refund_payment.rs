@@ -18,6 +18,7 @@ use crate::{
     id::{self, Id},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     money::{self, Truth},
+    policy::Processor,
     providers::stripe::{RefundRequest, StripeError},
     run::Run,
     stop::{Done, Stop},
@@ -42,6 +43,7 @@ impl Job for RefundPayment {
     const QUEUE: Queue = Queue::Payments;
     const RETRY: Retry = Retry { attempts: 40, first: Duration::from_secs(5), most: Duration::from_secs(3600) };
     const EFFECT: Effect = Effect::Reconcile;
+    const PROVIDER: Option<Processor> = Some(Processor::Stripe);
     type Pass = ();
 
     fn key(&self) -> JobKey {

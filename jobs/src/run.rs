@@ -35,6 +35,8 @@ pub struct Run {
     lease: Lease,
     subject: Option<Id<Subject>>,
     order: Option<Id<Order>>,
+    /// The trace that the job belongs to; its follow-ups belong to it too.
+    traceparent: Option<String>,
     pool: PgPool,
     bell: Bell,
     /// Told when the database has not answered this attempt for too long.
@@ -52,6 +54,7 @@ impl Run {
             lease: claimed.lease,
             subject: claimed.subject,
             order: claimed.order,
+            traceparent: claimed.traceparent.clone(),
             pool,
             bell,
             silence: Arc::new(Notify::new()),
@@ -112,7 +115,7 @@ impl Run {
 
     async fn begin_watched(&self) -> Result<Tx, Stop> {
         let watch = Watch::start(&self.silence);
-        let mut tx = Tx::begin(&self.pool, &self.bell).await?;
+        let mut tx = Tx::begin(&self.pool, &self.bell).await?.traced(self.traceparent.clone());
         tx.watch = Some(watch);
         Ok(tx)
     }
@@ -196,17 +199,34 @@ pub struct Tx {
     /// The lease that it has proved, and when.
     proved: Option<(Lease, Instant)>,
     watch: Option<Watch>,
+    traceparent: Option<String>,
 }
 
 impl Tx {
     /// Begin one.
     pub async fn begin(pool: &PgPool, bell: &Bell) -> Result<Self, sqlx::Error> {
-        Ok(Self { inner: db::begin(pool).await?, bell: bell.clone(), rings: Vec::new(), proved: None, watch: None })
+        Ok(Self {
+            inner: db::begin(pool).await?,
+            bell: bell.clone(),
+            rings: Vec::new(),
+            traceparent: None,
+            proved: None,
+            watch: None,
+        })
+    }
+
+    /// What is enqueued in it belongs to this trace, as the W3C writes it.
+    #[must_use]
+    pub fn traced(mut self, traceparent: Option<String>) -> Self {
+        self.traceparent = traceparent;
+        self
     }
 
     /// Enqueue a follow-up; it exists when this transaction commits.
     pub async fn enqueue<J: Job>(&mut self, job: &J) -> Result<Enqueued, queue::EnqueueError> {
-        let enqueued = queue::enqueue(&mut self.inner, job).await?;
+        let mut wish = queue::Wish::of(job)?;
+        wish.traceparent.clone_from(&self.traceparent);
+        let enqueued = wish.enqueue(&mut self.inner).await?;
         self.ring(enqueued.queue);
         Ok(enqueued)
     }

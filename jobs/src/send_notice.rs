@@ -41,6 +41,7 @@ impl Job for SendNotice {
     const QUEUE: Queue = Queue::Notices;
     const RETRY: Retry = Retry { attempts: 12, first: Duration::from_secs(5), most: Duration::from_secs(3600) };
     const EFFECT: Effect = Effect::Repeatable;
+    const PROVIDER: Option<Processor> = Some(Processor::Resend);
     type Pass = (Row, Allowed<Notify>);
 
     fn key(&self) -> JobKey {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::policy::Processor;
+
 /// Why a job did not finish now.
 #[derive(Debug)]
 pub enum Stop {
@@ -13,6 +15,8 @@ pub enum Stop {
         why: anyhow::Error,
         /// What the provider asked for (`Retry-After`); the stored delay is never shorter.
         at_least: Option<Duration>,
+        /// The provider that did not answer as it should: counted by its breaker.
+        trouble: Option<Processor>,
     },
     /// Nothing is wrong, it is early; spends no attempt.
     Wait {
@@ -33,7 +37,11 @@ pub enum Stop {
 impl Stop {
     /// A retry with the job's own delay.
     pub fn retry(code: &'static str, why: impl Into<anyhow::Error>) -> Self {
-        Self::Retry { code, why: why.into(), at_least: None }
+        Self::Retry { code, why: why.into(), at_least: None, trouble: None }
+    }
+    /// A retry because a provider is in trouble.
+    pub fn trouble(provider: Processor, code: &'static str, why: impl Into<anyhow::Error>) -> Self {
+        Self::Retry { code, why: why.into(), at_least: None, trouble: Some(provider) }
     }
     /// A wait.
     pub fn wait(at_least: Duration, why: impl Into<String>) -> Self {

@@ -42,6 +42,7 @@ impl Job for TrainModel {
     const QUEUE: Queue = Queue::Training;
     const RETRY: Retry = Retry { attempts: 8, first: Duration::from_secs(5), most: Duration::from_secs(1800) };
     const EFFECT: Effect = Effect::Reconcile;
+    const PROVIDER: Option<Processor> = Some(Processor::Fal);
     type Pass = Allowed<Train>;
 
     /// Two clicks, one training.

@@ -201,7 +201,7 @@ impl App {
     }
 
     async fn due_jobs(&self) -> i64 {
-        sqlx::query_scalar("select count(*) from safelight.jobs where state = 0 and run_at <= safelight.now()")
+        sqlx::query_scalar("select count(*) from safelight.jobs where state in (0, 3) and run_at <= safelight.now()")
             .fetch_one(&self.db)
             .await
             .expect("a count")

@@ -116,7 +116,7 @@ async fn a_claim_that_is_under_way_at_the_stop_is_given_back() {
     let pools = Pools::start(&app, WorkerConfig { queues: vec![Queue::Sweeps], ..quick() }).await;
     until(
         &app.db,
-        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%with due as%'",
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%safelight.claim(%' and query not like '%pg_stat_activity%'",
         1,
     )
     .await;

@@ -66,6 +66,7 @@ fn stored() -> BTreeMap<&'static str, (Value, String, &'static str, i32)> {
         ("sweep_retention", (json!({ "because": "tick:1" }), "sweep_retention:tick:1".to_owned(), "sweeps", i32::MAX)),
         ("reconcile_calls", (json!({ "because": "tick:1" }), "reconcile_calls:tick:1".to_owned(), "sweeps", 5)),
         ("expire_consents", (json!({ "because": "tick:1" }), "expire_consents:tick:1".to_owned(), "sweeps", 5)),
+        ("prune_history", (json!({ "because": "tick:1" }), "prune_history:tick:1".to_owned(), "sweeps", 5)),
         ("purge_call", (call, format!("purge_call:intent_{A}"), "deletion", i32::MAX)),
         (
             "delete_data",

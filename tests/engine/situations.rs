@@ -7,6 +7,7 @@ use safelight_jobs::{
     id::{Id, Order},
     job::{Job, Queue},
     policy::{CapturePoint, Purpose},
+    prune_history::PruneHistory,
     queue::{self, Claimed},
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
@@ -140,6 +141,13 @@ pub async fn situation(kind: &str) -> Situation {
             app.enqueues(&ReconcileMoney { because: "no_news".to_owned(), hours: None }).await;
             (Gate::HasNone, (app, ann, order))
         }
+        "prune_history" => {
+            let (app, ann, order) = paid_halo().await;
+            app.run_due_jobs().await;
+            app.turn_clock(chrono::Duration::days(40)).await;
+            app.enqueues(&PruneHistory { because: "a night".to_owned() }).await;
+            (Gate::HasNone, (app, ann, order))
+        }
         "delete_data" => {
             let (app, ann, order) = paid().await;
             app.run_due_jobs().await;
@@ -171,7 +179,7 @@ impl App {
     /// Run other jobs, one at a time, until one of this kind is due.
     pub async fn run_until_due(&self, kind: &str) -> Uuid {
         for _ in 0..500 {
-            let due = "select id, kind from safelight.jobs where state = 0 and run_at <= safelight.now()
+            let due = "select id, kind from safelight.jobs where state in (0, 3) and run_at <= safelight.now()
                 order by kind <> $1, queue, priority, run_at, id limit 1";
             let next: Option<(Uuid, String)> =
                 sqlx::query_as(due).bind(kind).fetch_optional(&self.db).await.expect("the next job");
@@ -184,7 +192,9 @@ impl App {
                 None => {
                     self.sandbox.idle().await;
                     let due = self
-                        .count("select count(*) from safelight.jobs where state = 0 and run_at <= safelight.now()")
+                        .count(
+                            "select count(*) from safelight.jobs where state in (0, 3) and run_at <= safelight.now()",
+                        )
                         .await;
                     assert!(due > 0, "nothing is due any more, and no `{kind}` was");
                 }
@@ -196,8 +206,8 @@ impl App {
     /// Claim one job before all others, also if it waits; none if it has ended.
     pub async fn claims_this(&self, job: Uuid) -> Option<Claimed> {
         let queue: Option<String> = sqlx::query_scalar(
-            "update safelight.jobs set priority = -100, run_at = least(run_at, safelight.now())
-            where id = $1 and state = 0 returning queue",
+            "update safelight.jobs set state = 0, rank = '2000-01-01', run_at = least(run_at, safelight.now())
+            where id = $1 and state in (0, 3) returning queue",
         )
         .bind(job)
         .fetch_optional(&self.db)

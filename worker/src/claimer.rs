@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
 use safelight_jobs::{
     db,
     job::Queue,
@@ -19,24 +20,83 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{backend::give_back, bounds, config::WorkerConfig, keeper::Keeper};
 
-/// Claimed and not yet settled, of one worker. Bounds what is in flight, and tells when a graceful stop is over.
+/// What one worker has in its hands: attempts that have not ended take its places; what has ended and is not settled yet is
+/// bounded on its own, so that claiming and settling do not take turns. Tells when a graceful stop is over.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct InFlight(Arc<(AtomicUsize, Notify)>);
+pub(crate) struct InFlight(Arc<Hands>);
+
+#[derive(Debug, Default)]
+struct Hands {
+    open: AtomicUsize,
+    unsettled: AtomicUsize,
+    news: Notify,
+}
 
 impl InFlight {
+    /// Claimed.
     pub(crate) fn add(&self, count: usize) {
-        self.0.0.fetch_add(count, Ordering::AcqRel);
+        self.0.open.fetch_add(count, Ordering::AcqRel);
     }
+    /// An attempt has ended; its outcome is not written yet.
+    pub(crate) fn ended(&self) {
+        self.0.unsettled.fetch_add(1, Ordering::AcqRel);
+        self.sub(1);
+    }
+    /// Outcomes were written.
+    pub(crate) fn settled(&self, count: usize) {
+        self.0.unsettled.fetch_sub(count, Ordering::AcqRel);
+        self.tell();
+    }
+    /// Given back, or dropped without an outcome.
     pub(crate) fn sub(&self, count: usize) {
-        self.0.0.fetch_sub(count, Ordering::AcqRel);
-        self.0.1.notify_waiters();
-        self.0.1.notify_one();
+        self.0.open.fetch_sub(count, Ordering::AcqRel);
+        self.tell();
     }
+    fn tell(&self) {
+        self.0.news.notify_waiters();
+        self.0.news.notify_one();
+    }
+    /// Everything that is not settled.
     pub(crate) fn count(&self) -> usize {
-        self.0.0.load(Ordering::Acquire)
+        self.0.open.load(Ordering::Acquire) + self.0.unsettled.load(Ordering::Acquire)
+    }
+    /// How many more may be claimed.
+    fn room(&self, most: usize) -> usize {
+        if self.0.unsettled.load(Ordering::Acquire) > most.saturating_mul(4) {
+            return 0;
+        }
+        most.saturating_sub(self.0.open.load(Ordering::Acquire))
     }
     pub(crate) async fn changed(&self) {
-        self.0.1.notified().await;
+        self.0.news.notified().await;
+    }
+}
+
+/// How far a claimer has come in a long queue. While its claims are full it goes on from the rank that it has reached: the
+/// rows before it are its own dead ones, and an old snapshot elsewhere keeps them from being cleared. Now and then it looks
+/// at everything, for what came with an earlier rank; the dearer that look, the rarer.
+#[derive(Debug, Default)]
+struct Place {
+    reached: Option<DateTime<Utc>>,
+    looked: Option<Instant>,
+    dear: Duration,
+}
+
+impl Place {
+    const LOOK: Duration = Duration::from_millis(250);
+
+    fn floor(&self) -> Option<DateTime<Utc>> {
+        let fresh = self.looked.is_some_and(|at| at.elapsed() < Self::LOOK.max(self.dear * 10));
+        self.reached.filter(|_| fresh)
+    }
+
+    /// `whole`: how long it took, if it looked at everything.
+    fn claimed(&mut self, claimed: &[Claimed], asked: usize, whole: Option<Duration>) {
+        if let Some(took) = whole {
+            self.looked = Some(Instant::now());
+            self.dear = took;
+        }
+        self.reached = if claimed.len() == asked { claimed.iter().map(|job| job.rank).max() } else { None };
     }
 }
 
@@ -53,13 +113,27 @@ pub(crate) struct Claimer {
 }
 
 impl Claimer {
+    /// How long places gather before the next claim in a long queue.
+    const GATHER: Duration = Duration::from_millis(2);
+
     pub(crate) async fn run(self) {
         let most = self.config.concurrency;
         let mut trouble = 0_u32;
+        let mut place = Place::default();
         // A claim without an answer may have been carried out, or still be.
         let mut doubt = None;
         while !self.stop.is_cancelled() {
-            let room = most.saturating_sub(self.in_flight.count());
+            let mut room = self.in_flight.room(most);
+            // In a long queue a claim for every place that becomes free is a statement a job: wait a moment for more.
+            if place.reached.is_some() && room > 0 && room < most / 2 {
+                let more = async {
+                    while room < most / 2 {
+                        self.in_flight.changed().await;
+                        room = self.in_flight.room(most);
+                    }
+                };
+                let _ = tokio::time::timeout(Self::GATHER, more).await;
+            }
             if room == 0 {
                 tokio::select! {
                     () = self.stop.cancelled() => break,
@@ -70,10 +144,17 @@ impl Claimer {
                 self.disown().await;
                 doubt = Some(until).filter(|&until| Instant::now() < until);
             }
-            let batch = i64::try_from(room).unwrap_or(i64::MAX);
-            let claim = queue::claim(&self.pool, self.queue, &self.worker, batch, self.config.lease.as_secs_f64());
+            let batch = i32::try_from(room).unwrap_or(i32::MAX);
+            let lease = self.config.lease.as_secs_f64();
+            let (floor, began) = (place.floor(), Instant::now());
+            let claim = queue::claim_from(&self.pool, self.queue, &self.worker, batch, lease, floor);
             let claimed = db::answered(bounds::CLAIM, claim).await;
+            if let Ok(claimed) = &claimed {
+                place.claimed(claimed, room, floor.is_none().then(|| began.elapsed()));
+            }
             match claimed {
+                // What came before the floor is looked for before it rests.
+                Ok(claimed) if claimed.is_empty() && floor.is_some() => trouble = 0,
                 Ok(claimed) if claimed.is_empty() => {
                     trouble = 0;
                     self.rest(self.config.poll).await;

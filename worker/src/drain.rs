@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use safelight_jobs::{
     job::Queue,
-    queue::{self, Bell, Claimed, Outcome},
+    queue::{self, Bell, Claimed, Outcome, Verdict},
     registry,
     services::Services,
 };
@@ -42,10 +42,19 @@ pub async fn drain(pool: &sqlx::PgPool, services: &Arc<Services>, worker: &str) 
 
 /// Perform one claimed job and settle it: one attempt. Dropped before it ended, it is what a crash leaves.
 pub async fn perform(pool: &sqlx::PgPool, services: &Arc<Services>, job: &Claimed) -> Result<(), sqlx::Error> {
-    let result = registry::perform(job, pool.clone(), Bell::default(), services.clone()).await;
-    crate::pools::log(&result);
-    if let Some(verdict) = verdict(&job.kind, job.attempt, result) {
+    let verdict = if job.late {
+        Some(Verdict::GiveUp { code: "deadline_over".to_owned() })
+    } else {
+        let result = registry::perform(job, pool.clone(), Bell::default(), services.clone()).await;
+        crate::pools::log(&result);
+        verdict(&job.kind, job.attempt, result)
+    };
+    let done = matches!(verdict, None | Some(Verdict::Done));
+    if let Some(verdict) = verdict {
         queue::settle(pool, &[Outcome { lease: job.lease, verdict }]).await?;
     }
-    Ok(())
+    match registry::known(&job.kind).and_then(|known| known.provider) {
+        Some(provider) if done => queue::provider_is_well(pool, &[provider.as_str()]).await,
+        _ => Ok(()),
+    }
 }

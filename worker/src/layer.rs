@@ -6,7 +6,11 @@ use std::task::{Context, Poll};
 
 use apalis_core::{error::BoxDynError, task::Task};
 use futures::future::BoxFuture;
-use safelight_jobs::queue::{Claimed, Lease, Verdict};
+use safelight_jobs::{
+    policy::Processor,
+    queue::{Claimed, Lease, Verdict},
+    registry,
+};
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
 
@@ -14,7 +18,19 @@ use crate::{claimer::InFlight, keeper::Keeper, settler::Ended};
 
 /// What a handler answers: a verdict to write, or nothing when the job's end is committed.
 #[derive(Debug)]
-pub(crate) struct Answer(pub(crate) Option<Verdict>);
+pub(crate) struct Answer {
+    verdict: Option<Verdict>,
+    /// The provider that the attempt asked and that is well.
+    well: Option<&'static str>,
+}
+
+impl Answer {
+    pub(crate) fn new(kind: &str, verdict: Option<Verdict>) -> Self {
+        let done = matches!(verdict, None | Some(Verdict::Done));
+        let provider = registry::known(kind).and_then(|known| known.provider);
+        Self { verdict, well: provider.filter(|_| done).map(Processor::as_str) }
+    }
+}
 
 #[derive(Debug, Clone)]
 pub(crate) struct SettleLayer {
@@ -52,7 +68,7 @@ where
     fn call(&mut self, task: Task<Claimed>) -> Self::Future {
         let lease = task.args.lease;
         let lost = self.layer.keeper.lost(lease);
-        let mut end = End { lease, layer: self.layer.clone(), verdict: None, told: false };
+        let mut end = End { lease, layer: self.layer.clone(), verdict: None, well: None, told: false };
         let attempt = self.inner.call(task);
         Box::pin(async move {
             tokio::select! {
@@ -63,7 +79,10 @@ where
                 }
                 answer = attempt => {
                     end.verdict = match answer {
-                        Ok(Answer(verdict)) => verdict,
+                        Ok(Answer { verdict, well }) => {
+                            end.well = well;
+                            verdict
+                        }
                         // The handler translates errors itself; one from outside it may pass.
                         Err(error) => {
                             tracing::warn!(job.id = %lease.job, %error, "an attempt ended outside its handler");
@@ -83,13 +102,20 @@ struct End {
     lease: Lease,
     layer: SettleLayer,
     verdict: Option<Verdict>,
+    well: Option<&'static str>,
     told: bool,
 }
 
 impl End {
     fn told(&mut self) {
         self.told = true;
-        let ended = Ended { lease: self.lease, verdict: self.verdict.take(), in_flight: self.layer.in_flight.clone() };
+        self.layer.in_flight.ended();
+        let ended = Ended {
+            lease: self.lease,
+            verdict: self.verdict.take(),
+            well: self.well,
+            in_flight: self.layer.in_flight.clone(),
+        };
         if self.layer.ended.send(ended).is_err() {
             tracing::warn!(job.id = %self.lease.job, "nobody settles any more; the lease will run out");
         }

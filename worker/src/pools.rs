@@ -184,21 +184,30 @@ async fn attempt(job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynError
     let (kind, spent) = (job.kind.clone(), job.attempt);
     async move {
         let began = std::time::Instant::now();
-        let result = AssertUnwindSafe(perform(job)).catch_unwind().await;
+        if job.late {
+            tracing::warn!("its deadline is over; it is not run any more");
+            return Ok(Answer::new(&kind, Some(Verdict::GiveUp { code: "deadline_over".to_owned() })));
+        }
+        let bound = registry::known(&kind).map_or(Duration::MAX, |known| known.timeout);
+        let result = tokio::time::timeout(bound, AssertUnwindSafe(perform(job)).catch_unwind()).await;
         let verdict = match result {
-            Ok(result) => {
+            Ok(Ok(result)) => {
                 log(&result);
                 verdict(&kind, spent, result)
             }
             Err(_) => {
+                tracing::warn!(?bound, "the attempt took too long and was cut; it is tried again");
+                Some(Verdict::Retry { delay: registry::retry_of(&kind).delay(spent + 1), code: "timed_out".to_owned() })
+            }
+            Ok(Err(_)) => {
                 tracing::error!("the job panicked; this is a bug in it");
                 Some(Verdict::Retry { delay: registry::retry_of(&kind).delay(spent + 1), code: "panicked".to_owned() })
             }
         };
         metrics::histogram!("safelight_job_seconds", "job" => kind.clone()).record(began.elapsed().as_secs_f64());
-        metrics::counter!("safelight_job_attempts_total", "job" => kind, "verdict" => word(verdict.as_ref()))
+        metrics::counter!("safelight_job_attempts_total", "job" => kind.clone(), "verdict" => word(verdict.as_ref()))
             .increment(1);
-        Ok(Answer(verdict))
+        Ok(Answer::new(&kind, verdict))
     }
     .instrument(span)
     .await
@@ -207,7 +216,7 @@ async fn attempt(job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynError
 fn word(verdict: Option<&Verdict>) -> &'static str {
     match verdict {
         None | Some(Verdict::Done) => "done",
-        Some(Verdict::Retry { .. }) => "retry",
+        Some(Verdict::Retry { .. } | Verdict::Trouble { .. }) => "retry",
         Some(Verdict::Wait { .. }) => "wait",
         Some(Verdict::GiveUp { .. }) => "gave_up",
         Some(Verdict::Park { .. }) => "parked",

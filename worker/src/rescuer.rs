@@ -62,5 +62,14 @@ pub(crate) async fn run(
                 not_before = Instant::now() + config.lease;
             }
         }
+        match queue::open_lanes(&pool).await {
+            Ok(0) => {}
+            Ok(_) => {
+                for queue in Queue::ALL {
+                    bell.ring(queue);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "could not look after lanes; trying again"),
+        }
     }
 }

@@ -17,6 +17,8 @@ const AT_ONCE: usize = 1000;
 pub(crate) struct Ended {
     pub(crate) lease: queue::Lease,
     pub(crate) verdict: Option<queue::Verdict>,
+    /// A provider that this attempt has seen to be well.
+    pub(crate) well: Option<&'static str>,
     pub(crate) in_flight: InFlight,
 }
 
@@ -40,9 +42,17 @@ pub(crate) async fn run(pool: sqlx::PgPool, keeper: Keeper, mut ended: mpsc::Unb
                 }
             }
         }
+        let mut well: Vec<&'static str> = batch.iter().filter_map(|end| end.well).collect();
+        well.sort_unstable();
+        well.dedup();
+        if !well.is_empty()
+            && let Err(error) = queue::provider_is_well(&pool, &well).await
+        {
+            tracing::debug!(%error, "good news of a provider was not written; the next good news is");
+        }
         for end in batch.drain(..) {
             keeper.remove(end.lease);
-            end.in_flight.sub(1);
+            end.in_flight.settled(1);
         }
     }
 }

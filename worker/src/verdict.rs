@@ -14,9 +14,12 @@ pub(crate) fn verdict(kind: &str, spent: i32, result: Result<Result<Done, Stop>,
     Some(match result {
         Ok(Ok(done)) if done.is_committed() => return None,
         Ok(Ok(_)) => Verdict::Done,
-        Ok(Err(Stop::Retry { code, at_least, .. })) => {
-            let delay = registry::retry_of(kind).delay(spent + 1);
-            Verdict::Retry { delay: delay.max(at_least.unwrap_or(Duration::ZERO)), code: code.to_owned() }
+        Ok(Err(Stop::Retry { code, at_least, trouble, .. })) => {
+            let delay = registry::retry_of(kind).delay(spent + 1).max(at_least.unwrap_or(Duration::ZERO));
+            match trouble {
+                Some(provider) => Verdict::Trouble { provider: provider.as_str(), delay, code: code.to_owned() },
+                None => Verdict::Retry { delay, code: code.to_owned() },
+            }
         }
         Ok(Err(Stop::Wait { at_least, why })) => Verdict::Wait { delay: at_least, why },
         Ok(Err(Stop::GiveUp { code, .. })) => Verdict::GiveUp { code: code.to_owned() },
@@ -35,6 +38,7 @@ mod tests {
             code: "x",
             why: std::io::Error::other("x").into(),
             at_least: Some(Duration::from_secs(7200)),
+            trouble: None,
         };
         let Some(Verdict::Retry { delay, .. }) = verdict("train_model", 0, Ok(Err(stop))) else {
             panic!("a retry stays one")

@@ -152,7 +152,7 @@ async fn jobs(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
                 select a.verdict, a.code, count(*) as n, min(a.at) as first from safelight.job_attempts a
                 where a.job_id = j.id group by a.verdict, a.code order by first) t) as tries
         from (
-            select id, kind, case state when 1 then 'running' when 2 then 'held' when 0 then
+            select id, kind, case state when 1 then 'running' when 2 then 'held' when 4 then 'set_aside' else
                     case when run_at > safelight.now() then 'waiting' else 'ready' end end as state,
                 why, attempt, waits, created_at, null::bigint as ran_ms from safelight.jobs where order_id = $1
             union all

@@ -76,10 +76,10 @@ fn queues(numbers: &Numbers) -> Markup {
         section {
             h2 { "Queues" span.aside { (numbers.workers) " workers seen within a minute" } }
             div.scroll { table {
-                thead { tr { th { "queue" } th.n { "ready" } th.n { "later" } th.n { "running" } th.n { "held" } th.n { "oldest ready" } } }
+                thead { tr { th { "queue" } th.n { "ready" } th.n { "later" } th.n { "set aside" } th.n { "running" } th.n { "held" } th.n { "oldest ready" } } }
                 tbody { @for queue in &numbers.queues { tr {
                     th scope="row" { (queue.name) }
-                    (count(queue.ready)) (count(queue.waiting)) (count(queue.running)) (count(queue.held))
+                    (count(queue.ready)) (count(queue.waiting)) (count(queue.aside)) (count(queue.running)) (count(queue.held))
                     td.n { @match queue.oldest_seconds { Some(seconds) => (words::age(seconds)), None => span.none { "–" } } }
                 } } }
             } }

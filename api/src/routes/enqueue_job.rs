@@ -11,6 +11,7 @@ use safelight_jobs::{
     job::{Job, Scope as Whose},
     measure_selfies::MeasureSelfies,
     policy::Purpose,
+    queue::Wish,
     registry::{self, BadWish},
     run::Tx,
     train_model::TrainModel,
@@ -65,7 +66,24 @@ pub(crate) async fn enqueue(
     body: Json<NewJob>,
 ) -> Result<Response, Error> {
     let NewJob { kind, payload, run_at } = body.value;
-    let mut wish = registry::wish(&kind, payload).map_err(|error| match error {
+    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let wish = wish(&state, &mut tx, &caller, &kind, payload, run_at).await?;
+    let enqueued = wish.enqueue(&mut tx).await?;
+    tx.ring(enqueued.queue);
+    let answer = Enqueued { job: enqueued.id, already: enqueued.already };
+    caller.finish(tx, StatusCode::ACCEPTED, &answer).await
+}
+
+/// A wish of this caller, if it may have it.
+pub(crate) async fn wish(
+    state: &ApiState,
+    tx: &mut Tx,
+    caller: &Caller,
+    kind: &str,
+    payload: Value,
+    run_at: Option<DateTime<Utc>>,
+) -> Result<Wish, Error> {
+    let mut wish = registry::wish(kind, payload).map_err(|error| match error {
         BadWish::UnknownKind(_) => Error::Invalid {
             code: "job_unknown_kind",
             why: "there is no such kind of job; GET /v1/jobs/kinds lists them".to_owned(),
@@ -80,9 +98,8 @@ pub(crate) async fn enqueue(
             why: "a payload holds ids and codes only: at most 128 letters, digits and `_-:.` in each text".to_owned(),
         });
     }
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
-    if let Some(tenant) = may_enqueue(&mut tx, &caller, wish.scope).await? {
-        has_purpose(&state, &tenant, wish.kind)?;
+    if let Some(tenant) = may_enqueue(tx, caller, wish.scope).await? {
+        has_purpose(state, &tenant, wish.kind)?;
     }
     if let Some(run_at) = run_at {
         let too_far = sqlx::query_scalar!(
@@ -90,7 +107,7 @@ pub(crate) async fn enqueue(
             run_at,
             i32::try_from(DAYS_AHEAD).unwrap_or(i32::MAX)
         )
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut **tx)
         .await?;
         if too_far {
             return Err(Error::Invalid {
@@ -100,10 +117,7 @@ pub(crate) async fn enqueue(
         }
         wish.run_at = Some(run_at);
     }
-    let enqueued = wish.enqueue(&mut tx).await?;
-    tx.ring(enqueued.queue);
-    let answer = Enqueued { job: enqueued.id, already: enqueued.already };
-    caller.finish(tx, StatusCode::ACCEPTED, &answer).await
+    Ok(wish)
 }
 
 fn holds_plain_words_only(payload: &Value) -> bool {

@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{self, Id, Order, Subject},
-    registry,
+    queue, registry,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -28,10 +28,12 @@ pub(crate) struct JobView {
     kind: String,
     /// Its queue.
     queue: String,
-    /// `ready`, `waiting`, `running`, `held`, `done`, `cancelled` or `dead`.
+    /// `ready`, `waiting` for its time, `set_aside` until there is room, `running`, `held`, `done`, `cancelled` or `dead`.
     state: String,
     /// What it waits for, why it is held, or why it ended.
     why: Option<String>,
+    /// Why it does not run now, or what became of it, in one sentence.
+    explanation: Option<String>,
     /// Attempts spent.
     attempts: i32,
     /// Attempts that may be spent; an ended job does not say.
@@ -65,7 +67,7 @@ pub(crate) async fn read(
         r#"select kind as "kind!", queue as "queue!", state as "state!", why, attempt as "attempt!", max_attempts, waits as "waits!",
             subject_id, order_id, run_at, created_at as "created_at!", finished_at
         from (
-            select tenant, kind, queue, case state when 1 then 'running' when 2 then 'held'
+            select tenant, kind, queue, case state when 1 then 'running' when 2 then 'held' when 4 then 'set_aside'
                     else case when run_at > safelight.now() then 'waiting' else 'ready' end end as state,
                 why, attempt, max_attempts, waits, subject_id, order_id, run_at, created_at, null::timestamptz as finished_at
             from safelight.jobs where id = $1
@@ -83,8 +85,10 @@ pub(crate) async fn read(
     .fetch_optional(&state.pool)
     .await?
     .ok_or_else(|| Error::not_found(job))?;
+    let explained = queue::explain(&state.pool, job).await?;
     let view = JobView {
         job,
+        explanation: explained.map(|known| known.detail),
         kind: row.kind,
         queue: row.queue,
         state: row.state,

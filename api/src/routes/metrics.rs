@@ -31,9 +31,13 @@ pub(crate) async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -
 fn write(text: &mut String, numbers: &Numbers) {
     family(text, "safelight_jobs", "Jobs in the queue, by queue and state.");
     for queue in &numbers.queues {
-        for (state, count) in
-            [("ready", queue.ready), ("waiting", queue.waiting), ("running", queue.running), ("held", queue.held)]
-        {
+        for (state, count) in [
+            ("ready", queue.ready),
+            ("waiting", queue.waiting),
+            ("set_aside", queue.aside),
+            ("running", queue.running),
+            ("held", queue.held),
+        ] {
             line(text, &format!("safelight_jobs{{queue=\"{}\",state=\"{state}\"}}", queue.name), count);
         }
     }

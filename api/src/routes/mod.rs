@@ -4,6 +4,7 @@ pub(crate) mod certificates;
 pub(crate) mod consents;
 pub(crate) mod deletions;
 pub(crate) mod enqueue_job;
+pub(crate) mod enqueue_jobs;
 pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod jobs;
@@ -56,6 +57,7 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(certificates::read_page))
         .routes(routes!(jobs::kinds))
         .routes(routes!(enqueue_job::enqueue))
+        .routes(routes!(enqueue_jobs::enqueue))
         .routes(routes!(jobs::read))
 }
 

@@ -13,6 +13,7 @@ use safelight_jobs::{
     audit::Entry,
     expire_consents::ExpireConsents,
     id::{self, Id},
+    prune_history::PruneHistory,
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
     run::Tx,
@@ -35,7 +36,7 @@ pub(crate) struct Asked {
 
 /// Start a sweep.
 #[utoipa::path(get, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByGet",
-    params(("sweep" = String, Path, description = "`retention`, `reconcile`, `consents` or `money`")), security(("sweep" = [])),
+    params(("sweep" = String, Path, description = "`retention`, `reconcile`, `consents`, `money` or `history`")), security(("sweep" = [])),
     responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_get(
     State(state): State<ApiState>,
@@ -47,7 +48,7 @@ pub(crate) async fn by_get(
 
 /// Start a sweep.
 #[utoipa::path(post, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByPost",
-    params(("sweep" = String, Path, description = "`retention`, `reconcile`, `consents` or `money`")), security(("sweep" = [])),
+    params(("sweep" = String, Path, description = "`retention`, `reconcile`, `consents`, `money` or `history`")), security(("sweep" = [])),
     responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_post(
     State(state): State<ApiState>,
@@ -70,6 +71,7 @@ async fn ask(state: &ApiState, sweep: &str, headers: &HeaderMap) -> Result<Respo
     let enqueued = match sweep {
         "retention" => tx.enqueue(&SweepRetention { because }).await?,
         "reconcile" => tx.enqueue(&ReconcileCalls { because, grace_seconds: None }).await?,
+        "history" => tx.enqueue(&PruneHistory { because }).await?,
         "consents" => tx.enqueue(&ExpireConsents { because }).await?,
         "money" => tx.enqueue(&ReconcileMoney { because, hours: None }).await?,
         _ => return Err(Error::NotFound { what: "this sweep".to_owned() }),

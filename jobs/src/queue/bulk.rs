@@ -1,4 +1,4 @@
-//! Bulk enqueue: many jobs in one statement, for callers that need no keys.
+//! Bulk enqueue: many jobs in one statement.
 //!
 //! Ids are made here and not by the database: they grow with time, so that rows which are written together lie together in
 //! every index. Random ones cost a third more at enqueue and at settle.
@@ -6,7 +6,69 @@
 use sqlx::{PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use crate::job::Queue;
+use crate::{
+    id,
+    id::Id,
+    job::{Job, Queue},
+    queue::{EnqueueError, Enqueued, Wish},
+};
+
+/// Several at once, in one statement however many there are. One answer a wish, in order: a key that is known, or that the
+/// batch itself repeats, is an answer for its item and fails none of the others.
+pub async fn enqueue_all<J: Job>(
+    tx: &mut PgConnection,
+    jobs: &[J],
+) -> Result<Vec<Result<Enqueued, EnqueueError>>, EnqueueError> {
+    let wishes: Vec<Wish> = jobs.iter().map(Wish::of).collect::<Result<_, _>>()?;
+    enqueue_wishes(tx, &wishes).await
+}
+
+/// The same for wishes that came from outside. All of them are of one kind and one priority.
+pub async fn enqueue_wishes(
+    tx: &mut PgConnection,
+    wishes: &[Wish],
+) -> Result<Vec<Result<Enqueued, EnqueueError>>, EnqueueError> {
+    let Some(first) = wishes.first() else { return Ok(Vec::new()) };
+    let mut subjects = Vec::with_capacity(wishes.len());
+    let mut orders = Vec::with_capacity(wishes.len());
+    for wish in wishes {
+        let (order, subject) = wish.whose(tx).await?;
+        orders.push(order);
+        subjects.push(subject);
+    }
+    let payloads: Vec<serde_json::Value> = wishes.iter().map(|wish| wish.payload.clone()).collect();
+    let keys: Vec<String> = wishes.iter().map(|wish| wish.key.clone()).collect();
+    let run_at: Vec<Option<chrono::DateTime<chrono::Utc>>> = wishes.iter().map(|wish| wish.run_at).collect();
+    let lanes: Vec<Option<String>> = wishes.iter().map(|wish| wish.lane.clone()).collect();
+    let ids: Vec<Uuid> = wishes.iter().map(|_| Id::<id::Job>::new().uuid()).collect();
+    let rows = sqlx::query!(
+        r#"select job_id, already as "already!" from safelight.enqueue_many(
+            p_kind => $1, p_payloads => $2, p_queue => $3, p_keys => $4, p_run_at => $5, p_priority => $6, p_max_attempts => $7,
+            p_subjects => $8, p_orders => $9, p_lanes => $10, p_traceparent => $11, p_ids => $12) order by item"#,
+        first.kind,
+        &payloads,
+        first.queue.as_str(),
+        &keys,
+        &run_at as &[Option<chrono::DateTime<chrono::Utc>>],
+        first.priority,
+        first.max_attempts,
+        &subjects as &[Option<Uuid>],
+        &orders as &[Option<Uuid>],
+        &lanes as &[Option<String>],
+        first.traceparent,
+        &ids,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .zip(wishes)
+        .map(|(row, wish)| match row.job_id {
+            Some(id) => Ok(Enqueued { id: id.into(), already: row.already, queue: wish.queue }),
+            None => Err(EnqueueError::Conflict { key: wish.key.clone() }),
+        })
+        .collect())
+}
 
 /// A wish without key, scope or time.
 #[derive(Debug)]
@@ -25,11 +87,11 @@ pub async fn enqueue_bulk(
     kind: &str,
     payloads: &[serde_json::Value],
 ) -> Result<u64, sqlx::Error> {
-    let ids: Vec<Uuid> = payloads.iter().map(|_| Uuid::now_v7()).collect();
+    let ids: Vec<Uuid> = payloads.iter().map(|_| Id::<id::Job>::new().uuid()).collect();
     let done = sqlx::query!(
-        r#"insert into safelight.jobs (id, queue, kind, payload, run_at, max_attempts, created_at)
-        select id, $1, $2, payload, now, 5, now
-        from unnest($3::uuid[], $4::jsonb[]) as wish(id, payload), (select safelight.now() as now) clock"#,
+        r#"insert into safelight.jobs (id, queue, kind, payload, run_at, rank, max_attempts, created_at)
+        select i, $1, $2, p, now, now, 5, now
+        from unnest($3::uuid[], $4::jsonb[]) as w(i, p), (select safelight.now() as now) clock"#,
         queue.as_str(),
         kind,
         &ids,
@@ -50,8 +112,8 @@ pub(super) async fn store(database: impl PgExecutor<'_>, wishes: &[Bare]) -> Res
         payloads.push(wish.payload.clone());
     }
     sqlx::query!(
-        r#"insert into safelight.jobs (id, queue, kind, payload, run_at, max_attempts, created_at)
-        select id, queue, kind, payload, now, 5, now
+        r#"insert into safelight.jobs (id, queue, kind, payload, run_at, rank, max_attempts, created_at)
+        select id, queue, kind, payload, now, now, 5, now
         from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[]) as wish(id, queue, kind, payload),
             (select safelight.now() as now) clock"#,
         &ids,

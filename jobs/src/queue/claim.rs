@@ -1,5 +1,6 @@
 //! Claim: take ready jobs under a lease.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -17,6 +18,8 @@ pub struct Claimed {
     pub lease: Lease,
     /// Stored name of the job.
     pub kind: String,
+    /// Version of the payload.
+    pub version: i16,
     /// Ids only.
     pub payload: serde_json::Value,
     /// Attempts spent before this one.
@@ -29,35 +32,50 @@ pub struct Claimed {
     pub subject: Option<Id<Subject>>,
     /// Which order.
     pub order: Option<Id<Order>>,
+    /// The trace that it belongs to, as the W3C writes it.
+    pub traceparent: Option<String>,
+    /// Its deadline is over: it is not run any more.
+    pub late: bool,
+    /// Where it stood in the queue's order.
+    pub rank: DateTime<Utc>,
 }
 
-/// Take up to `batch` ready jobs of one queue, by priority, then by due time. One fencing token per call: the fence is
-/// the pair of job id and token. Due times follow the system's clock, leases the unshifted clock of the database.
+/// Take up to `batch` ready jobs of one queue. One fencing token per call: the fence is the pair of job id and token.
+/// Due times follow the system's clock, leases the unshifted clock of the database.
 pub async fn claim(
     pool: &PgPool,
     queue: Queue,
     worker: &str,
-    batch: i64,
+    batch: i32,
     lease_seconds: f64,
+) -> Result<Vec<Claimed>, sqlx::Error> {
+    claim_from(pool, queue, worker, batch, lease_seconds, None).await
+}
+
+/// The same without looking at ranks before `floor`: for a worker that empties a long queue and knows that it has taken
+/// what stood there. Without this it would step over the rows that it deleted, again and again, while an old snapshot
+/// keeps them from being cleared.
+pub async fn claim_from(
+    pool: &PgPool,
+    queue: Queue,
+    worker: &str,
+    batch: i32,
+    lease_seconds: f64,
+    floor: Option<DateTime<Utc>>,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
     let token = Uuid::new_v4();
     let mut write = db::write(pool).await?;
     let rows = sqlx::query!(
-        r#"with due as materialized (
-            select id from safelight.jobs
-            where queue = $1 and state = 0 and run_at <= (select safelight.now())
-            order by priority, run_at, id limit $2
-            for update skip locked
-        )
-        update safelight.jobs j set state = 1, lease_token = $3, worker = $4, why = null,
-            lease_until = clock_timestamp() + make_interval(secs => $5), started_at = clock_timestamp()
-        from due where j.id = due.id
-        returning j.id, j.kind, j.payload, j.attempt, j.max_attempts, j.tenant, j.subject_id, j.order_id"#,
+        r#"select id as "id!", kind as "kind!", version as "version!", payload as "payload!", attempt as "attempt!",
+            max_attempts as "max_attempts!", tenant, subject_id, order_id, traceparent, rank as "rank!",
+            coalesce(deadline_at <= safelight.now(), false) as "late!"
+        from safelight.claim($1, $2, $3, $4, $5, $6)"#,
         queue.as_str(),
         batch,
-        token,
         worker,
+        token,
         lease_seconds,
+        floor,
     )
     .fetch_all(&mut *write)
     .await?;
@@ -67,12 +85,16 @@ pub async fn claim(
         .map(|row| Claimed {
             lease: Lease { job: Id::<id::Job>::from(row.id), token },
             kind: row.kind,
+            version: row.version,
             payload: row.payload,
             attempt: row.attempt,
             max_attempts: row.max_attempts,
             tenant: row.tenant,
             subject: row.subject_id.map(Id::from),
             order: row.order_id.map(Id::from),
+            traceparent: row.traceparent,
+            late: row.late,
+            rank: row.rank,
         })
         .collect())
 }

@@ -1,7 +1,8 @@
-//! Control: cancel, release, wake, redrive. Each works on queued and running jobs of the whole fleet at once, because
-//! it works on their rows.
+//! Control of jobs: cancel, hold, release, wake, redrive. Each works on queued and running jobs of the whole fleet at once,
+//! because it works on their rows.
 
-use sqlx::PgConnection;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
@@ -14,15 +15,16 @@ use crate::{
 pub async fn cancel(tx: &mut PgConnection, job: Id<id::Job>, code: &str) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         r#"with gone as (delete from safelight.jobs where id = $1 returning *),
+        forgotten as (delete from safelight.job_steps s using gone where s.job_id = gone.id),
         freed as (update safelight.job_keys k set expires_at = safelight.now() from gone where k.key = gone.key),
         noted as (
             insert into safelight.job_attempts (job_id, subject_id, attempt, verdict, code, worker)
             select id, subject_id, attempt, 'cancelled', $2, worker from gone
         )
         insert into safelight.jobs_archive (id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
-            outcome, code, run_at, created_at, started_at, finished_at)
+            outcome, code, run_at, created_at, started_at, finished_at, prune_on)
         select id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
-            'cancelled', $2, run_at, created_at, started_at, clock_timestamp() from gone"#,
+            'cancelled', $2, run_at, created_at, started_at, clock_timestamp(), safelight.now()::date + keep_days from gone"#,
         job.uuid(),
         code,
     )
@@ -31,10 +33,25 @@ pub async fn cancel(tx: &mut PgConnection, job: Id<id::Job>, code: &str) -> Resu
     Ok(done.rows_affected() == 1)
 }
 
-/// Let a held job run.
+/// Keep one job from running until somebody releases it; its attempts are frozen. A running attempt loses its lease as by
+/// a cancel, and spends nothing. Answers whether the job was there and not held already.
+pub async fn hold(tx: &mut PgConnection, job: Id<id::Job>, code: &str) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        r#"update safelight.jobs set state = 2, why = $2, lease_token = null, lease_until = null, worker = null, started_at = null
+        where id = $1 and state <> 2"#,
+        job.uuid(),
+        code
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Let a held job run, not before its due time.
 pub async fn release(tx: &mut PgConnection, job: Id<id::Job>) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
-        "update safelight.jobs set state = 0, why = null, run_at = safelight.now() where id = $1 and state = 2",
+        r#"update safelight.jobs set why = null, state = case when run_at > safelight.now() then 3 else 0 end
+        where id = $1 and state = 2"#,
         job.uuid()
     )
     .execute(tx)
@@ -45,7 +62,8 @@ pub async fn release(tx: &mut PgConnection, job: Id<id::Job>) -> Result<bool, sq
 /// What jobs of one order wait for may have happened: let them look again now.
 pub async fn wake_order(tx: &mut PgConnection, order: Id<Order>) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        "update safelight.jobs set run_at = safelight.now(), why = null where order_id = $1 and state = 0 and waits > 0 and run_at > safelight.now()",
+        r#"update safelight.jobs set state = 0, run_at = safelight.now(), rank = safelight.now() + priority * interval '1 minute', why = null
+        where order_id = $1 and state = 3 and waits > 0"#,
         order.uuid()
     )
     .execute(tx)
@@ -53,17 +71,78 @@ pub async fn wake_order(tx: &mut PgConnection, order: Id<Order>) -> Result<u64, 
     Ok(done.rows_affected())
 }
 
+/// Which dead letters; what is `None` does not narrow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'a> {
+    /// One job.
+    pub job: Option<Uuid>,
+    /// Of one kind.
+    pub kind: Option<&'a str>,
+    /// With one code.
+    pub code: Option<&'a str>,
+    /// Of one tenant.
+    pub tenant: Option<&'a str>,
+}
+
+/// Dead letters of one kind and code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadGroup {
+    /// Of which kind.
+    pub kind: String,
+    /// Why they died.
+    pub code: String,
+    /// How many.
+    pub count: i64,
+    /// When the first died.
+    pub oldest: DateTime<Utc>,
+    /// When the last died.
+    pub newest: DateTime<Utc>,
+}
+
+/// The dead letters that match, counted by kind and code, the largest group first.
+pub async fn dead_letters(pool: &PgPool, filter: Filter<'_>) -> Result<Vec<DeadGroup>, sqlx::Error> {
+    sqlx::query_as!(
+        DeadGroup,
+        r#"select kind, code, count(*) as "count!", min(died_at) as "oldest!", max(died_at) as "newest!" from safelight.dead_letters
+        where ($1::uuid is null or id = $1) and ($2::text is null or kind = $2) and ($3::text is null or code = $3)
+            and ($4::text is null or tenant = $4)
+        group by kind, code order by 3 desc, kind, code"#,
+        filter.job,
+        filter.kind,
+        filter.code,
+        filter.tenant
+    )
+    .fetch_all(pool)
+    .await
+}
+
 /// Give a dead letter another life under its old id and key, with all its attempts back.
 pub async fn redrive(tx: &mut PgConnection, job: Uuid) -> Result<bool, sqlx::Error> {
+    Ok(redrive_all(tx, Filter { job: Some(job), ..Filter::default() }, 1).await? == 1)
+}
+
+/// The same for up to `most` that match, the oldest first. Answers how many.
+pub async fn redrive_all(tx: &mut PgConnection, filter: Filter<'_>, most: i64) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        r#"with risen as (delete from safelight.dead_letters where id = $1 returning *)
-        insert into safelight.jobs (id, queue, kind, version, payload, tenant, subject_id, order_id, key, priority, run_at,
-            max_attempts, traceparent, created_at)
-        select id, queue, kind, version, payload, tenant, subject_id, order_id, key, priority, safelight.now(),
-            max_attempts, traceparent, created_at from risen"#,
-        job
+        r#"with chosen as materialized (
+            select id from safelight.dead_letters
+            where ($1::uuid is null or id = $1) and ($2::text is null or kind = $2) and ($3::text is null or code = $3)
+                and ($4::text is null or tenant = $4)
+            order by died_at limit $5 for update skip locked
+        ), risen as (delete from safelight.dead_letters d using chosen where d.id = chosen.id returning d.*)
+        insert into safelight.jobs (id, queue, kind, version, payload, tenant, subject_id, order_id, key, lane, priority, run_at, rank,
+            max_attempts, traceparent, created_at, deadline_at, keep_days)
+        select r.id, r.queue, r.kind, r.version, r.payload, r.tenant, r.subject_id, r.order_id, r.key, r.lane, r.priority, now,
+            now + r.priority * interval '1 minute', r.max_attempts, r.traceparent, r.created_at,
+            now + k.deadline_seconds * interval '1 second', r.keep_days
+        from risen r left join safelight.job_kinds k on k.kind = r.kind, (select safelight.now() as now) clock"#,
+        filter.job,
+        filter.kind,
+        filter.code,
+        filter.tenant,
+        most
     )
     .execute(tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done.rows_affected())
 }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::{
     id,
@@ -69,6 +70,10 @@ pub struct Wish {
     pub max_attempts: i32,
     /// Version of the payload.
     pub version: i16,
+    /// Jobs of one lane do not run beside each other.
+    pub lane: Option<String>,
+    /// The trace that it belongs to, as the W3C writes it.
+    pub traceparent: Option<String>,
     /// Whose work it is.
     pub scope: Scope,
 }
@@ -88,13 +93,44 @@ impl Wish {
                 Effect::Reconcile | Effect::Repeatable => J::RETRY.attempts,
             },
             version: J::VERSION,
+            lane: job.lane().filter(|_| J::LANE_MOST.is_some()).map(|lane| lane.as_str().to_owned()),
+            traceparent: None,
             scope: job.scope(),
         })
     }
 
     /// Store it in the caller's transaction.
     pub async fn enqueue(&self, tx: &mut PgConnection) -> Result<Enqueued, EnqueueError> {
-        let (order, subject) = match self.scope {
+        let (order, subject) = self.whose(tx).await?;
+        let row = sqlx::query!(
+            r#"select job_id, already as "already!" from safelight.enqueue(
+                p_kind => $1, p_payload => $2, p_queue => $3, p_key => $4, p_run_at => $5, p_priority => $6,
+                p_max_attempts => $7, p_version => $8, p_subject => $9, p_order => $10, p_id => $11, p_lane => $12,
+                p_traceparent => $13)"#,
+            self.kind,
+            self.payload,
+            self.queue.as_str(),
+            self.key,
+            self.run_at,
+            self.priority,
+            self.max_attempts,
+            self.version,
+            subject,
+            order,
+            Id::<id::Job>::new().uuid(),
+            self.lane,
+            self.traceparent,
+        )
+        .fetch_one(tx)
+        .await?;
+        // The id of a conflict is nobody's: the caller's transaction goes on, its wish does not.
+        let id = row.job_id.ok_or_else(|| EnqueueError::Conflict { key: self.key.clone() })?;
+        Ok(Enqueued { id: id.into(), already: row.already, queue: self.queue })
+    }
+
+    /// The order and the person of the wish's scope.
+    pub(super) async fn whose(&self, tx: &mut PgConnection) -> Result<(Option<Uuid>, Option<Uuid>), sqlx::Error> {
+        Ok(match self.scope {
             Scope::Order(order) => (Some(order.uuid()), None),
             Scope::Call(call) => {
                 sqlx::query!("select order_id, subject_id from safelight.provider_calls where id = $1", call.uuid())
@@ -122,28 +158,7 @@ impl Wish {
             ),
             Scope::Subject(subject) => (None, Some(subject.uuid())),
             Scope::System => (None, None),
-        };
-        let row = sqlx::query!(
-            r#"select job_id, already as "already!" from safelight.enqueue(
-                p_kind => $1, p_payload => $2, p_queue => $3, p_key => $4, p_run_at => $5, p_priority => $6,
-                p_max_attempts => $7, p_version => $8, p_subject => $9, p_order => $10, p_id => $11)"#,
-            self.kind,
-            self.payload,
-            self.queue.as_str(),
-            self.key,
-            self.run_at,
-            self.priority,
-            self.max_attempts,
-            self.version,
-            subject,
-            order,
-            Id::<id::Job>::new().uuid(),
-        )
-        .fetch_one(tx)
-        .await?;
-        // The id of a conflict is nobody's: the caller's transaction goes on, its wish does not.
-        let id = row.job_id.ok_or_else(|| EnqueueError::Conflict { key: self.key.clone() })?;
-        Ok(Enqueued { id: id.into(), already: row.already, queue: self.queue })
+        })
     }
 }
 
@@ -161,13 +176,4 @@ pub async fn enqueue_later<J: Job>(
     let mut wish = Wish::of(job)?;
     wish.run_at = Some(run_at);
     wish.enqueue(tx).await
-}
-
-/// Several at once; a known key is an answer for its item and fails none of the others.
-pub async fn enqueue_all<J: Job>(tx: &mut PgConnection, jobs: &[J]) -> Result<Vec<Enqueued>, EnqueueError> {
-    let mut all = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        all.push(enqueue(tx, job).await?);
-    }
-    Ok(all)
 }

@@ -78,6 +78,7 @@ pub async fn give_back(pool: &PgPool, leases: &[Lease]) -> Result<u64, sqlx::Err
     let tokens: Vec<Uuid> = leases.iter().map(|lease| lease.token).collect();
     let mut write = db::write(pool).await?;
     let done = sqlx::query!(
+        // Ready and in its old place, although its due time is long over.
         r#"update safelight.jobs j set state = 0, lease_token = null, lease_until = null, worker = null, started_at = null
         from unnest($1::uuid[], $2::uuid[]) l(id, token) where j.id = l.id and j.lease_token = l.token"#,
         &ids,
@@ -134,6 +135,14 @@ pub async fn rescue(pool: &PgPool, max_crashes: i16) -> Result<u64, sqlx::Error>
     }
     tx.commit().await?;
     Ok(crashed.len() as u64)
+}
+
+/// Let in whoever was set aside for a lane that is empty by now. Answers how many.
+pub async fn open_lanes(pool: &PgPool) -> Result<i64, sqlx::Error> {
+    let mut write = db::write(pool).await?;
+    let opened = sqlx::query_scalar!(r#"select safelight.open_lanes() as "opened!""#).fetch_one(&mut *write).await?;
+    write.commit().await?;
+    Ok(opened)
 }
 
 /// A worker process is there. Names are unique for every process start, so a restart strands nothing.

@@ -1,7 +1,7 @@
 //! The queue: the only SQL that writes the job tables.
 //!
-//! A job is ready, running under a lease, or held; when it ends it leaves the hot table for the archive or the dead
-//! letters. Every write of a running attempt proves that its lease still holds; a zombie writes nothing. No provider
+//! A job is ready, running under a lease, held by a person, scheduled for later, or set aside until there is room; when it
+//! ends it leaves the hot table for the archive or the dead letters. Every write of a running attempt proves that its lease still holds; a zombie writes nothing. No provider
 //! is ever called in here.
 
 mod bell;
@@ -9,15 +9,23 @@ mod bulk;
 mod claim;
 mod control;
 mod enqueue;
+mod fleet;
 mod gather;
+mod history;
+pub(crate) mod kinds;
 mod lease;
 mod settle;
 
 pub use bell::{Bell, CHANNEL};
-pub use bulk::enqueue_bulk;
-pub use claim::{Claimed, claim};
-pub use control::{cancel, redrive, release, wake_order};
-pub use enqueue::{EnqueueError, Enqueued, Wish, enqueue, enqueue_all, enqueue_later};
+pub use bulk::{enqueue_all, enqueue_bulk, enqueue_wishes};
+pub use claim::{Claimed, claim, claim_from};
+pub use control::{DeadGroup, Filter, cancel, dead_letters, hold, redrive, redrive_all, release, wake_order};
+pub use enqueue::{EnqueueError, Enqueued, Wish, enqueue, enqueue_later};
+pub use fleet::{
+    Breaker, By, Change, Control, Explanation, FleetError, Scope, breakers, change, close_breaker, controls, explain,
+    note_act,
+};
 pub use gather::Gatherer;
-pub use lease::{Kept, Lease, disown, forget_worker, give_back, keep, register_worker, rescue};
-pub use settle::{KEY_LIFETIME_HOURS, Outcome, Verdict, settle, settle_within};
+pub use history::{prune_history, turn_archive};
+pub use lease::{Kept, Lease, disown, forget_worker, give_back, keep, open_lanes, register_worker, rescue};
+pub use settle::{KEY_LIFETIME_HOURS, Outcome, Verdict, provider_is_well, settle, settle_within};

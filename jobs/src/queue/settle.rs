@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::queue::Lease;
+use crate::{db, queue::Lease};
 
 /// How long the key of a finished job still answers `already`.
 pub const KEY_LIFETIME_HOURS: i32 = 24 * 30;
@@ -18,6 +18,16 @@ pub enum Verdict {
     Done,
     /// Spend an attempt and come back after the delay; a dead letter if it was the last one.
     Retry {
+        /// The stored delay.
+        delay: Duration,
+        /// Stable code.
+        code: String,
+    },
+    /// A provider is in trouble. Spends an attempt as a retry does, unless the provider is left alone by now: then the job
+    /// waits until it is well again.
+    Trouble {
+        /// Who.
+        provider: &'static str,
         /// The stored delay.
         delay: Duration,
         /// Stable code.
@@ -54,8 +64,18 @@ pub struct Outcome {
 /// Write many outcomes in one transaction. Outcomes of leases that are ours no more change nothing. Answers how many
 /// were written.
 pub async fn settle(pool: &PgPool, outcomes: &[Outcome]) -> Result<u64, sqlx::Error> {
-    let mut tx = crate::db::begin(pool).await?;
+    let mut tx = db::begin(pool).await?;
     let mut written = 0;
+    let trouble: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| match &outcome.verdict {
+            Verdict::Trouble { provider, .. } => Some((*provider).to_owned()),
+            _ => None,
+        })
+        .collect();
+    if !trouble.is_empty() {
+        sqlx::query!("select safelight.provider_news('{}', $1)", &trouble).fetch_one(&mut *tx).await?;
+    }
     let (mut ids, mut tokens) = (Vec::new(), Vec::new());
     for outcome in outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Done) {
         ids.push(outcome.lease.job.uuid());
@@ -74,6 +94,14 @@ pub async fn settle(pool: &PgPool, outcomes: &[Outcome]) -> Result<u64, sqlx::Er
     Ok(written)
 }
 
+/// Attempts that asked these providers ended well: their breakers close. Costs one look when they are closed already.
+pub async fn provider_is_well(pool: &PgPool, providers: &[&'static str]) -> Result<(), sqlx::Error> {
+    let providers: Vec<String> = providers.iter().map(|provider| (*provider).to_owned()).collect();
+    let mut write = db::write(pool).await?;
+    sqlx::query!("select safelight.provider_news($1, '{}')", &providers).fetch_one(&mut *write).await?;
+    write.commit().await
+}
+
 /// The job's end inside the transaction of its last effects. False: the lease is lost, roll everything back.
 pub async fn settle_within(tx: &mut PgConnection, lease: Lease) -> Result<bool, sqlx::Error> {
     Ok(archive(tx, &[lease.job.uuid()], &[lease.token]).await? == 1)
@@ -87,11 +115,13 @@ async fn archive(tx: &mut PgConnection, ids: &[Uuid], tokens: &[Uuid]) -> Result
         ), freed as (
             update safelight.job_keys k set expires_at = safelight.now() + make_interval(hours => $3)
             from gone where gone.key is not null and k.key = gone.key
+        ), forgotten as (
+            delete from safelight.job_steps s using gone where s.job_id = gone.id
         )
         insert into safelight.jobs_archive (id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
-            outcome, run_at, created_at, started_at, finished_at)
+            outcome, run_at, created_at, started_at, finished_at, prune_on)
         select id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
-            'done', run_at, created_at, started_at, clock_timestamp() from gone"#,
+            'done', run_at, created_at, started_at, clock_timestamp(), (select safelight.now()::date) + keep_days from gone"#,
         ids,
         tokens,
         KEY_LIFETIME_HOURS,
@@ -103,12 +133,14 @@ async fn archive(tx: &mut PgConnection, ids: &[Uuid], tokens: &[Uuid]) -> Result
 
 /// Retries, waits and parkings. A retry that spent the last attempt becomes a dead letter in the same transaction.
 async fn come_back(tx: &mut PgConnection, outcomes: &[Outcome]) -> Result<u64, sqlx::Error> {
-    let (mut ids, mut tokens, mut delays, mut verdicts, mut codes) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut ids, mut tokens, mut delays, mut verdicts, mut codes, mut providers) =
+        (vec![], vec![], vec![], vec![], vec![], vec![]);
     for outcome in outcomes {
-        let (delay, verdict, code) = match &outcome.verdict {
-            Verdict::Retry { delay, code } => (*delay, "retry", code),
-            Verdict::Wait { delay, why } => (*delay, "wait", why),
-            Verdict::Park { code } => (Duration::ZERO, "park", code),
+        let (delay, verdict, code, provider) = match &outcome.verdict {
+            Verdict::Retry { delay, code } => (*delay, "retry", code, None),
+            Verdict::Trouble { provider, delay, code } => (*delay, "retry", code, Some((*provider).to_owned())),
+            Verdict::Wait { delay, why } => (*delay, "wait", why, None),
+            Verdict::Park { code } => (Duration::ZERO, "park", code, None),
             Verdict::Done | Verdict::GiveUp { .. } => continue,
         };
         ids.push(outcome.lease.job.uuid());
@@ -116,33 +148,42 @@ async fn come_back(tx: &mut PgConnection, outcomes: &[Outcome]) -> Result<u64, s
         delays.push(delay.as_secs_f64());
         verdicts.push(verdict.to_owned());
         codes.push(code.clone());
+        providers.push(provider);
     }
     if ids.is_empty() {
         return Ok(0);
     }
     let rows = sqlx::query!(
         r#"with u as materialized (
-            select * from unnest($1::uuid[], $2::uuid[], $3::float8[], $4::text[], $5::text[]) as u(id, token, delay, verdict, code)
+            select u.id, u.token, u.delay, u.code, now, case
+                -- Left alone: not its fault, nothing is spent.
+                when exists (select from safelight.breakers b where b.provider = u.provider and b.state <> 'closed') then 'wait'
+                else u.verdict end as verdict
+            from unnest($1::uuid[], $2::uuid[], $3::float8[], $4::text[], $5::text[], $6::text[]) as u(id, token, delay, verdict, code, provider),
+                (select safelight.now() as now) clock
         ), back as (
             update safelight.jobs j set
-                state = case when u.verdict = 'park' then 2 else 0 end,
+                state = case when u.verdict = 'park' then 2 when u.delay > 0 then 3 else 0 end,
                 lease_token = null, lease_until = null,
                 attempt = j.attempt + case when u.verdict = 'retry' then 1 else 0 end,
                 waits = j.waits + case when u.verdict = 'wait' then 1 else 0 end,
-                run_at = (select safelight.now()) + make_interval(secs => u.delay),
+                run_at = u.now + make_interval(secs => u.delay),
+                rank = u.now + make_interval(secs => u.delay) + j.priority * interval '1 minute',
                 why = u.code, crashes = 0
             from u where j.id = u.id and j.lease_token = u.token
-            returning j.id, j.subject_id, j.attempt, j.max_attempts, j.worker, u.verdict, u.code
+            returning j.id, j.subject_id, j.attempt, j.max_attempts, j.worker, u.verdict, u.code, j.run_at > j.deadline_at as late
         ), noted as (
             insert into safelight.job_attempts (job_id, subject_id, attempt, verdict, code, worker)
             select id, subject_id, attempt, case verdict when 'park' then 'gave_up' else verdict end, code, worker from back
         )
-        select id as "id!", code as "code!", verdict = 'retry' and attempt >= max_attempts as "spent!" from back"#,
+        select id as "id!", case when late then 'deadline_over' else code end as "code!",
+            verdict = 'retry' and attempt >= max_attempts or verdict <> 'park' and coalesce(late, false) as "spent!" from back"#,
         &ids,
         &tokens,
         &delays,
         &verdicts,
         &codes,
+        &providers as &[Option<String>],
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -177,11 +218,12 @@ async fn give_up(tx: &mut PgConnection, lease: Lease, code: &str) -> Result<u64,
 pub(super) async fn bury(tx: &mut PgConnection, ids: &[Uuid], code: &str) -> Result<(), sqlx::Error> {
     sqlx::query!(
         r#"with gone as (delete from safelight.jobs where id = any ($1) returning *),
+        forgotten as (delete from safelight.job_steps s using gone where s.job_id = gone.id),
         dead as (
-            insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, subject_id, order_id, key, priority, attempt,
-                max_attempts, crashes, waits, code, traceparent, created_at)
-            select id, queue, kind, version, payload, tenant, subject_id, order_id, key, priority, attempt,
-                max_attempts, crashes, waits, $2, traceparent, created_at from gone
+            insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, subject_id, order_id, key, lane, priority, attempt,
+                max_attempts, crashes, waits, code, traceparent, created_at, keep_days)
+            select id, queue, kind, version, payload, tenant, subject_id, order_id, key, lane, priority, attempt,
+                max_attempts, crashes, waits, $2, traceparent, created_at, keep_days from gone
         )
         insert into safelight.audit_entries (tenant, actor, action, job_kind, job_id, order_id, outcome, counts)
         select tenant, 'queue', 'job.dead_letter', kind, id, order_id, 'dead', jsonb_build_object('attempts', attempt, 'crashes', crashes)

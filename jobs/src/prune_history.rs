@@ -1,0 +1,76 @@
+//! Let history go when its days are over.
+//!
+//! Life: enqueued by the schedule every night -> partitions of the archive made and dropped -> attempts, keys and steps that
+//! are too old deleted in bounded bites -> done.
+//! Input: none.  Output: a row in `sweeps` with what went. Running it again deletes nothing more.
+//! No gate: taking data away needs no permission.
+//! Source: policy row K50: finished jobs are pruned, never later than the data that they name.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Id, Sweep},
+    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    queue,
+    run::Run,
+    stop::{Done, Stop},
+};
+
+/// The most bites of one night; the next night goes on.
+const BITES: usize = 2000;
+
+/// One night's work.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PruneHistory {
+    /// Which tick of the schedule, or who asks.
+    pub because: String,
+}
+
+impl Job for PruneHistory {
+    const NAME: &'static str = "prune_history";
+    const QUEUE: Queue = Queue::Sweeps;
+    const RETRY: Retry = Retry { attempts: 5, first: Duration::from_secs(60), most: Duration::from_secs(1800) };
+    const EFFECT: Effect = Effect::Repeatable;
+    const TIMEOUT: Duration = Duration::from_secs(3600);
+    type Pass = ();
+
+    fn key(&self) -> JobKey {
+        JobKey::new(Self::NAME, &[&self.because])
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::System
+    }
+
+    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+        let (made, dropped) = queue::turn_archive(run.pool()).await?;
+        tracing::info!(made, dropped, "partitions of the archive");
+        let (mut gone, mut bites) = (0, 0);
+        loop {
+            let bite = queue::prune_history(run.pool()).await?;
+            gone += bite;
+            bites += 1;
+            if bite == 0 || bites == BITES {
+                break;
+            }
+        }
+        let mut tx = run.begin().await?;
+        sqlx::query!(
+            "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue) values ($1, 'history', $2, safelight.now(), $3, $3, $4)",
+            Id::<Sweep>::new().uuid(),
+            self.because,
+            gone,
+            i32::from(bites == BITES)
+        )
+        .execute(&mut *tx)
+        .await?;
+        run.note("history.pruned", "done").count("rows", gone).count("partitions", dropped).write(&mut tx).await?;
+        run.finish(tx).await
+    }
+}

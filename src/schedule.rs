@@ -1,0 +1,81 @@
+//! `safelight schedule`: what runs at set times, and pausing it.
+
+use anyhow::ensure;
+use clap::{Args, Subcommand};
+use safelight_jobs::{
+    db::{self, Role},
+    schedule,
+};
+use serde_json::json;
+
+use crate::{config, operator::Why, process::say};
+
+#[derive(Debug, Args)]
+pub(crate) struct ScheduleCommand {
+    #[command(flatten)]
+    database: config::Database,
+    #[command(subcommand)]
+    act: Act,
+}
+
+#[derive(Debug, Subcommand)]
+enum Act {
+    /// All schedules, with their last look
+    List {
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Its ticks make no jobs any more; they are not made up for later
+    Pause {
+        name: String,
+        #[command(flatten)]
+        why: Why,
+    },
+    /// Its ticks make jobs again, from now on
+    Resume {
+        name: String,
+        #[command(flatten)]
+        why: Why,
+    },
+}
+
+impl ScheduleCommand {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
+        let (name, why, paused) = match self.act {
+            Act::List { json: as_json } => {
+                let rows = schedule::list(&pool).await?;
+                if as_json {
+                    let rows: Vec<_> = rows
+                        .iter()
+                        .map(|r| json!({ "name": r.name, "cron": r.cron, "catch_up": r.catch_up, "paused": r.paused, "last_tick": r.last_tick }))
+                        .collect();
+                    say(json!({ "schedules": rows }));
+                    return Ok(());
+                }
+                for r in rows {
+                    let state = if r.paused { "paused" } else { "" };
+                    say(format_args!(
+                        "{:<18} {:<16} {:<5} looked at until {} {state}",
+                        r.name,
+                        r.cron,
+                        r.catch_up,
+                        r.last_tick.format("%F %T")
+                    ));
+                }
+                return Ok(());
+            }
+            Act::Pause { name, why } => (name, why, true),
+            Act::Resume { name, why } => (name, why, false),
+        };
+        let mut tx = db::begin(&pool).await?;
+        ensure!(
+            schedule::pause(&mut tx, &name, paused, why.by()).await?,
+            "there is no schedule `{name}`; `safelight schedule list` shows them"
+        );
+        tx.commit().await?;
+        say(format_args!("{name}: {}", if paused { "paused" } else { "resumed" }));
+        Ok(())
+    }
+}
