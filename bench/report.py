@@ -134,10 +134,10 @@ def limit_table(results):
 
 
 def cost_table(results):
-    rows = []
+    rows = [["write-ahead log of its enqueue in bulk, bytes a job", spread([row["wal_bytes"] for row in results.lines("safelight", "bulk")])]]
     for key, what in (("worker_cpu_us", "processor time of the worker, microseconds a job"),
                       ("machine_cpu_us", "processor time of the whole machine, microseconds a job"),
-                      ("wal_bytes", "write-ahead log, bytes a job"), ("peak_mb", "memory of the worker at most, MB")):
+                      ("wal_bytes", "write-ahead log of claim and settle, bytes a job"), ("peak_mb", "memory of the worker at most, MB")):
         rows.append([what, spread([row[key] for row in results.lines("safelight", "drain") if row.get(key) is not None])])
     return table(["one no-op job, claimed, run, fenced, archived", ""], rows)
 
@@ -179,7 +179,7 @@ def places(results):
     if drains:
         drain = statistics.median(row["per_s"] for row in drains)
         cpu = statistics.median(row["machine_cpu_us"] for row in drains)
-        wal = statistics.median(row["wal_bytes"] for row in drains)
+        wal = sum(statistics.median(row["wal_bytes"] for row in results.lines("safelight", test)) for test in ("bulk", "drain"))
         found |= {"drain": number(drain), "machine_cpu": number(cpu), "wal": number(wal),
                   "worker_cpu": number(statistics.median(row["worker_cpu_us"] for row in drains))}
         found |= shop(results, drain, wal)

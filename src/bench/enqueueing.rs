@@ -9,7 +9,7 @@ use safelight_jobs::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use super::{KIND, QUEUE};
+use super::{KIND, QUEUE, machine};
 use crate::process::say;
 
 /// How many jobs one statement of [`fill`] stores.
@@ -24,6 +24,7 @@ fn rate(test: &str, n: u64, took: Duration, more: &[(&str, Value)]) {
 }
 
 pub(super) async fn bulk(pool: &PgPool, n: u64, b: u64) -> anyhow::Result<()> {
+    let wal = machine::write_ahead(pool).await?;
     let began = Instant::now();
     let mut left = n;
     while left > 0 {
@@ -31,7 +32,9 @@ pub(super) async fn bulk(pool: &PgPool, n: u64, b: u64) -> anyhow::Result<()> {
         store(pool, now).await?;
         left -= now;
     }
-    rate("bulk", n, began.elapsed(), &[("batch", json!(b))]);
+    let took = began.elapsed();
+    let wal = (machine::write_ahead(pool).await? - wal) / n.max(1) as f64;
+    rate("bulk", n, took, &[("batch", json!(b)), ("wal_bytes", json!(wal.round()))]);
     Ok(())
 }
 

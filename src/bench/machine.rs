@@ -88,6 +88,11 @@ pub(super) async fn run_with_private_server(command: &[String]) -> anyhow::Resul
     Ok(())
 }
 
+/// Bytes of write-ahead log that the server has written so far.
+pub(super) async fn write_ahead(pool: &sqlx::PgPool) -> Result<f64, sqlx::Error> {
+    sqlx::query_scalar("select (pg_current_wal_insert_lsn() - '0/0')::float8").fetch_one(pool).await
+}
+
 /// The largest amount of memory that this process held since [`forget_peak`], in megabytes. Linux only.
 pub(super) fn peak_megabytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

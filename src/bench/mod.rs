@@ -114,13 +114,17 @@ impl Bench {
                 if server.is_private() {
                     db::migrate(&pool).await?;
                 }
-                measure(verb, &settings, server.url(), &pool).await
+                measure(verb, &settings, server.url(), &pool).await?;
+                pool.close().await;
+                Ok(())
             }
             What::Scale { archived, scheduled, drain, times, place } => {
                 let server = Server::at(place.database_url).await?;
                 let pool = db::connect(server.url(), Role::Owner, 20).await?;
                 db::migrate(&pool).await?;
-                scale::measure(server.url(), &pool, &scale::Sizes { archived, scheduled, drain, times }).await
+                scale::measure(server.url(), &pool, &scale::Sizes { archived, scheduled, drain, times }).await?;
+                pool.close().await;
+                Ok(())
             }
             What::Run { command } => machine::run_with_private_server(&command).await,
         }

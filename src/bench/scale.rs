@@ -50,9 +50,9 @@ async fn archive(pool: &PgPool, count: i64) -> anyhow::Result<()> {
         let now = left.min(PIECE);
         sqlx::query(
             r#"insert into safelight.jobs_archive (id, queue, kind, version, payload, attempt, waits, outcome,
-                run_at, created_at, started_at, finished_at)
-            select gen_random_uuid(), $1, $2, 1, '{"t": 0}', 0, 0, 'done', at, at, at, at
-            from (select clock_timestamp() - interval '20 days' * random() as at from generate_series(1, $3)) finished"#,
+                run_at, created_at, started_at, finished_at, prune_on)
+            select safelight.uuid_v7(), $1, $2, 1, '{"t": 0}', 0, 0, 'done', at, at, at, at, at::date + 21
+            from (select clock_timestamp() - interval '20 days' * random() as at from generate_series(1, $3) offset 0) finished"#,
         )
         .bind(QUEUE.as_str())
         .bind(KIND)
@@ -70,9 +70,10 @@ async fn schedule(pool: &PgPool, count: i64) -> anyhow::Result<()> {
     while left > 0 {
         let now = left.min(PIECE);
         sqlx::query(
-            r#"insert into safelight.jobs (id, queue, kind, payload, run_at, max_attempts, created_at)
-            select gen_random_uuid(), $1, $2, '{"t": 0}', now + interval '30 days' + i * interval '1 second', 5, now
-            from generate_series(1, $3) i, (select safelight.now() as now) clock"#,
+            r#"insert into safelight.jobs (id, queue, kind, payload, state, run_at, rank, max_attempts, created_at)
+            select safelight.uuid_v7(), $1, $2, '{"t": 0}', 3, at, at, 5, now
+            from (select now, now + interval '30 days' + i * interval '1 second' as at
+                from generate_series(1, $3) i, (select safelight.now() as now offset 0) clock offset 0) planned"#,
         )
         .bind(QUEUE.as_str())
         .bind(KIND)
@@ -130,7 +131,7 @@ async fn claims(url: &str, pool: &PgPool) -> anyhow::Result<Vec<Duration>> {
     }
     took.sort_unstable();
     // The ready ones and the claimed ones go; the scheduled ones stay.
-    sqlx::query("delete from safelight.jobs where state = 1 or run_at <= safelight.now()").execute(pool).await?;
+    sqlx::query("delete from safelight.jobs where state in (0, 1)").execute(pool).await?;
     settle_down(pool).await?;
     Ok(took)
 }

@@ -57,11 +57,7 @@ impl Drained {
 /// processes may drain the same queue; each tells its own runs, and both end when it is empty.
 pub(super) async fn drain(url: &str, pool: &PgPool, conc: u64) -> anyhow::Result<Drained> {
     let n = u64::try_from(
-        sqlx::query_scalar::<_, i64>(
-            "select count(*) from safelight.jobs where state = 0 and run_at <= safelight.now()",
-        )
-        .fetch_one(pool)
-        .await?,
+        sqlx::query_scalar::<_, i64>("select count(*) from safelight.jobs where state = 0").fetch_one(pool).await?,
     )?;
     let ran = Arc::new(AtomicU64::new(0));
     let counted = ran.clone();
@@ -72,7 +68,7 @@ pub(super) async fn drain(url: &str, pool: &PgPool, conc: u64) -> anyhow::Result
     let queue_pool = db::connect_queue(url, 6).await?;
     let stop = CancellationToken::new();
     machine::forget_peak();
-    let (began, used, wal) = (Instant::now(), machine::Used::now(), wal(pool).await?);
+    let (began, used, wal) = (Instant::now(), machine::Used::now(), machine::write_ahead(pool).await?);
     let working = tokio::spawn(safelight_worker::run_with(worker(conc)?, queue_pool, perform, stop.clone()));
     let mut looks = 0_u32;
     let took = loop {
@@ -87,7 +83,7 @@ pub(super) async fn drain(url: &str, pool: &PgPool, conc: u64) -> anyhow::Result
         }
     };
     let cpu = machine::Used::now().zip(used).map(|(now, then)| now.since(then, n));
-    let wal = (self::wal(pool).await? - wal) / n.max(1) as f64;
+    let wal = (machine::write_ahead(pool).await? - wal) / n.max(1) as f64;
     let peak = machine::peak_megabytes();
     stop.cancel();
     working.await??;
@@ -96,16 +92,11 @@ pub(super) async fn drain(url: &str, pool: &PgPool, conc: u64) -> anyhow::Result
 
 async fn is_empty(pool: &PgPool) -> anyhow::Result<bool> {
     Ok(sqlx::query_scalar(
-        "select not exists (select from safelight.jobs where state = 0 and queue = $1 and run_at <= safelight.now())
-            and not exists (select from safelight.jobs where state = 1)",
+        "select not exists (select from safelight.jobs where state = 0 and queue = $1) and not exists (select from safelight.jobs where state = 1)",
     )
     .bind(QUEUE.as_str())
     .fetch_one(pool)
     .await?)
-}
-
-async fn wal(pool: &PgPool) -> anyhow::Result<f64> {
-    Ok(sqlx::query_scalar("select (pg_current_wal_insert_lsn() - '0/0')::float8").fetch_one(pool).await?)
 }
 
 pub(super) async fn latency(

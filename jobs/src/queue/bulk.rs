@@ -91,7 +91,7 @@ pub async fn enqueue_bulk(
     let done = sqlx::query!(
         r#"insert into safelight.jobs (id, queue, kind, payload, run_at, rank, max_attempts, created_at)
         select i, $1, $2, p, now, now, 5, now
-        from unnest($3::uuid[], $4::jsonb[]) as w(i, p), (select safelight.now() as now) clock"#,
+        from unnest($3::uuid[], $4::jsonb[]) as w(i, p), (select safelight.now() as now offset 0) clock"#,
         queue.as_str(),
         kind,
         &ids,
@@ -115,7 +115,7 @@ pub(super) async fn store(database: impl PgExecutor<'_>, wishes: &[Bare]) -> Res
         r#"insert into safelight.jobs (id, queue, kind, payload, run_at, rank, max_attempts, created_at)
         select id, queue, kind, payload, now, now, 5, now
         from unnest($1::uuid[], $2::text[], $3::text[], $4::jsonb[]) as wish(id, queue, kind, payload),
-            (select safelight.now() as now) clock"#,
+            (select safelight.now() as now offset 0) clock"#,
         &ids,
         &queues,
         &kinds,
