@@ -203,6 +203,22 @@ async fn a_slow_transaction_that_ends_while_a_backlog_is_sealed_in_parts_is_not_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_of_whole_parts_does_not_stop_what_comes_after_it() {
+    let log = Log::open().await;
+    log.writes(1).await;
+    log.passes().await;
+    let mut sealer = log.sealer();
+    sealer.interval = Duration::from_secs(3600);
+    log.writes(16).await;
+    for _ in 0..2 {
+        assert_eq!(sealer::seal(&log.sealing, &sealer, 8, Sign::AtInterval).await.unwrap().entries, 8);
+    }
+    log.writes(1).await;
+    while sealer::seal(&log.sealing, &sealer, 8, Sign::AtInterval).await.unwrap().more {}
+    assert_eq!(log.number("select size from safelight.audit_log").await, 18);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn n24_every_moment_of_a_pass_may_be_its_last() {
     let log = Log::open().await;
     let seed = seed();

@@ -107,6 +107,8 @@ struct Head {
     /// None: everything that has no leaf is new.
     done: Option<String>,
     target: String,
+    /// An earlier batch began this target.
+    going_on: bool,
     /// The last entry of `target` that is sealed.
     after_xid: String,
     after_seq: i64,
@@ -127,13 +129,16 @@ impl Head {
 /// [`SealError`]; then nothing was written.
 pub async fn seal(pool: &PgPool, sealer: &Sealer, most: u32, sign: Sign) -> Result<Sealed, SealError> {
     let mut tx = db::begin(pool).await?;
+    // What is given up is rolled back before it is said: a lock that goes later would keep the next pass from its work.
     let Some(head) = take_head(&mut tx, sealer, sign).await? else {
+        tx.rollback().await?;
         return Ok(Sealed::default()); // another process is at it
     };
     let rows = new_entries(&mut tx, &head, most).await?;
     let more = rows.len() as u64 >= u64::from(most);
     let to_sign = head.due && head.size > head.signed_size;
-    if rows.is_empty() && head.done.is_some() && !to_sign {
+    if rows.is_empty() && head.done.is_some() && !to_sign && !head.going_on {
+        tx.rollback().await?;
         return Ok(Sealed::default());
     }
     let mut tree = head.tree()?;
@@ -143,7 +148,8 @@ pub async fn seal(pool: &PgPool, sealer: &Sealer, most: u32, sign: Sign) -> Resu
         swear(&mut tx, sealer, &tree).await?;
     }
     tx.commit().await?;
-    Ok(Sealed { entries, more, signed })
+    // Behind a target that an earlier batch began there may be what was committed since.
+    Ok(Sealed { entries, more: more || head.going_on, signed })
 }
 
 async fn take_head(tx: &mut PgConnection, sealer: &Sealer, sign: Sign) -> Result<Option<Head>, SealError> {
@@ -180,6 +186,7 @@ async fn take_head(tx: &mut PgConnection, sealer: &Sealer, sign: Sign) -> Result
         peaks: row.peaks,
         done: at_home.then_some(row.done).flatten(),
         target,
+        going_on: !fresh,
         after_xid: if fresh { "0".to_owned() } else { row.after_xid },
         after_seq: if fresh { 0 } else { row.after_seq },
         signed_size: row.signed_size,
