@@ -55,8 +55,9 @@ create table safelight.jobs (
 create index jobs_ready on safelight.jobs (queue, (coalesce(tenant, '')), rank, id) where state = 0;
 create index jobs_scheduled on safelight.jobs (queue, run_at) where state = 3;
 create index jobs_aside on safelight.jobs (why, queue, rank, id) where state = 4;
--- Not by `lease_until`: a heartbeat then changes no indexed column, and what runs is never many.
-create index jobs_running on safelight.jobs (queue) where state = 1;
+-- Not by `lease_until`: a heartbeat then changes no indexed column. By a time that grows, so that each claim appends; what
+-- runs is never many.
+create index jobs_running on safelight.jobs (started_at) where state = 1;
 create index jobs_by_subject on safelight.jobs (subject_id) where subject_id is not null;
 create index jobs_by_order on safelight.jobs (order_id) where order_id is not null;
 

@@ -160,7 +160,7 @@ async fn come_back(tx: &mut PgConnection, outcomes: &[Outcome]) -> Result<u64, s
                 when exists (select from safelight.breakers b where b.provider = u.provider and b.state <> 'closed') then 'wait'
                 else u.verdict end as verdict
             from unnest($1::uuid[], $2::uuid[], $3::float8[], $4::text[], $5::text[], $6::text[]) as u(id, token, delay, verdict, code, provider),
-                (select safelight.now() as now) clock
+                (select safelight.now() as now offset 0) clock
         ), back as (
             update safelight.jobs j set
                 state = case when u.verdict = 'park' then 2 when u.delay > 0 then 3 else 0 end,
