@@ -174,6 +174,8 @@ async fn pay(tx: &mut PgConnection, policy: &Policy, order: &OrderRow, truth: &T
     .await?;
     money::book_sale(tx, policy, Some(order.id), &truth.session, None).await?;
     money::book_returns(tx, truth).await?;
+    // Whoever waits for the money looks again now.
+    crate::queue::wake_order(tx, order.id).await?;
     Ok(())
 }
 

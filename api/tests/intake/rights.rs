@@ -25,6 +25,7 @@ const ROUTES: &[(&str, &str, &[Scope])] = &[
     ("get", "/v1/deletions/{deletion}/certificate", &[Scope::Audit, Scope::Operate]),
     ("get", "/v1/deletions/{deletion}/certificate.html", &[Scope::Audit, Scope::Operate]),
     ("post", "/v1/jobs", &[Scope::Enqueue]),
+    ("post", "/v1/jobs/bulk", &[Scope::Enqueue]),
     ("get", "/v1/jobs/{job}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/jobs/kinds", &[Scope::Read, Scope::Operate]),
 ];
@@ -165,6 +166,7 @@ async fn a_tenant_sees_and_touches_nothing_of_another() {
         ("/v1/orders".to_owned(), json!({ "subject": subject, "batch": batch, "plan": "pro" })),
         (format!("/v1/orders/{order}/checkout"), json!({ "session": "cs_test_theirs" })),
         ("/v1/jobs".to_owned(), json!({ "kind": "train_model", "payload": { "order": order } })),
+        ("/v1/jobs/bulk".to_owned(), json!({ "kind": "train_model", "jobs": [{ "payload": { "order": order } }] })),
         ("/v1/jobs".to_owned(), json!({ "kind": "delete_data", "payload": { "deletion": deletion } })),
     ] {
         let answer = house.post(&theirs, &path, body).await;
