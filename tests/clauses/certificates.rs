@@ -46,7 +46,8 @@ impl Outside {
         self.seals(app).await;
         let signed = sealer::certificate(&app.db, deletion, None).await.unwrap().expect("a certificate");
         let file = serde_json::to_vec(&signed).unwrap();
-        let report = verify_certificate(&file, &checkpoints(&[self.0.clone()]).unwrap(), &[key().verifier()]);
+        let report =
+            verify_certificate(&file, &checkpoints(std::slice::from_ref(&self.0)).unwrap(), &[key().verifier()]);
         assert_eq!((report.verdict, &report.findings[..]), (Verdict::Verified, &[][..]));
         assert_fits_the_schema(&serde_json::to_value(&signed).unwrap());
         signed
@@ -112,7 +113,8 @@ async fn k18_n19_an_erasure_yields_a_certificate_with_a_line_for_every_object_an
     for class in ["upload", "model", "image"] {
         let keys = stored.iter().filter(|(of, _)| of == class).map(|(_, key)| Some(hex::encode(person.commit(key))));
         let (mut expected, mut named): (Vec<_>, Vec<_>) = (keys.collect(), objects(certificate, class));
-        (expected.sort(), named.sort());
+        expected.sort();
+        named.sort();
         assert_eq!(named, expected, "one line for every {class}");
         let step = certificate.steps.iter().find(|step| step.class == class && step.planned > 0).unwrap();
         assert_eq!((step.state.as_str(), step.deleted), ("verified", expected.len() as u64));
