@@ -161,7 +161,8 @@ impl App {
                 'deletions', (select jsonb_agg(d order by id) from safelight.deletions d),
                 'deletion_steps', (select jsonb_agg(d order by deletion_id, seq) from safelight.deletion_steps d),
                 'sweeps', (select count(*) from safelight.sweeps),
-                'audit', (select count(*) from safelight.audit_entries where action not like 'call.%'))",
+                'audit', (select count(*) from safelight.audit_entries
+                    where actor = 'worker' and action not like 'call.%'))",
         )
         .fetch_one(&self.db)
         .await

@@ -186,6 +186,8 @@ async fn sleeps_and_goes_on(kind: &str, polls: usize) {
     if let Some(new) = app.claims_this(job).await {
         bounded(kind, safelight_worker::perform(&app.worker, &app.services, &new)).await.unwrap();
     }
+    // What providers say of the new attempt has come in, too: it is not the zombie's.
+    app.sandbox.idle().await;
     let before = app.all_that_is_written().await;
     bounded(kind, zombie).await.unwrap();
     let after = app.all_that_is_written().await;
@@ -217,6 +219,7 @@ async fn is_cancelled_in_its_sleep<J: Job>(another: impl Fn(String) -> J) {
                 continue 'rounds;
             }
         }
+        app.sandbox.idle().await;
         let before = app.all_that_is_written().await;
         bounded(kind, sleeper.as_mut()).await.unwrap();
         pretty_eq(&format!("{kind}, cancelled after {polls} polls"), &app.all_that_is_written().await, &before);
