@@ -23,7 +23,7 @@ adapter() {
     jobs=50000; singles=10000; bulk=1
     case $1 in
         safelight)
-            command=("$ours" bench queue); drain=(conc=1000); latency=(conc=100); jobs=200000; singles=20000; single=(gather=1) ;;
+            command=("$ours" bench queue); drain=(conc=2000); latency=(conc=100); jobs=200000; singles=20000; single=(gather=1) ;;
         safelight-sql)   # the same queue, enqueued by the SQL function and a commit of its own, as from any language
             command=("$ours" bench queue); drain=(conc=1000); latency=(conc=100); singles=10000; single=(gather=0) ;;
         gworker-lq)

@@ -83,8 +83,7 @@ as $$
 #variable_conflict use_column
 declare
     v_now timestamptz := safelight.now();
-    v_first text;
-    v_last text;
+    v_tenant text;
     v_limited boolean;
     v_queue safelight.controls;
     v_left integer := p_batch;
@@ -111,22 +110,23 @@ begin
         or exists (select from safelight.job_kinds k where k.queue = p_queue and k.lane_most is not null)
         or exists (select from safelight.jobs j where j.queue = p_queue and j.state = 4);
     if not v_limited then
-        select coalesce(j.tenant, '') into v_first from safelight.jobs j
-            where j.queue = p_queue and j.state = 0 order by j.queue, coalesce(j.tenant, '') limit 1;
-        if not found then return; end if;
-        select coalesce(j.tenant, '') into v_last from safelight.jobs j
+        -- From the end of the index, where nothing is dead, and then whether anybody is before it: a look at the first row
+        -- would step over all that was finished since the last vacuum.
+        select coalesce(j.tenant, '') into v_tenant from safelight.jobs j
             where j.queue = p_queue and j.state = 0 order by j.queue desc, coalesce(j.tenant, '') desc limit 1;
-        if v_first = v_last then
+        if not found then return; end if;
+        if not exists (select from safelight.jobs j where j.queue = p_queue and j.state = 0 and coalesce(j.tenant, '') < v_tenant) then
             return query
                 with due as materialized (
-                    select j.id from safelight.jobs j
-                    where j.queue = p_queue and coalesce(j.tenant, '') = v_first and j.state = 0
+                    select j.ctid as place from safelight.jobs j
+                    where j.queue = p_queue and coalesce(j.tenant, '') = v_tenant and j.state = 0
                         and j.rank >= coalesce(p_floor, '-infinity')
                     order by j.rank, j.id limit p_batch for update skip locked
                 )
+                -- Locked rows stay at their places.
                 update safelight.jobs j set state = 1, lease_token = p_token, worker = p_worker, why = null,
                     lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds), started_at = clock_timestamp()
-                from due where j.id = due.id
+                from due where j.ctid = due.place
                 returning j.id, j.kind, j.version, j.payload, j.attempt, j.max_attempts, j.tenant, j.subject_id, j.order_id,
                     j.traceparent, j.deadline_at, j.rank;
             return;

@@ -30,6 +30,8 @@ mod fleet;
 mod gather;
 #[path = "engine/leases.rs"]
 mod leases;
+#[path = "engine/one_job.rs"]
+mod one_job;
 #[path = "engine/payloads.rs"]
 mod payloads;
 #[path = "engine/plans.rs"]
@@ -44,3 +46,5 @@ mod properties;
 mod sealer;
 #[path = "engine/situations.rs"]
 mod situations;
+#[path = "engine/upkeep.rs"]
+mod upkeep;

@@ -1,6 +1,7 @@
 //! A whole Safelight for one test: own database, own stand-ins, the intake on a real port, a clock to turn. Jobs run when
 //! the test says so.
 
+mod jobs;
 mod money;
 mod people;
 mod web;
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub use jobs::{Enqueued, polled};
 pub use people::{Person, WORDING, photos};
 use safelight_api::{ApiConfig, ApiState};
 use safelight_faces::{FaceEngine, ModelFiles};

@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use safelight_jobs::{
     db,
-    expire_consents::ExpireConsents,
     id::Id,
     job::Queue,
-    queue::{self, By, Change, Claimed, Filter, FleetError, Outcome, Scope, Verdict, Wish},
-    schedule::{self, CatchUp, Scheduled},
+    queue::{self, By, Change, Claimed, Filter, FleetError, Outcome, Scope, Verdict},
 };
 
 use crate::app::App;
 
-const BY: By<'static> = By { actor: "a test", why: "to see what happens" };
+pub const BY: By<'static> = By { actor: "a test", why: "to see what happens" };
 
 /// Jobs of nobody in particular, straight into the table of wishes.
 async fn stored(app: &App, kind: &str, queue: Queue, tenant: Option<&str>, number: i32, lane: Option<&str>) {
@@ -29,11 +27,11 @@ async fn stored(app: &App, kind: &str, queue: Queue, tenant: Option<&str>, numbe
         .unwrap();
 }
 
-async fn claims(app: &App, queue: Queue, batch: i32) -> Vec<Claimed> {
+pub async fn claims(app: &App, queue: Queue, batch: i32) -> Vec<Claimed> {
     queue::claim(&app.worker, queue, "a worker", batch, 60.0).await.unwrap()
 }
 
-async fn ends(app: &App, jobs: &[Claimed]) {
+pub async fn ends(app: &App, jobs: &[Claimed]) {
     let done: Vec<Outcome> = jobs.iter().map(|job| Outcome { lease: job.lease, verdict: Verdict::Done }).collect();
     assert_eq!(queue::settle(&app.worker, &done).await.unwrap(), jobs.len() as u64);
 }
@@ -379,142 +377,4 @@ async fn why_is_it_waiting_is_answered_for_every_state() {
     ends(&app, &claims(&app, Queue::Sweeps, 1).await).await;
     assert_eq!(queue::explain(&app.worker, job).await.unwrap().unwrap().state, "done");
     assert_eq!(queue::explain(&app.worker, Id::new()).await.unwrap(), None);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_deadline_ends_a_job_that_is_tried_for_too_long() {
-    let app = App::spawn().await;
-    sqlx::query("update safelight.job_kinds set deadline_seconds = 3600 where kind = 'expire_consents'")
-        .execute(&app.db)
-        .await
-        .unwrap();
-    app.enqueues_work("a look").await;
-    let claimed = claims(&app, Queue::Sweeps, 1).await.pop().unwrap();
-    let late = Verdict::Retry { delay: Duration::from_secs(4000), code: "still_no".to_owned() };
-    queue::settle(&app.worker, &[Outcome { lease: claimed.lease, verdict: late }]).await.unwrap();
-    assert_eq!(app.dead_letters().await[0][2], "deadline_over", "its next attempt would be too late");
-
-    app.enqueues_work("another look").await;
-    app.turn_clock(chrono::Duration::hours(2)).await;
-    app.run_due_jobs().await;
-    assert_eq!(app.count("select count(*) from safelight.sweeps").await, 0, "found late, it is not run any more");
-    assert_eq!(app.count("select count(*) from safelight.dead_letters where code = 'deadline_over'").await, 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_archive_goes_by_whole_partitions_when_its_days_are_over() {
-    let app = App::spawn().await;
-    let job = app.enqueues_work("a look").await;
-    ends(&app, &claims(&app, Queue::Sweeps, 1).await).await;
-    assert_eq!(app.count("select count(*) from safelight.jobs_archive_rest").await, 0, "there is a partition for it");
-    let at = async |days: i64| {
-        app.turn_clock(chrono::Duration::days(days)).await;
-        queue::turn_archive(&app.worker).await.unwrap();
-        app.count("select count(*) from safelight.jobs_archive").await
-    };
-    assert_eq!(at(20).await, 1, "kept for three weeks");
-    assert_eq!(at(9).await, 0, "and gone within one more");
-    assert_eq!(app.count("select count(*) from safelight.job_keys").await, 1, "its key answers for thirty days");
-    app.turn_clock(chrono::Duration::days(2)).await;
-    while queue::prune_history(&app.worker).await.unwrap() > 0 {}
-    assert_eq!(app.count("select count(*) from safelight.job_keys").await, 0);
-    assert_ne!(app.enqueues_work("a look").await, job);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tick_is_one_job_over_any_number_of_processes_and_a_missed_one_is_made_up_for() {
-    let app = App::spawn().await;
-    let scheduled = |catch_up| Scheduled {
-        name: "expire_consents",
-        cron: "0 * * * * *",
-        catch_up,
-        wish: |because| Wish::of(&ExpireConsents { because }),
-    };
-    let ticks = async |catch_up| {
-        let mut tasks = tokio::task::JoinSet::new();
-        for _ in 0..8 {
-            let (pool, bell) = (app.worker.clone(), app.bell());
-            tasks.spawn(async move { schedule::tick_one(&pool, &bell, &scheduled(catch_up)).await.unwrap() });
-        }
-        tasks.join_all().await.into_iter().sum::<usize>()
-    };
-    ticks(CatchUp::Once).await;
-    let before = app.count("select count(*) from safelight.jobs").await;
-    app.turn_clock(chrono::Duration::minutes(1)).await;
-    assert_eq!(ticks(CatchUp::Once).await, 1, "eight processes, one tick, one job");
-    app.turn_clock(chrono::Duration::minutes(30)).await;
-    assert_eq!(ticks(CatchUp::Once).await, 1, "half an hour of outage is one look");
-    app.turn_clock(chrono::Duration::minutes(30)).await;
-    assert_eq!(ticks(CatchUp::Each).await, 30, "or one for each that was missed");
-    assert_eq!(app.count("select count(*) from safelight.jobs").await, before + 32);
-
-    let mut tx = db::begin(&app.db).await.unwrap();
-    assert!(schedule::pause(&mut tx, "expire_consents", true, BY).await.unwrap());
-    assert!(!schedule::pause(&mut tx, "expire_consent", true, BY).await.unwrap(), "there is none of that name");
-    tx.commit().await.unwrap();
-    app.turn_clock(chrono::Duration::minutes(5)).await;
-    assert_eq!(ticks(CatchUp::Each).await, 0, "paused");
-    let mut tx = db::begin(&app.db).await.unwrap();
-    schedule::pause(&mut tx, "expire_consents", false, BY).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(ticks(CatchUp::Each).await, 0, "what a pause left out is not made up for");
-    app.turn_clock(chrono::Duration::minutes(1)).await;
-    assert_eq!(ticks(CatchUp::Each).await, 1);
-    assert_eq!(app.count("select count(*) from safelight.operator_acts where actor = 'a test'").await, 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_batch_answers_for_each_item_and_one_of_them_fails_no_other() {
-    let app = App::spawn().await;
-    let rows: Vec<(i32, Option<uuid::Uuid>, bool, bool)> = sqlx::query_as(
-        r#"select item, job_id, already, conflict from safelight.enqueue_many('expire_consents',
-            array['{"because":"a"}', '{"because":"b"}', '{"because":"a"}', '{"because":"other"}', '{"because":"c"}']::jsonb[],
-            p_keys => array['a', 'b', 'a', 'a', null])"#,
-    )
-    .fetch_all(&app.db)
-    .await
-    .unwrap();
-    let said: Vec<_> = rows.iter().map(|row| (row.0, row.2, row.3)).collect();
-    assert_eq!(
-        said,
-        [(1, false, false), (2, false, false), (3, true, false), (4, false, true), (5, false, false)],
-        "new, new, repeated, another payload, without a key"
-    );
-    assert_eq!(rows[0].1, rows[2].1);
-    assert_eq!(rows[3].1, None);
-    assert_eq!(app.count("select count(*) from safelight.jobs").await, 3);
-    let again: Vec<bool> = sqlx::query_scalar(
-        r#"select already from safelight.enqueue_many('expire_consents', array['{"because":"b"}', '{"because":"d"}']::jsonb[],
-            p_keys => array['b', 'd'])"#,
-    )
-    .fetch_all(&app.db)
-    .await
-    .unwrap();
-    assert_eq!(again, [true, false]);
-    let short = sqlx::query(
-        "select safelight.enqueue_many('expire_consents', array['{}']::jsonb[], p_keys => array['x', 'y'])",
-    )
-    .execute(&app.db)
-    .await;
-    assert!(short.is_err_and(|error| error.to_string().contains("one element a payload")));
-    let unknown = sqlx::query("select safelight.enqueue('expire_consent', '{}')").execute(&app.db).await;
-    assert!(unknown.is_err_and(|error| error.to_string().contains("no job is named expire_consent")));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn follow_ups_belong_to_the_trace_of_the_job_that_wished_for_them() {
-    let app = App::spawn().await;
-    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let (_ann, order) = app.pro_order().await;
-    sqlx::query("update safelight.jobs set traceparent = $1").bind(trace).execute(&app.db).await.unwrap();
-    let mut tx = safelight_jobs::run::Tx::begin(&app.worker, &app.bell()).await.unwrap().traced(Some(trace.to_owned()));
-    tx.enqueue(&safelight_jobs::confirm_payment::ConfirmPayment { order, event: "evt_1".to_owned() }).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(
-        app.count("select count(*) from safelight.jobs where traceparent like '00-4bf92f3577b34da6a3ce929d0e0e4736-%'")
-            .await,
-        app.count("select count(*) from safelight.jobs").await
-    );
-    let claimed = claims(&app, Queue::Payments, 1).await.pop().unwrap();
-    assert_eq!(claimed.traceparent.as_deref(), Some(trace));
 }

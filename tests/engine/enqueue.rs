@@ -11,6 +11,7 @@ use safelight_jobs::{
     job::{Job, Queue},
     queue::{self, EnqueueError, Outcome, Verdict, Wish},
     reconcile_calls::ReconcileCalls,
+    run::Tx,
 };
 use safelight_sandbox::Fault;
 use tokio::sync::Barrier;
@@ -287,4 +288,22 @@ async fn two_thousand_jobs_run_once_each_in_four_pools() {
     for pools in pools {
         pools.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follow_ups_belong_to_the_trace_of_the_job_that_wished_for_them() {
+    let app = App::spawn().await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (_ann, order) = app.pro_order().await;
+    sqlx::query("update safelight.jobs set traceparent = $1").bind(trace).execute(&app.db).await.unwrap();
+    let mut tx = Tx::begin(&app.worker, &app.bell()).await.unwrap().traced(Some(trace.to_owned()));
+    tx.enqueue(&ConfirmPayment { order, event: "evt_1".to_owned() }).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(
+        app.count("select count(*) from safelight.jobs where traceparent like '00-4bf92f3577b34da6a3ce929d0e0e4736-%'")
+            .await,
+        app.count("select count(*) from safelight.jobs").await
+    );
+    let claimed = app.dequeues(Queue::Payments).await;
+    assert_eq!(claimed.traceparent.as_deref(), Some(trace));
 }

@@ -1,4 +1,4 @@
-//! The gatherer: single wishes that are committed together answer as if each were alone.
+//! Many wishes in one commit, by the gatherer or in one statement: each is answered as if it were alone.
 
 use safelight_jobs::{
     job::Queue,
@@ -53,4 +53,42 @@ async fn a_wish_that_cannot_be_stored_fails_alone() {
         }
     }
     assert_eq!(app.count("select count(*) from safelight.jobs").await, 39);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_answers_for_each_item_and_one_of_them_fails_no_other() {
+    let app = App::spawn().await;
+    let rows: Vec<(i32, Option<uuid::Uuid>, bool, bool)> = sqlx::query_as(
+        r#"select item, job_id, already, conflict from safelight.enqueue_many('expire_consents',
+            array['{"because":"a"}', '{"because":"b"}', '{"because":"a"}', '{"because":"other"}', '{"because":"c"}']::jsonb[],
+            p_keys => array['a', 'b', 'a', 'a', null])"#,
+    )
+    .fetch_all(&app.db)
+    .await
+    .unwrap();
+    let said: Vec<_> = rows.iter().map(|row| (row.0, row.2, row.3)).collect();
+    assert_eq!(
+        said,
+        [(1, false, false), (2, false, false), (3, true, false), (4, false, true), (5, false, false)],
+        "new, new, repeated, another payload, without a key"
+    );
+    assert_eq!(rows[0].1, rows[2].1);
+    assert_eq!(rows[3].1, None);
+    assert_eq!(app.count("select count(*) from safelight.jobs").await, 3);
+    let again: Vec<bool> = sqlx::query_scalar(
+        r#"select already from safelight.enqueue_many('expire_consents', array['{"because":"b"}', '{"because":"d"}']::jsonb[],
+            p_keys => array['b', 'd'])"#,
+    )
+    .fetch_all(&app.db)
+    .await
+    .unwrap();
+    assert_eq!(again, [true, false]);
+    let short = sqlx::query(
+        "select safelight.enqueue_many('expire_consents', array['{}']::jsonb[], p_keys => array['x', 'y'])",
+    )
+    .execute(&app.db)
+    .await;
+    assert!(short.is_err_and(|error| error.to_string().contains("one element a payload")));
+    let unknown = sqlx::query("select safelight.enqueue('expire_consent', '{}')").execute(&app.db).await;
+    assert!(unknown.is_err_and(|error| error.to_string().contains("no job is named expire_consent")));
 }

@@ -13,7 +13,10 @@ use safelight_jobs::{
     stop::Stop,
 };
 
-use crate::{app::App, pools::SOON, properties::polled};
+use crate::{
+    app::{App, polled},
+    pools::SOON,
+};
 
 fn attempt(app: &App, claimed: &Claimed) -> Run {
     Run::new("expire_consents", claimed, app.worker.clone(), Bell::default(), app.services.clone())

@@ -1,7 +1,7 @@
 //! What every job promises, asked of each job of the one list: it may run twice, any moment may be its last, an old
 //! attempt of it changes nothing, and behind a closed gate it calls nobody.
 
-use std::{collections::BTreeSet, pin::Pin, task::Poll, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use safelight_jobs::{
@@ -11,7 +11,7 @@ use safelight_jobs::{
 use safelight_sandbox::Fault;
 
 use crate::{
-    app::App,
+    app::{App, polled},
     situations::{Gate, Situation, situation},
 };
 
@@ -24,23 +24,6 @@ pub fn seed() -> u64 {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or_else(|| rand::thread_rng().r#gen())
-}
-
-/// Poll so many times, each when it was woken; none: it has not ended by then.
-pub async fn polled<F: Future>(future: &mut Pin<Box<F>>, times: usize) -> Option<F::Output> {
-    let mut left = times;
-    std::future::poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }
 
 async fn bounded<F: Future>(what: &str, future: F) -> F::Output {

@@ -21,8 +21,8 @@ use tokio::{
 };
 
 use crate::{
-    app::database,
-    properties::{polled, seed},
+    app::{database, polled},
+    properties::seed,
 };
 
 /// A log with its own database and its own place outside.

@@ -1,28 +1,9 @@
 //! A withdrawal at any moment of the attempt that asks Fal.
 
-use std::{future::Future, pin::Pin, task::Poll};
-
 use chrono::Duration;
 use safelight_jobs::policy::Purpose;
 
-use crate::app::App;
-
-/// Poll so many times, each when it was woken. Answers whether it ended.
-async fn polled<F: Future>(future: &mut Pin<Box<F>>, times: usize) -> bool {
-    let mut left = times;
-    std::future::poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(false);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(_) => Poll::Ready(true),
-            Poll::Pending if left == 0 => Poll::Ready(false),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
-}
+use crate::app::{App, polled};
 
 /// N2: either nothing left the house, or the request is known, cancelled and purged: exactly one of the two, wherever the
 /// withdrawal falls. The attempt is not told; it goes on and meets the gate.
@@ -39,7 +20,7 @@ async fn n2_k43_a_withdrawal_at_any_moment_of_the_submit_lets_nothing_leave_or_t
         let known = app.sandbox.fal.requests().len();
         let job = app.runs_up_to("train_model").await;
         let mut attempt = Box::pin(safelight_worker::perform(&app.worker, &app.services, &job));
-        let ended = polled(&mut attempt, polls).await;
+        let ended = polled(&mut attempt, polls).await.is_some();
         // A transaction of the attempt may hold the person for a moment: both go on together.
         let withdrawal = app.withdraws(&ann, Purpose::Train);
         if ended {

@@ -98,9 +98,7 @@ pub(crate) async fn give_back(pool: &sqlx::PgPool, keeper: &Keeper, in_flight: &
         Ok(count) => tracing::info!(count, "jobs that had not started were given back"),
         Err(error) => tracing::warn!(%error, "jobs could not be given back; their leases run out by themselves"),
     }
-    for lease in leases {
-        keeper.remove(*lease);
-    }
+    keeper.remove(leases.iter().copied());
     in_flight.sub(leases.len());
 }
 

@@ -56,6 +56,10 @@ impl InFlight {
         self.0.news.notify_waiters();
         self.0.news.notify_one();
     }
+    /// The same worker's?
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
     /// Everything that is not settled.
     pub(crate) fn count(&self) -> usize {
         self.0.open.load(Ordering::Acquire) + self.0.unsettled.load(Ordering::Acquire)
@@ -163,8 +167,8 @@ impl Claimer {
                     trouble = 0;
                     self.in_flight.add(claimed.len());
                     let mut unsent = Vec::new();
+                    self.keeper.add(claimed.iter().map(|job| job.lease));
                     for job in claimed {
-                        self.keeper.add(job.lease);
                         // A closed channel: the worker stops. What it was not given goes back.
                         if let Err(mpsc::error::SendError(job)) = self.jobs.send(job).await {
                             unsent.push(job.lease);

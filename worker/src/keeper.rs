@@ -23,11 +23,14 @@ impl Keeper {
     fn held(&self) -> std::sync::MutexGuard<'_, HashMap<Lease, CancellationToken>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    pub(crate) fn add(&self, lease: Lease) {
-        self.held().insert(lease, CancellationToken::new());
+    pub(crate) fn add(&self, leases: impl Iterator<Item = Lease>) {
+        self.held().extend(leases.map(|lease| (lease, CancellationToken::new())));
     }
-    pub(crate) fn remove(&self, lease: Lease) {
-        self.held().remove(&lease);
+    pub(crate) fn remove(&self, leases: impl Iterator<Item = Lease>) {
+        let mut held = self.held();
+        for lease in leases {
+            held.remove(&lease);
+        }
     }
     /// Cancelled when the lease is lost. A lease that is not held any more is lost already.
     pub(crate) fn lost(&self, lease: Lease) -> CancellationToken {

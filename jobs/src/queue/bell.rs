@@ -68,6 +68,14 @@ impl Bell {
 
 async fn ring(pool: &PgPool, names: &[String]) -> Result<(), sqlx::Error> {
     let mut write = db::write(pool).await?;
-    sqlx::query!("select pg_notify($1, q) from unnest($2::text[]) q", CHANNEL, names).fetch_all(&mut *write).await?;
+    // Without a flush: a ring that a crash of the server loses is found by polling, and the flush would be the longest part
+    // of a job's way to its worker.
+    sqlx::query!(
+        "select set_config('synchronous_commit', 'off', true), pg_notify($1, q) from unnest($2::text[]) q",
+        CHANNEL,
+        names
+    )
+    .fetch_all(&mut *write)
+    .await?;
     write.commit().await
 }
