@@ -3,6 +3,7 @@
 //! Each field's doc names its meaning and unit; `--help` prints them. Secrets have no default, are never printed, and are
 //! wrapped as soon as they leave this file.
 
+mod ledgering;
 mod sealing;
 
 use std::{
@@ -12,6 +13,7 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
+pub(crate) use ledgering::Ledgering;
 use safelight_faces::{FaceEngine, ModelFiles};
 use safelight_jobs::{
     db::{Address, Pooler},
@@ -21,6 +23,7 @@ use safelight_jobs::{
         Secret,
         auth::{Auth, AuthConfig},
         fal::{Fal, FalConfig, FileAccess},
+        ledger::Ledger,
         mail::{MailConfig, Mailer},
         storage::{S3Config, Storage},
         stripe::{Stripe, StripeConfig},
@@ -71,6 +74,9 @@ pub(crate) struct House {
     /// 64 hexadecimal digits: the key that wraps the keys of persons. Keep it outside the database and its backups
     #[arg(long, env = "SAFELIGHT_MASTER_KEY", hide_env_values = true)]
     master_key: String,
+    /// The master key before this one, while it is replaced (`safelight key rotate`)
+    #[arg(long, env = "SAFELIGHT_MASTER_KEY_FORMER", hide_env_values = true)]
+    master_key_former: Option<String>,
     /// A folder of policies, one `<tenant>.toml` each; without it the ones in the binary
     #[arg(long, env = "SAFELIGHT_POLICIES")]
     policies: Option<PathBuf>,
@@ -85,7 +91,11 @@ pub(crate) struct House {
 impl House {
     /// The vault of persons' keys.
     pub(crate) fn vault(&self) -> anyhow::Result<Vault> {
-        Ok(Vault::new(&self.master_key)?)
+        let vault = Vault::new(&self.master_key)?;
+        match self.master_key_former.as_deref().filter(|key| !key.trim().is_empty()) {
+            Some(former) => Ok(vault.with_former(former)?),
+            None => Ok(vault),
+        }
     }
     /// The policies of all tenants, checked.
     pub(crate) fn policies(&self) -> anyhow::Result<Policies> {
@@ -189,7 +199,12 @@ pub(crate) struct Providers {
 
 impl Providers {
     /// Clients, models, keys and policies: everything a job may use.
-    pub(crate) async fn services(&self, house: &House, store: &Store) -> anyhow::Result<Services> {
+    pub(crate) async fn services(
+        &self,
+        house: &House,
+        store: &Store,
+        ledger: Option<Ledger>,
+    ) -> anyhow::Result<Services> {
         let files = ModelFiles::bundled(&self.models);
         let engine = tokio::task::spawn_blocking(move || FaceEngine::load(&files))
             .await?
@@ -226,6 +241,7 @@ impl Providers {
             })?,
             faces: Faces::new(engine),
             vault: house.vault()?,
+            ledger,
             policies: house.policies()?,
             public_url: house.public_url.trim_end_matches('/').to_owned(),
             mail_from: self.mail_from.clone(),

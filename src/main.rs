@@ -8,13 +8,16 @@ mod control;
 mod cron;
 mod dead;
 mod job;
+mod key;
 mod migrate;
 mod operator;
 mod policy;
 mod process;
 mod provider;
 mod refund;
+mod register;
 mod report;
+mod restore;
 mod schedule;
 mod serve;
 mod sweep;
@@ -66,18 +69,24 @@ enum Command {
     Job(job::JobCommand),
     /// Look at dead letters and redrive them
     Dead(dead::Dead),
+    /// The master key that wraps the keys of persons: look, and replace it
+    Key(key::Key),
     /// What runs at set times
     Schedule(schedule::ScheduleCommand),
     /// Make, list and revoke tokens of the HTTP intake
     Token(token::Token),
     /// Look at the tenants' policies
     Policy(policy::PolicyCommand),
+    /// Print the register of processing activities (GDPR Art. 30)
+    Register(register::Register),
     /// Print every clause of the privacy policies as kept, unkept or not software
     Report(report::Report),
     /// The sealed audit log: make its key, seal, export, verify
     Audit(audit::Audit),
     /// Print the certificate of a finished deletion
     Certificate(certificate::Certificate),
+    /// After a backup was restored: compare with the erasure ledger, and replay
+    Restore(restore::Restore),
     /// Measure the queue
     Bench(bench::Bench),
     /// Run stand-ins of all providers, for development
@@ -107,12 +116,15 @@ fn main() -> ExitCode {
             Command::Control(command) => command.run().await,
             Command::Job(command) => command.run().await,
             Command::Dead(command) => command.run().await,
+            Command::Key(command) => command.run().await,
             Command::Schedule(command) => command.run().await,
             Command::Token(command) => command.run().await,
             Command::Policy(command) => command.run(),
+            Command::Register(command) => command.run(),
             Command::Report(command) => command.run(),
             Command::Audit(command) => command.run().await,
             Command::Certificate(command) => command.run().await,
+            Command::Restore(command) => command.run().await,
             Command::Bench(command) => command.run().await,
             #[cfg(feature = "sandbox")]
             Command::Sandbox(command) => command.run().await,

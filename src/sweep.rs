@@ -1,10 +1,12 @@
-//! `safelight sweep`: ask for a sweep now. Workers carry it out; of the comparison of money the outcome is printed.
+//! `safelight sweep`: ask for a sweep now. Workers carry it out; of the comparison of money the outcome is printed. With
+//! `--dry-run` nothing is asked for, and what the retention sweep would find is printed.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use safelight_jobs::{
     db::{self, Role},
+    due,
     expire_consents::ExpireConsents,
     id::{self, Id},
     prune_history::PruneHistory,
@@ -12,6 +14,8 @@ use safelight_jobs::{
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
     run::Tx,
+    sweep_deletions::SweepDeletions,
+    sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
 };
 
@@ -27,6 +31,12 @@ pub(crate) struct Sweep {
     /// How long to wait for the comparison of money, in seconds; 0: do not wait and print nothing of it
     #[arg(long, default_value_t = 60)]
     wait_seconds: u64,
+    /// Enqueue nothing: print what is due by its clock now and in the next seven days
+    #[arg(long)]
+    dry_run: bool,
+    /// Print that as JSON
+    #[arg(long, requires = "dry_run")]
+    json: bool,
     #[command(flatten)]
     database: config::Database,
 }
@@ -35,6 +45,10 @@ pub(crate) struct Sweep {
 enum Kind {
     /// What is due by its clock
     Retention,
+    /// Open deletions: those that nobody works on, those that are stuck
+    Deletions,
+    /// Objects without a row, rows without an object
+    Orphans,
     /// Provider calls without news, and paid orders that stand still
     Reconcile,
     /// Consents of checkouts that nobody paid
@@ -48,10 +62,16 @@ enum Kind {
 impl Sweep {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        if self.dry_run {
+            anyhow::ensure!(self.kind == Kind::Retention, "--dry-run is there for `retention` only");
+            return print_due(&due::due(&pool, None).await?, self.json);
+        }
         let because = format!("cli:{}", Id::<id::Sweep>::new());
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
         let enqueued = match self.kind {
             Kind::Retention => tx.enqueue(&SweepRetention { because: because.clone() }).await?,
+            Kind::Deletions => tx.enqueue(&SweepDeletions { because: because.clone() }).await?,
+            Kind::Orphans => tx.enqueue(&SweepOrphans { because: because.clone() }).await?,
             Kind::Reconcile => tx.enqueue(&ReconcileCalls { because: because.clone(), grace_seconds: None }).await?,
             Kind::Consents => tx.enqueue(&ExpireConsents { because: because.clone() }).await?,
             Kind::Money => tx.enqueue(&ReconcileMoney { because: because.clone(), hours: self.hours }).await?,
@@ -64,6 +84,24 @@ impl Sweep {
         }
         Ok(())
     }
+}
+
+fn print_due(due: &[due::Due], json: bool) -> anyhow::Result<()> {
+    if json {
+        say(serde_json::to_string_pretty(due)?);
+        return Ok(());
+    }
+    if due.is_empty() {
+        say("Nothing is due now or in the next seven days.");
+        return Ok(());
+    }
+    let days: String = (1..=due::DAYS).map(|day| format!("{:>8}", format!("day {day}"))).collect();
+    say(format_args!("{:<14} {:<8} {:>8}{days}", "tenant", "class", "due now"));
+    for line in due {
+        let days: String = line.days.iter().map(|count| format!("{count:>8}")).collect();
+        say(format_args!("{:<14} {:<8} {:>8}{days}", line.tenant, line.class, line.now));
+    }
+    Ok(())
 }
 
 async fn print_differences(pool: &sqlx::PgPool, because: &str, most: Duration) -> anyhow::Result<()> {

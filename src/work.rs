@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use clap::Args;
-use safelight_jobs::db::{self, Role};
+use safelight_jobs::{
+    db::{self, Role},
+    restore,
+};
 
 use crate::{config, process};
 
@@ -21,17 +24,22 @@ pub(crate) struct Worker {
     working: config::Working,
     #[command(flatten)]
     sealing: config::Sealing,
+    #[command(flatten)]
+    ledger: config::Ledgering,
 }
 
 impl Worker {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
-        let services = Arc::new(self.providers.services(&self.house, &self.store).await?);
+        let services = Arc::new(self.providers.services(&self.house, &self.store, self.ledger.ledger()?).await?);
         let address = self.database.address();
         let pool = db::connect(&address, Role::Worker, 12).await?;
         // Claims, settles, heartbeats, rescues, and one that listens.
         let queue_pool = db::connect_queue(&address, 6).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
+        if let Some(ledger) = services.ledger.clone() {
+            tokio::spawn(restore::guard(pool.clone(), ledger, stop.clone()));
+        }
         let sealing = process::seal_beside(&self.sealing, address.clone(), &stop).await?;
         let config = self.working.config();
         if self.working.with_cron {

@@ -13,6 +13,7 @@ mod input;
 mod numbers;
 mod openapi;
 mod recorder;
+mod register_page;
 mod request;
 mod routes;
 mod state;
@@ -29,6 +30,7 @@ pub use certificate_page::certificate_page;
 pub use error::Error;
 pub use openapi::openapi;
 pub use recorder::{RecorderError, metrics_recorder};
+pub use register_page::register_page;
 pub use request::REQUEST_ID;
 pub use state::{ApiConfig, ApiState};
 

@@ -1,6 +1,6 @@
 //! The numbers that the console and the metrics show: counts and ages, no one's data.
 
-use safelight_jobs::job::Queue;
+use safelight_jobs::{job::Queue, sweep};
 use sqlx::PgPool;
 
 /// The state of one queue.
@@ -40,6 +40,48 @@ pub(crate) struct Numbers {
     pub(crate) due_artifacts: i64,
     /// The same for more than an hour: no sweep comes.
     pub(crate) overdue_artifacts: i64,
+    /// Rows whose object the store does not have.
+    pub(crate) missing_objects: i64,
+    /// 1: this database was restored or moved and is not compared with the erasure ledger yet; nothing is worked on.
+    pub(crate) claims_refused: i64,
+}
+
+/// The last run of one sweep.
+#[derive(Debug, Clone)]
+pub(crate) struct SweepNumbers {
+    pub(crate) name: String,
+    /// How long ago it ended, in seconds; none: it never ran.
+    pub(crate) age_seconds: Option<i64>,
+    pub(crate) found: i64,
+    pub(crate) acted: i64,
+    /// What it left; none: it could not check.
+    pub(crate) residue: Option<i64>,
+}
+
+/// The sweeps that keep promises about people's data.
+pub(crate) async fn sweeps(pool: &PgPool) -> Result<Vec<SweepNumbers>, sqlx::Error> {
+    let kinds: Vec<String> = sweep::KINDS.iter().map(|&kind| kind.to_owned()).collect();
+    let rows = sqlx::query!(
+        r#"select k.kind as "kind!", floor(extract(epoch from safelight.now() - s.finished_at))::bigint as age, s.found, s.acted, s.residue
+        from unnest($1::text[]) with ordinality k(kind, place)
+        left join lateral (select finished_at, found, acted, residue from safelight.sweeps
+            where kind = k.kind and finished_at is not null order by finished_at desc limit 1) s on true
+        order by k.place"#,
+        &kinds
+    )
+    .fetch_all(pool)
+    .await?;
+    let number = |count: Option<i32>| count.map_or(0, i64::from);
+    Ok(rows
+        .into_iter()
+        .map(|row| SweepNumbers {
+            name: row.kind,
+            age_seconds: row.age,
+            found: number(row.found),
+            acted: number(row.acted),
+            residue: row.residue.map(i64::from),
+        })
+        .collect())
 }
 
 impl Numbers {
@@ -89,7 +131,9 @@ impl Numbers {
                 (select count(*) from safelight.artifacts where delete_after <= safelight.now()
                     and ($1::text is null or tenant = $1)) as "due!",
                 (select count(*) from safelight.artifacts where delete_after <= safelight.now() - interval '1 hour'
-                    and ($1::text is null or tenant = $1)) as "overdue!""#,
+                    and ($1::text is null or tenant = $1)) as "overdue!",
+                (select count(*) from safelight.missing_objects where $1::text is null or tenant = $1) as "missing!",
+                (not safelight.may_claim())::integer::bigint as "refused!""#,
             tenant
         )
         .fetch_one(pool)
@@ -107,6 +151,8 @@ impl Numbers {
             deletions_late: row.late,
             due_artifacts: row.due,
             overdue_artifacts: row.overdue,
+            missing_objects: row.missing,
+            claims_refused: row.refused,
         })
     }
 }

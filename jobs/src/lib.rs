@@ -19,11 +19,13 @@ pub mod collect_image;
 pub mod collect_model;
 pub mod compare_faces;
 pub mod confirm_payment;
+pub mod data_map;
 pub mod db;
 pub mod delete_data;
 mod deletion;
 pub mod deliver_order;
 mod delivery;
+pub mod due;
 pub mod expire_consents;
 pub mod gate;
 pub mod generate_batch;
@@ -44,6 +46,8 @@ pub mod queue;
 pub mod reconcile_calls;
 pub mod reconcile_money;
 pub mod refund_payment;
+pub mod register;
+pub mod restore;
 pub mod run;
 pub mod schedule;
 pub mod sealer;
@@ -51,6 +55,9 @@ pub mod send_notice;
 pub mod services;
 mod standstill;
 pub mod stop;
+pub mod sweep;
+pub mod sweep_deletions;
+pub mod sweep_orphans;
 pub mod sweep_retention;
 pub mod timeline;
 pub mod train_model;
@@ -76,6 +83,8 @@ macro_rules! for_each_job {
             deliver_order::DeliverOrder,
             send_notice::SendNotice,
             sweep_retention::SweepRetention,
+            sweep_deletions::SweepDeletions,
+            sweep_orphans::SweepOrphans,
             reconcile_calls::ReconcileCalls,
             reconcile_money::ReconcileMoney,
             expire_consents::ExpireConsents,

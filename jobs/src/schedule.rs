@@ -18,6 +18,8 @@ use crate::{
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
     run::Tx,
+    sweep_deletions::SweepDeletions,
+    sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
 };
 
@@ -56,6 +58,18 @@ pub const ALL: &[Scheduled] = &[
         cron: "0 * * * * *",
         catch_up: CatchUp::Once,
         wish: |because| Wish::of(&SweepRetention { because }),
+    },
+    Scheduled {
+        name: "sweep_deletions",
+        cron: "0 12 * * * *",
+        catch_up: CatchUp::Once,
+        wish: |because| Wish::of(&SweepDeletions { because }),
+    },
+    Scheduled {
+        name: "sweep_orphans",
+        cron: "0 42 */6 * * *",
+        catch_up: CatchUp::Once,
+        wish: |because| Wish::of(&SweepOrphans { because }),
     },
     Scheduled {
         name: "reconcile_calls",

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     policy::Policy,
-    providers::{auth::Auth, fal::Fal, mail::Mailer, storage::Storage, stripe::Stripe},
+    providers::{auth::Auth, fal::Fal, ledger::Ledger, mail::Mailer, storage::Storage, stripe::Stripe},
     stop::Stop,
     vault::Vault,
 };
@@ -29,6 +29,8 @@ pub struct Services {
     pub faces: Faces,
     /// Keys of persons.
     pub vault: Vault,
+    /// Where erasures and withdrawals are noted outside the database.
+    pub ledger: Option<Ledger>,
     /// The tenants' policies.
     pub policies: Policies,
     /// Where providers call back: scheme, host and path without a slash at the end.

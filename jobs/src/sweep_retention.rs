@@ -3,7 +3,8 @@
 //! Life: enqueued by cron, by the HTTP sweep endpoint, by the CLI, or with a delivery -> due artifacts, person by person:
 //! one deletion takes them on and `DeleteData` is enqueued, in one transaction -> what is still due is counted -> done.
 //! Input: none.  Output: deletions. Overlapping sweeps are harmless: rows that another one holds are skipped.
-//! The promise is not in this job: `delete_after` stands on the row, and the read gate uses it too.
+//! The promise is not in this job: `delete_after` stands on the row, and the read gate uses it too. What is due is asked by
+//! `safelight.due_artifacts`, which the dry run and the console ask too ([`crate::due`]).
 //! Source: policy rows K23 to K27, erasure-notes 7 (measured: hours, not days; no promise inside a delayed job).
 
 use std::time::Duration;
@@ -13,16 +14,15 @@ use uuid::Uuid;
 
 use crate::{
     delete_data::DeleteData,
-    id::{Deletion, Id, Subject, Sweep},
+    id::{Deletion, Id, Subject},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     run::{Run, Tx},
     stop::{Done, Stop},
+    sweep::{self, Swept},
 };
 
 /// Persons that one run takes on; what is left starts the next run.
 const AT_ONCE: i64 = 500;
-/// Rows whose bytes never came are no promise to anybody; after this they are swept like due ones.
-const NEVER_CAME_HOURS: i32 = 24;
 
 /// One look over all clocks.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,13 +51,9 @@ impl Job for SweepRetention {
     }
 
     async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
-        let sweep = Id::<Sweep>::new();
         let due = sqlx::query!(
-            r#"select subject_id, tenant from safelight.artifacts
-            where deletion_id is null and (delete_after <= safelight.now()
-                or state = 'expected' and created_at <= safelight.now() - make_interval(hours => $1))
-            group by subject_id, tenant order by min(delete_after) limit $2"#,
-            NEVER_CAME_HOURS,
+            r#"select subject_id as "subject_id!", tenant as "tenant!" from safelight.due_artifacts(safelight.now())
+            group by subject_id, tenant order by min(due_at) limit $1"#,
             AT_ONCE
         )
         .fetch_all(&mut *run.reads().await?)
@@ -80,16 +76,8 @@ impl Job for SweepRetention {
 
         let mut tx = run.begin().await?;
         let residue = residue(&mut tx).await?;
-        sqlx::query!(
-            "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue) values ($1, 'retention', $2, safelight.now(), $3, $4, $5)",
-            sweep.uuid(),
-            self.because,
-            i32::try_from(found).unwrap_or(i32::MAX),
-            i32::try_from(acted).unwrap_or(i32::MAX),
-            i32::try_from(residue).unwrap_or(i32::MAX)
-        )
-        .execute(&mut *tx)
-        .await?;
+        let swept = Swept { found, acted, residue: Some(residue) };
+        let sweep = sweep::record(&mut tx, "retention", &self.because, &swept).await?;
         if found > 0 || residue > 0 {
             run.note("sweep.retention", "looked")
                 .count("people", found)
@@ -107,21 +95,17 @@ impl Job for SweepRetention {
 
 /// Due, and taken on by no deletion yet.
 async fn residue(tx: &mut Tx) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar!(
-        r#"select count(*) as "n!" from safelight.artifacts where deletion_id is null and delete_after <= safelight.now()"#
-    )
-    .fetch_one(&mut **tx)
-    .await
+    sqlx::query_scalar!(r#"select count(*) as "n!" from safelight.due_artifacts(safelight.now())"#)
+        .fetch_one(&mut **tx)
+        .await
 }
 
 async fn take_on(tx: &mut Tx, subject: Id<Subject>, tenant: &str) -> Result<usize, Stop> {
     let ids: Vec<Uuid> = sqlx::query_scalar!(
         r#"select id from safelight.artifacts
-        where subject_id = $1 and deletion_id is null and (delete_after <= safelight.now()
-            or state = 'expected' and created_at <= safelight.now() - make_interval(hours => $2))
+        where deletion_id is null and id in (select d.id from safelight.due_artifacts(safelight.now()) d where d.subject_id = $1)
         for no key update skip locked"#,
-        subject.uuid(),
-        NEVER_CAME_HOURS
+        subject.uuid()
     )
     .fetch_all(&mut **tx)
     .await?;

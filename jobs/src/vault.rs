@@ -61,40 +61,106 @@ impl From<VaultError> for crate::stop::Stop {
     }
 }
 
-/// Holds the master key.
+/// Holds the master key, and the one before while it is replaced.
 #[derive(Clone)]
 pub struct Vault {
-    master: XChaCha20Poly1305,
+    master: Master,
+    former: Option<Master>,
+}
+
+#[derive(Clone)]
+struct Master {
+    cipher: XChaCha20Poly1305,
     fingerprint: String,
+}
+
+impl Master {
+    fn parse(hex: &str) -> Result<Self, VaultError> {
+        let bytes = hex::decode(hex.trim()).map_err(|_| VaultError::MasterKey)?;
+        let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| VaultError::MasterKey)?;
+        let digest = Sha256::new().chain_update(b"safelight master key").chain_update(&bytes).finalize();
+        Ok(Self { cipher, fingerprint: hex::encode(&digest[..8]) })
+    }
 }
 
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Vault").field("master_key", &self.fingerprint).finish()
+        f.debug_struct("Vault").field("master_key", &self.master.fingerprint).finish()
     }
 }
 
 impl Vault {
     /// From 64 hexadecimal digits.
     pub fn new(master_hex: &str) -> Result<Self, VaultError> {
-        let bytes = hex::decode(master_hex.trim()).map_err(|_| VaultError::MasterKey)?;
-        let master = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| VaultError::MasterKey)?;
-        let fingerprint =
-            hex::encode(&Sha256::new().chain_update(b"safelight master key").chain_update(&bytes).finalize()[..8]);
-        Ok(Self { master, fingerprint })
+        Ok(Self { master: Master::parse(master_hex)?, former: None })
+    }
+
+    /// Also open what was wrapped by the master key before this one.
+    pub fn with_former(mut self, former_hex: &str) -> Result<Self, VaultError> {
+        self.former = Some(Master::parse(former_hex)?);
+        Ok(self)
+    }
+
+    /// Fingerprint of the master key that wraps from now on.
+    pub fn fingerprint(&self) -> &str {
+        &self.master.fingerprint
+    }
+
+    /// Wrap up to `most` persons' keys anew that another master key wraps. Answers how many. What is sealed under a person's key
+    /// does not change, so nothing else is read or written. Whoever is erased meanwhile is passed by.
+    pub async fn rewrap(&self, tx: &mut PgConnection, most: i64) -> Result<u64, VaultError> {
+        let rows = sqlx::query!(
+            r#"select subject_id, master_key_id, wrapped_key from safelight.subject_keys
+            where master_key_id <> $1 order by subject_id limit $2 for update skip locked"#,
+            self.master.fingerprint,
+            most
+        )
+        .fetch_all(&mut *tx)
+        .await?;
+        let mut done = 0;
+        for row in rows {
+            let subject = row.subject_id.into();
+            let broken = || VaultError::Broken { subject, field: "subject_key" };
+            let place = place(subject, "subject_key");
+            let key = open(&self.wrapper(subject, &row.master_key_id)?.cipher, &place, &row.wrapped_key)
+                .ok_or_else(broken)?;
+            let wrapped = seal(&self.master.cipher, &place, &key).ok_or_else(broken)?;
+            let written = sqlx::query!(
+                "update safelight.subject_keys set master_key_id = $2, wrapped_key = $3 where subject_id = $1",
+                row.subject_id,
+                self.master.fingerprint,
+                wrapped
+            )
+            .execute(&mut *tx)
+            .await?;
+            done += written.rows_affected();
+        }
+        Ok(done)
+    }
+
+    fn wrapper(&self, subject: Id<Subject>, fingerprint: &str) -> Result<&Master, VaultError> {
+        [Some(&self.master), self.former.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|master| master.fingerprint == fingerprint)
+            .ok_or_else(|| VaultError::OtherMaster {
+                subject,
+                wrapped_by: fingerprint.to_owned(),
+                held: self.master.fingerprint.clone(),
+            })
     }
 
     /// Make and store the key of a new subject.
     pub async fn create_key(&self, tx: &mut PgConnection, subject: Id<Subject>) -> Result<SubjectKey, VaultError> {
         let key = XChaCha20Poly1305::generate_key(&mut OsRng);
-        let wrapped = seal(&self.master, &place(subject, "subject_key"), &key)
+        let wrapped = seal(&self.master.cipher, &place(subject, "subject_key"), &key)
             .ok_or(VaultError::Broken { subject, field: "subject_key" })?;
         let key = SubjectKey::new(subject, &key).ok_or(VaultError::Broken { subject, field: "subject_key" })?;
         sqlx::query!(
             "insert into safelight.subject_keys (subject_id, alias, master_key_id, wrapped_key) values ($1, $2, $3, $4)",
             subject.uuid(),
             key.alias(),
-            self.fingerprint,
+            self.master.fingerprint,
             wrapped
         )
         .execute(tx)
@@ -111,15 +177,9 @@ impl Vault {
         .fetch_optional(tx)
         .await?
         .ok_or(VaultError::NoKey(subject))?;
-        if row.master_key_id != self.fingerprint {
-            return Err(VaultError::OtherMaster {
-                subject,
-                wrapped_by: row.master_key_id,
-                held: self.fingerprint.clone(),
-            });
-        }
+        let master = self.wrapper(subject, &row.master_key_id)?;
         let broken = VaultError::Broken { subject, field: "subject_key" };
-        let key = open(&self.master, &place(subject, "subject_key"), &row.wrapped_key).ok_or(broken)?;
+        let key = open(&master.cipher, &place(subject, "subject_key"), &row.wrapped_key).ok_or(broken)?;
         SubjectKey::new(subject, &key).ok_or(VaultError::Broken { subject, field: "subject_key" })
     }
 

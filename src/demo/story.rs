@@ -64,7 +64,7 @@ pub(crate) async fn tell(house: &House, json: bool, kill_worker: bool) -> anyhow
     .await;
     timeline.follow().await?;
     delivered?;
-    let settled = "select count(*) = 0 from safelight.jobs where kind not in ('reconcile_calls', 'expire_consents', 'sweep_retention')";
+    let settled = "select count(*) = 0 from safelight.jobs where queue <> 'sweeps'";
     wait(&mut timeline, "copies at Fal are deleted, mail goes out", || truth(house, settled)).await?;
 
     let mut summary = Summary::begin(house, refused).await?;
@@ -91,7 +91,16 @@ pub(crate) async fn tell(house: &House, json: bool, kill_worker: bool) -> anyhow
 
     timeline.heading("HaloProfile keeps until erasure: now the person asks for it");
     let deletion = halo.erase(&bob).await?;
-    let erased = wait(&mut timeline, "the erasure goes through every place", || async {
+    wait(&mut timeline, "the erasure goes through every place", || async {
+        let steps =
+            halo.get(&format!("/v1/deletions/{deletion}")).await?["steps"].as_array().cloned().unwrap_or_default();
+        let open = steps.iter().filter(|step| !matches!(step["state"].as_str(), Some("verified" | "retained_by_law")));
+        Ok(!steps.is_empty() && open.count() == 1)
+    })
+    .await?;
+    timeline.heading("Two hours later nobody can write late any more: everything is looked at again");
+    house.turn_clock(chrono::Duration::hours(2)).await?;
+    let erased = wait(&mut timeline, "the second look", || async {
         Ok(halo.get(&format!("/v1/deletions/{deletion}")).await?["state"] == "complete")
     })
     .await;

@@ -284,6 +284,7 @@ fn services(sandbox: &Sandbox, url: &str) -> Services {
         .expect("auth"),
         faces: faces(),
         vault: Vault::new(MASTER_KEY).expect("a vault"),
+        ledger: None,
         policies: Policies::new(Policy::bundled().expect("policies")),
         public_url: url.to_owned(),
         mail_from: "Photo service <hello@photos.example>".to_owned(),

@@ -225,6 +225,14 @@ impl App {
         erasure.deletion
     }
 
+    /// Everything that can be done is done; then so long that no upload link, no request under way and no webhook of Fal's can
+    /// write any more; then what waited for that.
+    pub async fn waits_out_late_writers(&self) {
+        self.run_due_jobs().await;
+        self.turn_clock(chrono::Duration::minutes(125)).await;
+        self.run_due_jobs().await;
+    }
+
     /// State of a deletion.
     pub async fn deletion_state(&self, deletion: Id<Deletion>) -> String {
         sqlx::query_scalar("select state from safelight.deletions where id = $1")

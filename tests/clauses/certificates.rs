@@ -105,7 +105,7 @@ async fn k18_n19_an_erasure_yields_a_certificate_with_a_line_for_every_object_an
     outside.seals(&app).await;
     let early = sealer::certificate(&app.db, deletion, None).await.unwrap();
     assert!(early.is_none(), "nothing is certified before it is done");
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     let signed = outside.certificate(&app, deletion).await;
     let certificate = &signed.certificate;

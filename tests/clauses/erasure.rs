@@ -215,7 +215,7 @@ async fn h13_an_erasure_is_accepted_in_every_state_of_an_order_and_fences_at_onc
         );
         let (status, again) = app.post(&token, &format!("/v1/subjects/{}/erase", bob.id), json!({})).await;
         assert_eq!((status, &again["already"], &again["deletion"]), (202, &json!(true), &answer["deletion"]));
-        app.run_due_jobs().await;
+        app.waits_out_late_writers().await;
         nothing_of(&app, &bob).await;
     }
 }
@@ -230,7 +230,7 @@ async fn h13_an_erasure_is_accepted_while_the_person_is_restricted() {
         .await
         .unwrap();
     let deletion = app.erases(&bob).await;
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     nothing_of(&app, &bob).await;
 }
@@ -380,7 +380,7 @@ async fn n10_k5_an_object_without_a_row_under_the_persons_prefix_is_deleted_too(
     let stray = format!("koselfie/{}/upload/{}", ann.id.uuid().simple(), uuid::Uuid::new_v4().simple());
     app.sandbox.supabase.put("safelight", &stray, "image/jpeg", bytes_of_a_photo().into()).await.unwrap();
     let deletion = app.erases(&ann).await;
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     assert_eq!(app.stored_keys().len(), 0);
 }
@@ -435,7 +435,7 @@ async fn n18_h17_a_person_who_signs_up_again_is_not_touched_by_the_old_erasure()
     let deletion = app.erases(&old).await;
     let new = app.person("koselfie").await;
     let (_, photos) = app.uploads(&new, 2).await;
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     assert!(app.readable(photos[0]).await && app.readable(photos[1]).await);
     assert!(app.sandbox.supabase.users().iter().any(|user| user.id == new.auth_user));
@@ -476,7 +476,7 @@ async fn n16_h13_a_worker_whose_job_the_fence_took_writes_nothing() {
         "{ended:?}"
     );
     assert_eq!(app.sandbox.fal.requests().len(), 0);
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     nothing_of(&app, &bob).await;
 }

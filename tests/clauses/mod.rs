@@ -3,11 +3,15 @@
 
 mod certificates;
 mod clocks;
+mod data_map;
 mod erasure;
 mod faces;
+mod markers;
 mod notices;
 mod payments;
 mod purposes;
+mod restore;
+mod second_look;
 mod tampering;
 mod uploads;
 mod withdrawal;

@@ -246,7 +246,7 @@ async fn n3_an_erasure_with_an_unknown_request_waits_and_is_never_called_done() 
     app.wants(&ReconcileCalls { because: "test".to_owned(), grace_seconds: Some(0) }).await;
     app.run_due_jobs().await;
     app.turn_clock(chrono::Duration::minutes(30)).await;
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     assert_eq!(app.sandbox.fal.files().len(), 0);
 }

@@ -11,6 +11,8 @@ use safelight_jobs::{
     queue::{self, Claimed},
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
+    sweep_deletions::SweepDeletions,
+    sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
 };
 use safelight_sandbox::Fault;
@@ -97,6 +99,18 @@ pub async fn situation(kind: &str) -> Situation {
             app.enqueues(&SweepRetention { because: "a month later".to_owned() }).await;
             (Gate::HasNone, (app, ann, order))
         }
+        "sweep_deletions" => {
+            let (app, ann, order) = paid().await;
+            app.run_due_jobs().await;
+            app.enqueues(&SweepDeletions { because: "an hour".to_owned() }).await;
+            (Gate::HasNone, (app, ann, order))
+        }
+        "sweep_orphans" => {
+            let (app, ann, order) = paid().await;
+            app.run_due_jobs().await;
+            app.enqueues(&SweepOrphans { because: "six hours".to_owned() }).await;
+            (Gate::HasNone, (app, ann, order))
+        }
         "reconcile_calls" => {
             let (app, ann, order) = paid_halo().await;
             app.sandbox.fal.faults().always(Fault::DropWebhook);
@@ -152,6 +166,8 @@ pub async fn situation(kind: &str) -> Situation {
             let (app, ann, order) = paid().await;
             app.run_due_jobs().await;
             app.erases(&ann).await;
+            // Nobody writes late any more: the second look need not wait.
+            app.turn_clock(chrono::Duration::minutes(125)).await;
             (Gate::HasNone, (app, ann, order))
         }
         other => panic!("`{other}` is listed and has no situation: add one here"),

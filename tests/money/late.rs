@@ -163,13 +163,13 @@ async fn n21_money_for_a_person_who_is_erased_is_booked_and_looked_at_and_nothin
         let (ann, _order, session) = at_the_bank(&app).await;
         let deletion = app.erases(&ann).await;
         if days > 0 {
-            app.run_due_jobs().await;
+            app.waits_out_late_writers().await;
             assert_eq!(app.deletion_state(deletion).await, "complete");
             app.turn_clock(Duration::days(days)).await;
         }
         app.sandbox.stripe.settle(&session, true).unwrap();
         app.sandbox.stripe.idle().await;
-        app.run_due_jobs().await;
+        app.waits_out_late_writers().await;
         assert_eq!(app.deletion_state(deletion).await, "complete");
         let sale = app.sale(&session).await.unwrap();
         assert_eq!(
@@ -245,6 +245,7 @@ async fn n21_money_of_an_order_that_was_erased_before_its_delivery_is_looked_at(
     app.sandbox.fal.hold(Hold::Nowhere);
     app.run_due_jobs().await;
     app.lives_on(4, Duration::minutes(20)).await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     assert_eq!(app.sale(&session).await.unwrap().review.as_deref(), Some("erased_before_delivery"));
     // A delivered one is nothing to look at.

@@ -6,11 +6,18 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use safelight_jobs::id::{self, Deletion, Id, Intent, Order};
+use safelight_jobs::{
+    due,
+    id::{self, Deletion, Id, Intent, Order},
+};
 use serde::Deserialize;
 
 use super::{Trouble, page as framed, sign_in::Viewer, words};
-use crate::{error::Error, numbers::Numbers, state::ApiState};
+use crate::{
+    error::Error,
+    numbers::{self, Numbers, SweepNumbers},
+    state::ApiState,
+};
 
 /// The most rows of one list.
 const MOST: i64 = 20;
@@ -32,6 +39,8 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
         (queues(&numbers))
         (orders(&state, tenant, now).await?)
         (deletions(&state, tenant, now).await?)
+        (due(&due::due(&state.pool, tenant).await?))
+        (sweeps(&numbers::sweeps(&state.pool).await?))
         (unknown_calls(&state, tenant, now).await?)
         (dead_letters(&state, tenant, now).await?)
         @if tenant.is_none() { (workers(&state).await?) }
@@ -55,6 +64,8 @@ fn needs(numbers: &Numbers) -> Markup {
         (numbers.differences, "differences in money"),
         (numbers.dead_letters, "dead letters"),
         (numbers.overdue_artifacts, "objects an hour past their term"),
+        (numbers.missing_objects, "rows without their object"),
+        (numbers.claims_refused, "database that must be compared with the erasure ledger"),
     ];
     let calm = cards.iter().all(|(count, _)| *count == 0);
     html! {
@@ -170,6 +181,41 @@ async fn deletions(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -
             }
         }
     })
+}
+
+fn due(due: &[due::Due]) -> Markup {
+    html! {
+        section {
+            h2 { "Due by its clock" span.aside { "unreadable from its instant on; the sweep comes every minute" } }
+            @if due.is_empty() { p.none { "Nothing is due now or in the next seven days." } } @else { div.scroll { table {
+                thead { tr { th { "tenant" } th { "class" } th.n { "now" } @for day in 1..=due::DAYS { th.n { "day " (day) } } } }
+                tbody { @for line in due { tr {
+                    td { (line.tenant) } td { (words::said(&line.class)) } (count(line.now)) @for day in line.days { (count(day)) }
+                } } }
+            } } }
+        }
+    }
+}
+
+fn sweeps(sweeps: &[SweepNumbers]) -> Markup {
+    html! {
+        section {
+            h2 { "Sweeps" }
+            div.scroll { table {
+                thead { tr { th { "sweep" } th.n { "last run" } th.n { "found" } th.n { "acted" } th.n { "left" } } }
+                tbody { @for sweep in sweeps { tr {
+                    th scope="row" { (sweep.name) }
+                    @match sweep.age_seconds {
+                        None => { td.n colspan="4" { span.none { "never" } } }
+                        Some(seconds) => {
+                            td.n { (words::age(seconds)) " ago" } (count(sweep.found)) (count(sweep.acted))
+                            @match sweep.residue { Some(residue) => (count(residue)), None => td.n { (words::state("could_not_check")) } }
+                        }
+                    }
+                } } }
+            } }
+        }
+    }
 }
 
 async fn unknown_calls(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Result<Markup, Error> {

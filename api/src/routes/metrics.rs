@@ -10,7 +10,12 @@ use axum::{
 
 use safelight_jobs::sealer::{self, Lag};
 
-use crate::{caller::bearer, error::Error, numbers::Numbers, state::ApiState};
+use crate::{
+    caller::bearer,
+    error::Error,
+    numbers::{self, Numbers, SweepNumbers},
+    state::ApiState,
+};
 
 /// The numbers, as Prometheus reads them.
 #[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "metrics",
@@ -24,6 +29,7 @@ pub(crate) async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -
     let numbers = Numbers::read(&state.pool, None).await?;
     let mut text = state.metrics.as_ref().map(|handle| handle.render()).unwrap_or_default();
     write(&mut text, &numbers);
+    write_sweeps(&mut text, &numbers::sweeps(&state.pool).await?);
     write_log(&mut text, &sealer::lag(&state.pool).await?);
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
@@ -65,9 +71,38 @@ fn write(text: &mut String, numbers: &Numbers) {
         ("safelight_deletions_stuck", "Deletions that need a person.", numbers.deletions_stuck),
         ("safelight_deletions_late", "Open deletions past their legal deadline.", numbers.deletions_late),
         ("safelight_artifacts_due", "Objects past their term that no deletion has removed yet.", numbers.due_artifacts),
+        ("safelight_objects_missing", "Rows whose object the store does not have.", numbers.missing_objects),
+        (
+            "safelight_claims_refused",
+            "1: restored, and not compared with the erasure ledger; nothing is worked on.",
+            numbers.claims_refused,
+        ),
     ] {
         family(text, name, help);
         line(text, name, count);
+    }
+}
+
+/// Do the sweeps come, and what do they leave? A sweep that could not check leaves no number, and `could_not_check` says so.
+fn write_sweeps(text: &mut String, sweeps: &[SweepNumbers]) {
+    family(text, "safelight_sweep_age_seconds", "How long ago a sweep last ended; -1: never.");
+    for sweep in sweeps {
+        line(
+            text,
+            &format!("safelight_sweep_age_seconds{{sweep=\"{}\"}}", sweep.name),
+            sweep.age_seconds.unwrap_or(-1),
+        );
+    }
+    family(text, "safelight_sweep_could_not_check", "1: the last run could not count what it left.");
+    for sweep in sweeps.iter().filter(|sweep| sweep.age_seconds.is_some()) {
+        let name = format!("safelight_sweep_could_not_check{{sweep=\"{}\"}}", sweep.name);
+        line(text, &name, i64::from(sweep.residue.is_none()));
+    }
+    family(text, "safelight_sweep_residue", "What the last run left.");
+    for sweep in sweeps {
+        if let Some(residue) = sweep.residue {
+            line(text, &format!("safelight_sweep_residue{{sweep=\"{}\"}}", sweep.name), residue);
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use safelight_jobs::{
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
     run::Tx,
+    sweep_deletions::SweepDeletions,
+    sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
 };
 use serde::Serialize;
@@ -36,7 +38,7 @@ pub(crate) struct Asked {
 
 /// Start a sweep.
 #[utoipa::path(get, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByGet",
-    params(("sweep" = String, Path, description = "`retention`, `reconcile`, `consents`, `money` or `history`")), security(("sweep" = [])),
+    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money` or `history`")), security(("sweep" = [])),
     responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_get(
     State(state): State<ApiState>,
@@ -48,7 +50,7 @@ pub(crate) async fn by_get(
 
 /// Start a sweep.
 #[utoipa::path(post, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByPost",
-    params(("sweep" = String, Path, description = "`retention`, `reconcile`, `consents`, `money` or `history`")), security(("sweep" = [])),
+    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money` or `history`")), security(("sweep" = [])),
     responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_post(
     State(state): State<ApiState>,
@@ -70,6 +72,8 @@ async fn ask(state: &ApiState, sweep: &str, headers: &HeaderMap) -> Result<Respo
     let because = format!("cron:{minute}");
     let enqueued = match sweep {
         "retention" => tx.enqueue(&SweepRetention { because }).await?,
+        "deletions" => tx.enqueue(&SweepDeletions { because }).await?,
+        "orphans" => tx.enqueue(&SweepOrphans { because }).await?,
         "reconcile" => tx.enqueue(&ReconcileCalls { because, grace_seconds: None }).await?,
         "history" => tx.enqueue(&PruneHistory { because }).await?,
         "consents" => tx.enqueue(&ExpireConsents { because }).await?,

@@ -1,14 +1,17 @@
 //! Carrying out one step: delete, look, and say how it was seen.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{DeletionRow, Object, Step, Targets};
+use super::{DeletionRow, Object, Step, Targets, second_look::second_look};
 use crate::{
     book_money::BookMoney,
     calls, keys,
     providers::{
         auth::UserDeletion,
+        ledger::{Act, LedgerEntry},
         storage::{Key, Prefix},
     },
     purge_call::purge,
@@ -27,7 +30,7 @@ pub(crate) struct Carried {
 }
 
 impl Carried {
-    fn verified(deleted: u64, evidence: impl Into<String>) -> Self {
+    pub(super) fn verified(deleted: u64, evidence: impl Into<String>) -> Self {
         Self { state: "verified", deleted, evidence: evidence.into() }
     }
 }
@@ -38,7 +41,9 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
     match &step.targets {
         Targets::Calls { ids } => calls_at_fal(run, ids).await,
         Targets::Objects { objects } => stored_objects(run, deletion, step, objects).await,
+        Targets::Ledger => ledger(run, deletion).await,
         Targets::Prefix => prefix(run, deletion).await,
+        Targets::SecondLook { until } => second_look(run, deletion, *until).await,
         Targets::Nothing => Ok(Carried::verified(0, "counted: another deletion has taken everything on")),
         Targets::Embeddings => {
             let mut tx = run.begin().await?;
@@ -125,6 +130,32 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
     }
 }
 
+/// Note outside the database that it was asked for, so that no restored backup brings back what went.
+async fn ledger(run: &Run, deletion: &DeletionRow) -> Result<Carried, Stop> {
+    let Some(ledger) = &run.services.ledger else {
+        return Err(Stop::wait(
+            Duration::from_secs(300),
+            "no_ledger: the plan was made by a process with an erasure ledger; set SAFELIGHT_LEDGER_DIR or _BUCKET here, too",
+        ));
+    };
+    let at: i64 = sqlx::query_scalar!(
+        r#"select floor(extract(epoch from requested_at))::bigint as "at!" from safelight.deletions where id = $1"#,
+        deletion.id.uuid()
+    )
+    .fetch_one(&mut *run.reads().await?)
+    .await?;
+    let act = match deletion.purpose.as_deref().map(str::parse) {
+        None => Act::Erasure,
+        Some(Ok(purpose)) => Act::Withdrawal(purpose),
+        Some(Err(_)) => {
+            return Err(Stop::give_up("unknown_purpose", format!("{} withdraws what is no purpose", deletion.id)));
+        }
+    };
+    let entry = LedgerEntry { at, tenant: deletion.tenant.clone(), subject: deletion.subject, act };
+    ledger.write(&entry).await.map_err(|error| Stop::retry("ledger_unreachable", error))?;
+    Ok(Carried::verified(1, format!("noted outside the database: {}", ledger.places().join(", "))))
+}
+
 fn none_left(left: i64, what: &str) -> Result<(), Stop> {
     if left == 0 { Ok(()) } else { Err(Stop::retry("rows_left", anyhow::anyhow!("{left} {what} are still there"))) }
 }
@@ -207,6 +238,12 @@ async fn stored_objects(run: &Run, deletion: &DeletionRow, step: &Step, objects:
 
 /// Objects without a row, for example put there by an upload link that was used late.
 async fn prefix(run: &Run, deletion: &DeletionRow) -> Result<Carried, Stop> {
+    let strays = clear_prefix(run, deletion).await?;
+    Ok(Carried::verified(strays as u64, "listed: nothing under the person's prefix"))
+}
+
+/// Delete whatever is listed under the person's prefix, list again, and say how many there were.
+pub(super) async fn clear_prefix(run: &Run, deletion: &DeletionRow) -> Result<usize, Stop> {
     let prefix = Prefix::subject(&deletion.tenant, deletion.subject)?;
     let strays: Vec<Key> = run.services.storage.list(&prefix).await?.into_iter().map(|listed| listed.key).collect();
     run.services.storage.delete_many(&strays).await;
@@ -217,7 +254,7 @@ async fn prefix(run: &Run, deletion: &DeletionRow) -> Result<Carried, Stop> {
             anyhow::anyhow!("{left} objects are still listed under the prefix of {}", deletion.subject),
         ));
     }
-    Ok(Carried::verified(strays.len() as u64, "listed: nothing under the person's prefix"))
+    Ok(strays.len())
 }
 
 /// The rows of orders and batches. The sale stays for tax law, without a link. Of a checkout that nobody paid yet only

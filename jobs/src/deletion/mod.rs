@@ -2,19 +2,25 @@
 //!
 //! The plan names its exact targets and is persisted before the first delete. Storage goes before rows: a row without an
 //! object is harmless, an object without a row is lost. Success of a delete call is a claim; a step is `verified` only
-//! after looking. Nothing is skipped, and nothing found is a result with a count.
+//! after looking. Nothing is skipped, and nothing found is a result with a count. An erasure looks a second time when nobody
+//! can write late any more, and is not complete before.
 
 mod carry_out;
 mod plan;
+mod second_look;
 
 pub(crate) use carry_out::carry_out;
 pub(crate) use plan::plan;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::id::{Deletion, Id, Subject};
+use crate::{
+    data_map::TakenBy,
+    id::{Deletion, Id, Subject},
+};
 
 /// What a step deletes, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -46,6 +52,29 @@ pub(crate) enum Targets {
     Consents,
     /// The key that opens what was sealed, and the pseudonym.
     Key,
+    /// Noting outside the database that it was asked for.
+    Ledger,
+    /// All of it once more, when nothing can be written late any more.
+    SecondLook { until: DateTime<Utc> },
+}
+
+impl Targets {
+    /// The word by which the data map names the step; none for one that takes nothing which the map has.
+    pub(crate) fn taken_by(&self) -> Option<TakenBy> {
+        match self {
+            Self::Calls { .. } => Some(TakenBy::Calls),
+            Self::Objects { .. } => Some(TakenBy::Objects),
+            Self::Embeddings => Some(TakenBy::Embeddings),
+            Self::Verdicts => Some(TakenBy::Verdicts),
+            Self::Notices => Some(TakenBy::Notices),
+            Self::Orders { .. } => Some(TakenBy::Orders),
+            Self::Account => Some(TakenBy::Account),
+            Self::AuthUser { .. } => Some(TakenBy::AuthUser),
+            Self::Jobs => Some(TakenBy::Jobs),
+            Self::Key => Some(TakenBy::Key),
+            Self::Prefix | Self::Nothing | Self::Consents | Self::Ledger | Self::SecondLook { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,10 +1,21 @@
 //! The plan: computed once, persisted whole before the first delete.
 
+use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{DeletionRow, Object, Targets};
-use crate::vault::{Vault, VaultError};
+use crate::{
+    data_map::{DataMap, Found},
+    intake::UPLOAD_LINK_LIFE,
+    services::Services,
+    stop::Stop,
+    vault::{Vault, VaultError},
+};
+
+/// A worker or a browser that began to write before the fence may take this long, in minutes: the longest that one request
+/// to the store may take, and some.
+const LONGEST_WRITE_MINUTES: i32 = 15;
 
 /// Which objects a plan takes.
 enum Which<'a> {
@@ -17,10 +28,17 @@ enum Which<'a> {
 }
 
 /// Write the steps of a deletion, in the order in which they are carried out.
-pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, vault: &Vault) -> Result<usize, sqlx::Error> {
+pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, services: &Services) -> Result<usize, Stop> {
+    let vault = &services.vault;
     let mut steps: Vec<(&str, &str, Targets, usize)> = Vec::new();
+    // First, so that a backup which is restored soon afterwards does not bring back what was asked to go.
+    if services.ledger.is_some() && matches!(deletion.trigger.as_str(), "erasure" | "withdrawal") {
+        steps.push(("backup", "self", Targets::Ledger, 1));
+    }
     match (deletion.trigger.as_str(), deletion.purpose.as_deref()) {
         ("erasure", _) => {
+            // Asked before anything goes: afterwards nobody knows when the last link was made.
+            let until = last_write(tx, deletion).await?;
             calls(tx, deletion, None, &mut steps).await?;
             objects(tx, deletion, vault, Which::All, &mut steps).await?;
             steps.push(("upload", "supabase", Targets::Prefix, 0));
@@ -45,6 +63,8 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, vault: &
             steps.push(("job", "self", Targets::Jobs, 0));
             steps.push(("consent", "self", Targets::Consents, 0));
             steps.push(("account", "self", Targets::Key, 1));
+            steps.push(("upload", "supabase", Targets::SecondLook { until }, 0));
+            whole(tx, deletion, &steps).await?;
         }
         ("withdrawal", Some("compare")) => {
             steps.push(("embedding", "self", Targets::Embeddings, count_embeddings(tx, deletion).await?));
@@ -70,13 +90,50 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, vault: &
             seq,
             class,
             processor,
-            serde_json::to_value(&targets).map_err(|error| sqlx::Error::Encode(Box::new(error)))?,
+            serde_json::to_value(&targets).map_err(|error| Stop::retry("plan_unwritable", error))?,
             i32::try_from(planned).unwrap_or(i32::MAX)
         )
         .execute(&mut *tx)
         .await?;
     }
     Ok(count)
+}
+
+/// The data map knows every table that may hold something of the person: what is there has a step that takes it.
+async fn whole(tx: &mut PgConnection, deletion: &DeletionRow, steps: &Steps<'_>) -> Result<(), Stop> {
+    let map = DataMap::bundled().map_err(|error| Stop::retry("data_map", error))?;
+    let holds = map.holds(tx, deletion.subject).await?;
+    match untaken(&holds, steps) {
+        None => Ok(()),
+        Some(found) => Err(Stop::retry(
+            "plan_incomplete",
+            anyhow::anyhow!(
+                "{}: {} rows of {}, and no step `{}` in the plan takes them",
+                deletion.id,
+                found.rows,
+                found.table,
+                found.taken_by.as_str()
+            ),
+        )),
+    }
+}
+
+fn untaken<'f>(holds: &'f [Found], steps: &Steps<'_>) -> Option<&'f Found> {
+    holds.iter().find(|found| !steps.iter().any(|(_, _, targets, _)| targets.taken_by() == Some(found.taken_by)))
+}
+
+/// Until when something may be written that began before the fence: by an upload link, by a request under way.
+async fn last_write(tx: &mut PgConnection, deletion: &DeletionRow) -> Result<DateTime<Utc>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select greatest(d.requested_at, (select max(created_at) from safelight.artifacts where subject_id = d.subject_id and class = 'upload')
+            + make_interval(secs => $2)) + make_interval(mins => $3) as "until!"
+        from safelight.deletions d where d.id = $1"#,
+        deletion.id.uuid(),
+        UPLOAD_LINK_LIFE.as_secs_f64(),
+        LONGEST_WRITE_MINUTES
+    )
+    .fetch_one(tx)
+    .await
 }
 
 type Steps<'a> = Vec<(&'a str, &'a str, Targets, usize)>;
@@ -155,4 +212,19 @@ async fn count_embeddings(tx: &mut PgConnection, deletion: &DeletionRow) -> Resu
     .fetch_one(tx)
     .await?;
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_map::TakenBy;
+
+    #[test]
+    fn a_plan_without_a_step_for_something_that_is_there_is_not_whole() {
+        let found = |taken_by| Found { table: "safelight.t".to_owned(), taken_by, rows: 1 };
+        let steps: Steps<'_> = vec![("account", "self", Targets::Account, 1), ("account", "self", Targets::Key, 1)];
+        assert_eq!(untaken(&[found(TakenBy::Account), found(TakenBy::Key)], &steps), None);
+        let notice = found(TakenBy::Notices);
+        assert_eq!(untaken(&[found(TakenBy::Account), notice.clone()], &steps), Some(&notice));
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) use order::lock_session;
 pub use order::{Checkout, NewOrder, place, start_checkout};
 pub use refund::{InReview, Paid, RefundAsked, RefundWish, ask_refund, in_review, is_code};
 pub use subject::{Account, register};
+pub(crate) use upload::UPLOAD_LINK_LIFE;
 pub use upload::{Arrival, UploadSlot, arrived, open_batch, slot};
 
 use crate::{gate::Refusal, queue::EnqueueError, vault::VaultError};

@@ -20,7 +20,7 @@ use crate::{
 use super::IntakeError;
 
 /// How long a place may be filled.
-const SLOT_LIFE: Duration = Duration::from_secs(3600);
+pub(crate) const UPLOAD_LINK_LIFE: Duration = Duration::from_secs(3600);
 
 /// Open an act of uploading: the scope of one consent at the upload.
 pub async fn open_batch(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Result<Id<Batch>, IntakeError> {
@@ -77,7 +77,7 @@ pub async fn slot(
     )
     .fetch_one(&mut **tx)
     .await?;
-    let put_url = storage.signed_put(&key, SLOT_LIFE).await?;
+    let put_url = storage.signed_put(&key, UPLOAD_LINK_LIFE).await?;
     Ok(UploadSlot { artifact, key: key.as_str().to_owned(), put_url })
 }
 

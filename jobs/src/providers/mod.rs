@@ -27,6 +27,7 @@ pub mod fal;
 pub mod fal_webhook;
 mod http;
 mod jwks;
+pub mod ledger;
 pub mod mail;
 pub mod secret;
 pub mod storage;

@@ -236,6 +236,32 @@ impl Storage {
         found.try_collect().await.map_err(reason)
     }
 
+    /// The first `most` objects below a prefix that come after a key, in the order of bytes: page by page through everything.
+    pub async fn list_after(
+        &self,
+        prefix: &Prefix,
+        after: Option<&Key>,
+        most: usize,
+    ) -> Result<Vec<Listed>, StorageError> {
+        let found = match after {
+            Some(key) => self.store.list_with_offset(Some(prefix.path()), key.path()),
+            None => self.store.list(Some(prefix.path())),
+        };
+        let found = found.map_ok(|meta| Listed {
+            key: Key::found(meta.location),
+            size: meta.size,
+            modified: meta.last_modified,
+        });
+        // A bucket lists in order, so the first page is enough; a folder does not.
+        if self.signer.is_some() {
+            return found.take(most).try_collect().await.map_err(reason);
+        }
+        let mut all: Vec<Listed> = found.try_collect().await.map_err(reason)?;
+        all.sort_by(|one, other| one.key.cmp(&other.key));
+        all.truncate(most);
+        Ok(all)
+    }
+
     /// A link that reads one object for a while, for a provider or the owner. Whoever has it can read: never log it.
     pub async fn signed_get(&self, key: &Key, life: Duration) -> Result<Secret, StorageError> {
         self.sign(Method::GET, key, life).await

@@ -41,7 +41,8 @@ pub struct Claimed {
 }
 
 /// Take up to `batch` ready jobs of one queue. One fencing token per call: the fence is the pair of job id and token.
-/// Due times follow the system's clock, leases the unshifted clock of the database.
+/// Due times follow the system's clock, leases the unshifted clock of the database. A life of the database that must be
+/// compared with the erasure ledger first has nothing to claim (`crate::restore`).
 pub async fn claim(
     pool: &PgPool,
     queue: Queue,
@@ -69,7 +70,7 @@ pub async fn claim_from(
         r#"select id as "id!", kind as "kind!", version as "version!", payload as "payload!", attempt as "attempt!",
             max_attempts as "max_attempts!", tenant, subject_id, order_id, traceparent, rank as "rank!",
             coalesce(deadline_at <= safelight.now(), false) as "late!"
-        from safelight.claim($1, $2, $3, $4, $5, $6)"#,
+        from (select where safelight.may_claim()) open cross join lateral safelight.claim($1, $2, $3, $4, $5, $6)"#,
         queue.as_str(),
         batch,
         worker,

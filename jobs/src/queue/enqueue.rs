@@ -177,3 +177,9 @@ pub async fn enqueue_later<J: Job>(
     wish.run_at = Some(run_at);
     wish.enqueue(tx).await
 }
+
+/// Let a wish be made anew whose job has ended without what was wished for.
+pub(crate) async fn forget_key(tx: &mut PgConnection, key: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from safelight.job_keys where key = $1", key).execute(tx).await?;
+    Ok(())
+}

@@ -20,6 +20,7 @@ pub use bell::{Bell, CHANNEL};
 pub use bulk::{enqueue_all, enqueue_bulk, enqueue_wishes};
 pub use claim::{Claimed, claim, claim_from};
 pub use control::{DeadGroup, Filter, cancel, dead_letters, hold, redrive, redrive_all, release, wake_order};
+pub(crate) use enqueue::forget_key;
 pub use enqueue::{EnqueueError, Enqueued, Wish, enqueue, enqueue_later};
 pub use fleet::{
     Breaker, By, Change, Control, Explanation, FleetError, Scope, breakers, change, close_breaker, controls, explain,

@@ -1,0 +1,207 @@
+//! After a restore: nobody works on the database before it has been compared with the erasure ledger outside it.
+//!
+//! Life: a worker with a ledger marks the database as guarded -> every start of the server, every copy and every standby that
+//! takes over is another life of the database, and claims find nothing in a life that is not cleared -> a worker compares:
+//! nothing is missing, the life is cleared; something is, it refuses and says so -> `safelight restore replay` fences the
+//! erased again, withdraws again, and clears the life; the deletions that follow leave evidence of their own.
+//! Never: clears a life while the ledger cannot be read, or has an entry that the database does not know.
+//! Source: N17, erasure-notes 11.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    audit::Entry,
+    intake::{self, IntakeError},
+    providers::ledger::{Act, Ledger, LedgerEntry, LedgerError},
+    queue::Bell,
+    run::Tx,
+};
+
+/// How often a worker looks whether the database lives another life.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often it looks again at one that it refuses.
+const REFUSED: Duration = Duration::from_secs(15);
+
+/// Why nothing was compared or replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The database.
+    #[error("the database did not answer: {0}")]
+    Database(#[from] sqlx::Error),
+    /// An erasure or withdrawal could not begin.
+    #[error("{0} could not be replayed: {1}")]
+    Replay(String, IntakeError),
+}
+
+/// How database and ledger compare.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// What happened and the database does not know of.
+    pub missing: Vec<LedgerEntry>,
+    /// Entries about persons whom the database does not have: they came after the backup. The sweep of the store takes what
+    /// lies under their folder.
+    pub strangers: usize,
+    /// Entries in all.
+    pub entries: usize,
+}
+
+/// Compare.
+///
+/// # Errors
+/// [`RestoreError`]: then nothing is known.
+pub async fn compare(pool: &PgPool, ledger: &Ledger) -> Result<Compared, RestoreError> {
+    let entries = ledger.entries().await?;
+    let mut compared = Compared { entries: entries.len(), ..Compared::default() };
+    for entry in entries {
+        let purpose = match entry.act {
+            Act::Erasure => None,
+            Act::Withdrawal(purpose) => Some(purpose.as_str()),
+        };
+        let known = sqlx::query_scalar!(
+            r#"select s.state in ('erasing', 'erased') or $2::text is not null and exists (select from safelight.consents c
+                where c.subject_id = s.id and c.purpose = $2 and c.event = 'withdrawn' and c.at >= to_timestamp($3::bigint)) as "known!"
+            from safelight.subjects s where s.id = $1"#,
+            entry.subject.uuid(),
+            purpose,
+            entry.at
+        )
+        .fetch_optional(pool)
+        .await?;
+        match known {
+            Some(true) => {}
+            Some(false) => compared.missing.push(entry),
+            None => compared.strangers += 1,
+        }
+    }
+    Ok(compared)
+}
+
+/// May this life of the database be worked on?
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It was cleared before.
+    Open,
+    /// It was compared now, and nothing is missing.
+    Cleared(Compared),
+    /// Something is missing.
+    Refused(Compared),
+}
+
+/// Guard the database from now on, and clear its life if nothing is missing in it.
+///
+/// # Errors
+/// [`RestoreError`]: the life is not cleared.
+pub async fn admit(pool: &PgPool, ledger: &Ledger) -> Result<Admission, RestoreError> {
+    if is_cleared(pool).await? {
+        return Ok(Admission::Open);
+    }
+    let compared = compare(pool, ledger).await?;
+    if !compared.missing.is_empty() {
+        // Guarded before anything was compared would be too late for the first worker that has a ledger.
+        let mut tx = crate::db::begin(pool).await?;
+        sqlx::query!("update safelight.restore_gate set guarded = true where not guarded").execute(&mut *tx).await?;
+        tx.commit().await?;
+        return Ok(Admission::Refused(compared));
+    }
+    let mut tx = crate::db::begin(pool).await?;
+    clear(&mut tx, "nothing_missing", &compared).await?;
+    tx.commit().await?;
+    Ok(Admission::Cleared(compared))
+}
+
+/// Is this life of the database cleared, and guarded?
+///
+/// # Errors
+/// Those of the database.
+pub async fn is_cleared(pool: &PgPool) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select guarded and cleared_life is not distinct from safelight.life() as "it!" from safelight.restore_gate"#
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// Replay what is missing, then clear the life. Answers what was missing. Running it again replays nothing twice.
+///
+/// # Errors
+/// [`RestoreError`]: what was replayed before it stays, and the life is not cleared.
+pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger) -> Result<Compared, RestoreError> {
+    let compared = compare(pool, ledger).await?;
+    for entry in &compared.missing {
+        let mut tx = Tx::begin(pool, bell).await?;
+        let failed = |error| RestoreError::Replay(entry.subject.to_string(), error);
+        let outcome = match entry.act {
+            Act::Erasure => {
+                intake::erase(&mut tx, &entry.tenant, entry.subject).await.map_err(failed)?;
+                "erased_again"
+            }
+            Act::Withdrawal(purpose) => {
+                intake::withdraw(&mut tx, &entry.tenant, entry.subject, purpose).await.map_err(failed)?;
+                "withdrawn_again"
+            }
+        };
+        Entry::new("operator", "restore.replayed", outcome).subject(entry.subject).write(&mut tx).await?;
+        tx.commit().await?;
+    }
+    let left = compare(pool, ledger).await?;
+    if let Some(entry) = left.missing.first() {
+        return Err(RestoreError::Replay(
+            entry.subject.to_string(),
+            IntakeError::NotFound { what: format!("what was replayed of {}", entry.subject) },
+        ));
+    }
+    let mut tx = crate::db::begin(pool).await?;
+    clear(&mut tx, "replayed", &compared).await?;
+    tx.commit().await?;
+    Ok(compared)
+}
+
+async fn clear(tx: &mut sqlx::PgConnection, outcome: &'static str, compared: &Compared) -> Result<(), sqlx::Error> {
+    sqlx::query!("update safelight.restore_gate set guarded = true, cleared_life = safelight.life(), cleared_at = safelight.now()")
+        .execute(&mut *tx)
+        .await?;
+    Entry::new("worker", "restore.cleared", outcome)
+        .count("entries", compared.entries)
+        .count("replayed", compared.missing.len())
+        .count("strangers", compared.strangers)
+        .write(tx)
+        .await
+}
+
+/// Look at every life that the database begins, until `stop` is cancelled.
+pub async fn guard(pool: PgPool, ledger: Ledger, stop: CancellationToken) {
+    let mut rest = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(rest) => {}
+        }
+        rest = LOOK;
+        match admit(&pool, &ledger).await {
+            Ok(Admission::Open) => {}
+            Ok(Admission::Cleared(compared)) => {
+                tracing::info!(
+                    entries = compared.entries,
+                    "the database knows everything that the erasure ledger knows: work may begin"
+                );
+            }
+            Ok(Admission::Refused(compared)) => {
+                rest = REFUSED;
+                tracing::error!(
+                    missing = compared.missing.len(),
+                    "this database was restored to a time before some erasures or withdrawals: nothing is worked on until `safelight restore replay`"
+                );
+            }
+            Err(error) => {
+                rest = REFUSED;
+                tracing::warn!(%error, "the database could not be compared with the erasure ledger; in a new life of it nothing is worked on");
+            }
+        }
+    }
+}

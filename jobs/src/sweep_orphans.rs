@@ -1,0 +1,226 @@
+//! Compare the store and its rows, both ways: objects that no row knows go, rows without an object are shown.
+//!
+//! Life: enqueued by cron, by the HTTP sweep endpoint or by the CLI -> tenant by tenant, page by page in the store's order ->
+//! an object without a row is deleted and looked for again -> a row without an object is noted -> what is left is counted.
+//! Input: none.  Output: deleted objects, rows in `missing_objects`. Overlapping runs are harmless: deleting twice is deleting.
+//! A row is written before its object, so an object without one is nobody's promise: it came by an upload link that was used
+//! late, or its row went in a deletion that a lie of the store survived. Of a person who is gone it goes at once, else after a
+//! grace that is longer than any upload. A store that cannot be asked leaves the residue unknown, which is not zero.
+//! Source: erasure-notes 6, N10.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{
+    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    providers::storage::{Key, Listed, Prefix, StorageError},
+    run::Run,
+    stop::{Done, Stop},
+    sweep::{self, Swept},
+};
+
+/// Objects of one page: as many as the store lists at once.
+const PAGE: usize = 1000;
+/// The grace of an object of somebody who is there. No upload link lives that long.
+const GRACE: chrono::Duration = chrono::Duration::hours(24);
+
+/// One comparison.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SweepOrphans {
+    /// Which tick of the schedule, or who asks.
+    pub because: String,
+}
+
+impl Job for SweepOrphans {
+    const NAME: &'static str = "sweep_orphans";
+    const QUEUE: Queue = Queue::Sweeps;
+    const RETRY: Retry = Retry { attempts: 5, first: Duration::from_secs(60), most: Duration::from_secs(1800) };
+    const EFFECT: Effect = Effect::Repeatable;
+    const TIMEOUT: Duration = Duration::from_secs(3600);
+    type Pass = ();
+
+    fn key(&self) -> JobKey {
+        JobKey::new(Self::NAME, &[&self.because])
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::System
+    }
+
+    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+        let start = sqlx::query!(
+            r#"select safelight.now() as "now!", array(select id from safelight.tenants order by id) as "tenants!""#
+        )
+        .fetch_one(&mut *run.reads().await?)
+        .await?;
+        let mut tally = Tally::default();
+        for tenant in &start.tenants {
+            match compare(run, tenant, start.now, &mut tally).await {
+                Ok(()) => {}
+                Err(Trouble::Store(error)) => {
+                    tracing::warn!(%error, tenant, "the store could not be compared; nothing is known of the rest of it");
+                    tally.unchecked += 1;
+                }
+                Err(Trouble::Stop(stop)) => return Err(stop),
+            }
+        }
+        let mut tx = run.begin().await?;
+        if tally.unchecked == 0 {
+            sqlx::query!("delete from safelight.missing_objects where last_seen_at < $1", start.now)
+                .execute(&mut *tx)
+                .await?;
+        }
+        let swept = Swept {
+            found: tally.strays + tally.missing,
+            acted: tally.deleted,
+            residue: (tally.unchecked == 0).then_some(tally.strays - tally.deleted + tally.missing),
+        };
+        sweep::record(&mut tx, "orphans", &self.because, &swept).await?;
+        if swept.found > 0 || tally.unchecked > 0 {
+            run.note("sweep.orphans", if tally.unchecked > 0 { "could_not_check" } else { "looked" })
+                .count("strays", tally.strays)
+                .count("of_erased", tally.of_erased)
+                .count("deleted", tally.deleted)
+                .count("missing", tally.missing)
+                .count("unchecked", tally.unchecked)
+                .write(&mut tx)
+                .await?;
+        }
+        run.finish(tx).await
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    /// Objects without a row, past their grace.
+    strays: i64,
+    /// Of them, those of somebody who is gone: an incident.
+    of_erased: i64,
+    /// Gone, and looked for.
+    deleted: i64,
+    /// Rows without an object.
+    missing: i64,
+    /// Tenants whose folder could not be read to its end.
+    unchecked: i64,
+}
+
+enum Trouble {
+    Store(StorageError),
+    Stop(Stop),
+}
+
+impl From<StorageError> for Trouble {
+    fn from(error: StorageError) -> Self {
+        Self::Store(error)
+    }
+}
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Stop(error.into())
+    }
+}
+impl From<Stop> for Trouble {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+async fn compare(run: &Run, tenant: &str, now: DateTime<Utc>, tally: &mut Tally) -> Result<(), Trouble> {
+    let prefix = Prefix::tenant(tenant)?;
+    let mut after: Option<Key> = None;
+    loop {
+        let page = run.services.storage.list_after(&prefix, after.as_ref(), PAGE).await?;
+        let last = (page.len() == PAGE).then(|| page.last().map(|listed| listed.key.clone())).flatten();
+        objects_without_rows(run, now, &page, tally).await?;
+        let from = after.as_ref().map_or_else(|| format!("{tenant}/"), ToString::to_string);
+        // Behind the last key of the folder: `0` follows `/`.
+        let to = last.as_ref().map_or_else(|| format!("{tenant}0"), ToString::to_string);
+        rows_without_objects(run, &from, &to, &page, tally).await?;
+        match last {
+            Some(key) => after = Some(key),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn objects_without_rows(
+    run: &Run,
+    now: DateTime<Utc>,
+    page: &[Listed],
+    tally: &mut Tally,
+) -> Result<(), Trouble> {
+    let keys: Vec<String> = page.iter().map(|listed| listed.key.to_string()).collect();
+    // The rows are asked after the listing: what has been deleted in between is deleted once more.
+    let unknown = sqlx::query!(
+        r#"select k.place as "place!", coalesce(s.state in ('erasing', 'erased'), true) as "gone!"
+        from unnest($1::text[]) with ordinality k(key, place)
+        left join safelight.subjects s on s.id = case when split_part(k.key, '/', 2) ~ '^[0-9a-f]{32}$' then split_part(k.key, '/', 2)::uuid end
+        where not exists (select from safelight.artifacts a where a.storage_key = k.key)"#,
+        &keys
+    )
+    .fetch_all(&mut *run.reads().await?)
+    .await?;
+    let mut strays = Vec::new();
+    for row in unknown {
+        let Some(listed) = usize::try_from(row.place - 1).ok().and_then(|place| page.get(place)) else { continue };
+        if row.gone || now - listed.modified >= GRACE {
+            strays.push(listed.key.clone());
+            tally.of_erased += i64::from(row.gone);
+        }
+    }
+    run.services.storage.delete_many(&strays).await;
+    for key in &strays {
+        tally.strays += 1;
+        tally.deleted += i64::from(run.services.storage.absent(key).await?);
+    }
+    Ok(())
+}
+
+async fn rows_without_objects(
+    run: &Run,
+    from: &str,
+    to: &str,
+    page: &[Listed],
+    tally: &mut Tally,
+) -> Result<(), Trouble> {
+    let keys: Vec<String> = page.iter().map(|listed| listed.key.to_string()).collect();
+    let suspects = sqlx::query!(
+        r#"select id, storage_key from safelight.artifacts
+        where storage_key collate "C" > $1 and storage_key collate "C" <= $2 and state <> 'expected' and deletion_id is null
+            and not storage_key = any ($3)"#,
+        from,
+        to,
+        &keys
+    )
+    .fetch_all(&mut *run.reads().await?)
+    .await?;
+    let mut missing: Vec<Uuid> = Vec::new();
+    for row in suspects {
+        // Stored since the listing, or not there: the listing alone does not say.
+        if run.services.storage.absent(&crate::keys::stored(&row.storage_key)?).await? {
+            missing.push(row.id);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut tx = run.begin().await?;
+    let noted = sqlx::query!(
+        r#"insert into safelight.missing_objects (artifact_id, tenant)
+        select id, tenant from safelight.artifacts where id = any ($1) and deletion_id is null
+        on conflict (artifact_id) do update set last_seen_at = safelight.now()"#,
+        &missing
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    tally.missing += i64::try_from(noted.rows_affected()).unwrap_or(i64::MAX);
+    Ok(())
+}

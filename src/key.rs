@@ -1,0 +1,63 @@
+//! `safelight key`: which master key wraps the keys of persons, and replacing it.
+
+use clap::{Args, Subcommand};
+use safelight_jobs::{
+    audit::Entry,
+    db::{self, Role},
+};
+
+use crate::{config, process::say};
+
+/// Keys that one transaction wraps.
+const AT_ONCE: i64 = 500;
+
+#[derive(Debug, Args)]
+pub(crate) struct Key {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    database: config::Database,
+    #[command(flatten)]
+    house: config::House,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Count the keys of persons by the master key that wraps them
+    Status,
+    /// Wrap all of them by SAFELIGHT_MASTER_KEY that SAFELIGHT_MASTER_KEY_FORMER wraps
+    Rotate,
+}
+
+impl Key {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let vault = self.house.vault()?;
+        let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        if matches!(self.what, What::Rotate) {
+            let mut all = 0;
+            loop {
+                let mut tx = db::begin(&pool).await?;
+                let done = vault.rewrap(&mut tx, AT_ONCE).await?;
+                if done > 0 {
+                    Entry::new("operator", "vault.rewrapped", "done").count("keys", done).write(&mut tx).await?;
+                }
+                tx.commit().await?;
+                all += done;
+                if done == 0 {
+                    break;
+                }
+            }
+            say(format_args!("{all} keys are wrapped anew"));
+        }
+        let rows = sqlx::query!(
+            r#"select master_key_id, count(*) as "keys!" from safelight.subject_keys group by master_key_id order by master_key_id"#
+        )
+        .fetch_all(&pool)
+        .await?;
+        for row in rows {
+            let which = if row.master_key_id == vault.fingerprint() { "the master key" } else { "another key" };
+            say(format_args!("{}  {which:<14} {} persons", row.master_key_id, row.keys));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,74 @@
+//! `safelight restore`: after a backup was restored, compare with the erasure ledger and replay what the backup forgot.
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use safelight_jobs::{
+    db::{self, Role},
+    providers::ledger::{Act, LedgerEntry},
+    queue::Bell,
+    restore,
+};
+
+use crate::{config, process::say};
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    database: config::Database,
+    #[command(flatten)]
+    ledger: config::Ledgering,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Say what the database does not know of; fails if there is anything
+    Check,
+    /// Erase and withdraw again what the database does not know of, and let workers begin
+    Replay,
+}
+
+impl Restore {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let ledger = self.ledger.ledger()?.context(
+            "set SAFELIGHT_LEDGER_DIR or SAFELIGHT_LEDGER_BUCKET: without the ledger nothing can be compared",
+        )?;
+        let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        match self.what {
+            What::Check => {
+                let compared = restore::compare(&pool, &ledger).await?;
+                for entry in &compared.missing {
+                    say(line(entry));
+                }
+                let cleared = restore::is_cleared(&pool).await?;
+                say(format_args!(
+                    "{} entries in the ledger, {} the database does not know of, {} about persons who came after the backup; workers {}",
+                    compared.entries,
+                    compared.missing.len(),
+                    compared.strangers,
+                    if cleared { "may work" } else { "wait for this comparison" }
+                ));
+                if !compared.missing.is_empty() {
+                    bail!("this database was restored to a time before these: run `safelight restore replay`");
+                }
+            }
+            What::Replay => {
+                let replayed = restore::replay(&pool, &Bell::start(pool.clone()), &ledger).await?;
+                for entry in &replayed.missing {
+                    say(line(entry));
+                }
+                say(format_args!("{} replayed; workers may work, and carry out the deletions", replayed.missing.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn line(entry: &LedgerEntry) -> String {
+    let what = match entry.act {
+        Act::Erasure => "erasure".to_owned(),
+        Act::Withdrawal(purpose) => format!("withdrawal of {purpose}"),
+    };
+    format!("{what:<24} {:<12} {}", entry.tenant, entry.subject)
+}

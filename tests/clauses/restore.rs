@@ -1,0 +1,181 @@
+//! A restored backup: nobody works on it before the erasure ledger was replayed; and the master key can be replaced.
+
+use std::{path::PathBuf, sync::Arc};
+
+use safelight_jobs::{
+    db::{self, Role},
+    policy::Purpose,
+    providers::ledger::Ledger,
+    restore::{self, Admission},
+    vault::{Vault, VaultError},
+};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::app::{App, MASTER_KEY, postgres};
+
+struct Outside(PathBuf);
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Outside {
+    fn new() -> (Self, Ledger) {
+        let folder = std::env::temp_dir().join(format!("safelight-ledger-{}", uuid::Uuid::new_v4().simple()));
+        let ledger = Ledger::folder(&folder).unwrap();
+        (Self(folder), ledger)
+    }
+}
+
+/// The database as it is now, as another one: what a backup that is restored later holds.
+async fn backup(app: &App) -> String {
+    let name = url::Url::parse(&app.database_url).unwrap().path().trim_matches('/').to_owned();
+    let copy = format!("{name}_restored");
+    let elsewhere = crate::app::database().await;
+    let admin = db::connect(&elsewhere, Role::Owner, 1).await.unwrap();
+    for _ in 0..50 {
+        sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
+            .bind(&name)
+            .execute(&admin)
+            .await
+            .unwrap();
+        if let Ok(url) = postgres().await.create_database_from(&copy, &name).await {
+            // The app's own connections were ended with the others; who finds one of them dead drops it.
+            for pool in [&app.db, &app.worker].into_iter().cycle().take(24) {
+                let _ = sqlx::query("select 1").execute(pool).await;
+            }
+            return url;
+        }
+    }
+    panic!("{name} is never without connections")
+}
+
+async fn number(pool: &PgPool, sql: &str) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until_the_ledger_is_replayed() {
+    let mut app = App::spawn().await;
+    let (_outside, ledger) = Outside::new();
+    Arc::get_mut(&mut app.services).unwrap().ledger = Some(ledger.clone());
+    assert!(matches!(restore::admit(&app.worker, &ledger).await.unwrap(), Admission::Cleared(_)));
+    assert_eq!(restore::admit(&app.worker, &ledger).await.unwrap(), Admission::Open);
+    let (ann, _) = app.basic_order(true).await;
+    let (eve, _) = app.basic_order(true).await;
+    let restored_url = backup(&app).await;
+
+    let deletion = app.erases(&ann).await;
+    app.withdraws(&eve, Purpose::Compare).await;
+    app.waits_out_late_writers().await;
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+    let late = app.person("koselfie").await;
+    app.erases(&late).await;
+    app.waits_out_late_writers().await;
+    assert_eq!(ledger.entries().await.unwrap().len(), 3);
+
+    let owner = db::connect(&restored_url, Role::Owner, 2).await.unwrap();
+    let worker = db::connect(&restored_url, Role::Worker, 4).await.unwrap();
+    let alive = format!("select count(*) from safelight.accounts where subject_id = '{}'", ann.id.uuid());
+    assert_eq!(number(&owner, &alive).await, 1, "the backup has brought Ann back");
+    let sweep = "select count(*) from safelight.enqueue('sweep_retention', '{\"because\": \"restored\"}', 'sweeps')";
+    number(&owner, sweep).await;
+    let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
+    assert_eq!(ran, Vec::<String>::new(), "nobody has compared it");
+    let Admission::Refused(compared) = restore::admit(&worker, &ledger).await.unwrap() else { panic!("it is let in") };
+    assert_eq!((compared.missing.len(), compared.strangers), (2, 1));
+    let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
+    assert_eq!(ran, Vec::<String>::new(), "it is known to lack an erasure");
+
+    let replayed = restore::replay(&worker, &app.bell(), &ledger).await.unwrap();
+    assert_eq!(replayed.missing.len(), 2);
+    let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
+    assert!(ran.contains(&"delete_data".to_owned()) && ran.contains(&"sweep_retention".to_owned()), "{ran:?}");
+    sqlx::query("insert into safelight.clock (shift) values (interval '5 hours')").execute(&owner).await.unwrap();
+    safelight_worker::drain(&worker, &app.services, "test").await.unwrap();
+    assert_eq!(number(&owner, &alive).await, 0);
+    for (what, count) in [
+        ("select count(*) from safelight.deletions where state = 'complete' and trigger = 'erasure'", 1),
+        ("select count(*) from safelight.deletions where state = 'complete' and trigger = 'withdrawal'", 1),
+        ("select count(*) from safelight.audit_entries where action = 'restore.replayed'", 2),
+        ("select count(*) from safelight.audit_entries where action = 'deletion.complete'", 2),
+    ] {
+        assert_eq!(number(&owner, what).await, count, "{what}: evidence of its own");
+    }
+    assert_eq!(restore::replay(&worker, &app.bell(), &ledger).await.unwrap().missing, [], "again: nothing is missing");
+}
+
+/// A restart alone is another life, too: it is compared and goes on by itself. A ledger that cannot be read clears nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn n17_another_life_goes_on_by_itself_where_nothing_is_missing_and_not_where_the_ledger_cannot_be_read() {
+    let app = App::spawn().await;
+    let (outside, ledger) = Outside::new();
+    restore::admit(&app.worker, &ledger).await.unwrap();
+    sqlx::query("update safelight.restore_gate set cleared_life = 'the one before'").execute(&app.db).await.unwrap();
+    app.wants(&safelight_jobs::sweep_retention::SweepRetention { because: "x".to_owned() }).await;
+    let drained = || safelight_worker::drain(&app.worker, &app.services, "test");
+    assert_eq!(drained().await.unwrap().ran.len(), 0);
+    let unreadable = outside.0.join("unreadable");
+    std::fs::write(&unreadable, "x").unwrap();
+    assert!(restore::admit(&app.worker, &ledger).await.is_err());
+    assert_eq!(drained().await.unwrap().ran.len(), 0);
+    std::fs::remove_file(&unreadable).unwrap();
+    assert!(matches!(restore::admit(&app.worker, &ledger).await.unwrap(), Admission::Cleared(_)));
+    assert_eq!(drained().await.unwrap().ran.len(), 1);
+}
+
+/// A ledger that does not take the entry keeps the erasure open; nothing else waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn n17_an_erasure_that_is_not_noted_outside_is_not_complete() {
+    let mut app = App::spawn().await;
+    let (outside, ledger) = Outside::new();
+    Arc::get_mut(&mut app.services).unwrap().ledger = Some(ledger.clone());
+    let ann = app.person("koselfie").await;
+    app.uploads(&ann, 1).await;
+    std::fs::remove_dir_all(&outside.0).unwrap();
+    std::fs::write(&outside.0, "no folder").unwrap();
+    let deletion = app.erases(&ann).await;
+    app.waits_out_late_writers().await;
+    assert_eq!(app.stored_keys().len(), 0, "the deleting does not wait");
+    assert_ne!(app.deletion_state(deletion).await, "complete");
+    std::fs::remove_file(&outside.0).unwrap();
+    std::fs::create_dir_all(&outside.0).unwrap();
+    app.waits_out_late_writers().await;
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+    assert_eq!(ledger.entries().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_key_is_replaced_while_everything_runs_and_the_former_one_opens_nothing_any_more() {
+    const NEW: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
+    let app = App::spawn().await;
+    let (ann, eve) = (app.person("koselfie").await, app.person("koselfie").await);
+    let between = Vault::new(NEW).unwrap().with_former(MASTER_KEY).unwrap();
+    let mut worker = app.worker.acquire().await.unwrap();
+    let sealed: Vec<u8> =
+        app.of("select email_sealed from safelight.accounts where subject_id = $1", ann.id.uuid()).await;
+    let key = between.key(&mut worker, ann.id).await.unwrap();
+    assert_eq!(key.open_text("email", &sealed).unwrap(), ann.email, "both keys are known: nothing stands still");
+    assert_eq!(between.rewrap(&mut worker, 1).await.unwrap(), 1);
+    assert_eq!(between.rewrap(&mut worker, 500).await.unwrap(), 1);
+    assert_eq!(between.rewrap(&mut worker, 500).await.unwrap(), 0);
+    let after = Vault::new(NEW).unwrap();
+    for person in [&ann, &eve] {
+        let sealed: Vec<u8> =
+            app.of("select email_sealed from safelight.accounts where subject_id = $1", person.id.uuid()).await;
+        let key = after.key(&mut worker, person.id).await.unwrap();
+        assert_eq!(key.open_text("email", &sealed).unwrap(), person.email);
+        let former = app.services.vault.key(&mut worker, person.id).await;
+        assert!(matches!(former, Err(VaultError::OtherMaster { .. })));
+    }
+    let alias: uuid::Uuid =
+        app.of("select alias from safelight.subject_keys where subject_id = $1", ann.id.uuid()).await;
+    assert_eq!(after.key(&mut worker, ann.id).await.unwrap().alias(), alias, "the pseudonym stays");
+    let unknown = Vault::new(&NEW.replace('a', "b")).unwrap();
+    assert!(
+        matches!(unknown.rewrap(&mut worker, 1).await, Err(VaultError::OtherMaster { .. })),
+        "nothing is wrapped blindly"
+    );
+}
