@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod case;
 mod certificate;
 mod config;
 mod control;
@@ -61,6 +62,8 @@ enum Command {
     Sweep(sweep::Sweep),
     /// Give money back, or list what waits for that decision
     Refund(refund::Refund),
+    /// What people ask for by mail or letter, and until when an answer is due
+    Case(case::CaseCommand),
     /// Look at provider calls whose outcome nobody knows, and say what became of them
     Provider(provider::Provider),
     /// Pause, limit and resume queues, kinds, tenants and providers
@@ -112,6 +115,7 @@ fn main() -> ExitCode {
             Command::Migrate(command) => command.run().await,
             Command::Sweep(command) => command.run().await,
             Command::Refund(command) => command.run().await,
+            Command::Case(command) => command.run().await,
             Command::Provider(command) => command.run().await,
             Command::Control(command) => command.run().await,
             Command::Job(command) => command.run().await,

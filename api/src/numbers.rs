@@ -44,6 +44,12 @@ pub(crate) struct Numbers {
     pub(crate) missing_objects: i64,
     /// 1: this database was restored or moved and is not compared with the erasure ledger yet; nothing is worked on.
     pub(crate) claims_refused: i64,
+    /// What people ask for and nobody has answered.
+    pub(crate) cases_open: i64,
+    /// The same past the legal deadline.
+    pub(crate) cases_late: i64,
+    /// People whose data are restricted.
+    pub(crate) restricted: i64,
 }
 
 /// The last run of one sweep.
@@ -133,7 +139,11 @@ impl Numbers {
                 (select count(*) from safelight.artifacts where delete_after <= safelight.now() - interval '1 hour'
                     and ($1::text is null or tenant = $1)) as "overdue!",
                 (select count(*) from safelight.missing_objects where $1::text is null or tenant = $1) as "missing!",
-                (not safelight.may_claim())::integer::bigint as "refused!""#,
+                (not safelight.may_claim())::integer::bigint as "refused!",
+                (select count(*) from safelight.cases where state = 'open' and ($1::text is null or tenant = $1)) as "cases!",
+                (select count(*) from safelight.cases where state = 'open' and answer_due < safelight.now()
+                    and ($1::text is null or tenant = $1)) as "cases_late!",
+                (select count(*) from safelight.restrictions where lifted_at is null and ($1::text is null or tenant = $1)) as "restricted!""#,
             tenant
         )
         .fetch_one(pool)
@@ -153,6 +163,9 @@ impl Numbers {
             overdue_artifacts: row.overdue,
             missing_objects: row.missing,
             claims_refused: row.refused,
+            cases_open: row.cases,
+            cases_late: row.cases_late,
+            restricted: row.restricted,
         })
     }
 }

@@ -45,6 +45,8 @@ kinds! {
     Token = "token",
     /// One run of a sweep.
     Sweep = "sweep",
+    /// What somebody asks for, with its deadline.
+    Case = "case",
     /// One wish to give money back.
     Refund = "refund",
 }

@@ -27,6 +27,7 @@ pub mod deliver_order;
 mod delivery;
 pub mod due;
 pub mod expire_consents;
+pub mod export_data;
 pub mod gate;
 pub mod generate_batch;
 pub mod id;
@@ -82,6 +83,7 @@ macro_rules! for_each_job {
             compare_faces::CompareFaces,
             deliver_order::DeliverOrder,
             send_notice::SendNotice,
+            export_data::ExportData,
             sweep_retention::SweepRetention,
             sweep_deletions::SweepDeletions,
             sweep_orphans::SweepOrphans,

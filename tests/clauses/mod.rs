@@ -11,6 +11,7 @@ mod notices;
 mod payments;
 mod purposes;
 mod restore;
+mod rights;
 mod second_look;
 mod tampering;
 mod uploads;

@@ -63,6 +63,10 @@ fn stored() -> BTreeMap<&'static str, (Value, String, &'static str, i32)> {
             ),
         ),
         ("send_notice", (json!({ "notice": format!("notice_{A}") }), format!("send_notice:notice_{A}"), "notices", 12)),
+        (
+            "export_data",
+            (json!({ "export": format!("artifact_{A}") }), format!("export_data:artifact_{A}"), "notices", 10),
+        ),
         ("sweep_retention", (json!({ "because": "tick:1" }), "sweep_retention:tick:1".to_owned(), "sweeps", i32::MAX)),
         ("sweep_deletions", (json!({ "because": "tick:1" }), "sweep_deletions:tick:1".to_owned(), "sweeps", 10)),
         ("sweep_orphans", (json!({ "because": "tick:1" }), "sweep_orphans:tick:1".to_owned(), "sweeps", 5)),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use safelight_jobs::{
     expire_consents::ExpireConsents,
     id::{Id, Order},
+    intake,
     job::{Job, Queue},
     policy::{CapturePoint, Purpose},
     prune_history::PruneHistory,
@@ -98,6 +99,14 @@ pub async fn situation(kind: &str) -> Situation {
             app.turn_clock(chrono::Duration::hours(24 * 31)).await;
             app.enqueues(&SweepRetention { because: "a month later".to_owned() }).await;
             (Gate::HasNone, (app, ann, order))
+        }
+        "export_data" => {
+            let (app, ann, order) = paid().await;
+            app.run_due_jobs().await;
+            let mut tx = app.tx().await;
+            intake::ask_export(&mut tx, ann.tenant, ann.id).await.expect("an export");
+            tx.commit().await.expect("a commit");
+            (Gate::Asks, (app, ann, order))
         }
         "sweep_deletions" => {
             let (app, ann, order) = paid().await;

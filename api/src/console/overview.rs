@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use safelight_jobs::{
     due,
     id::{self, Deletion, Id, Intent, Order},
+    intake,
 };
 use serde::Deserialize;
 
@@ -39,6 +40,7 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
         (queues(&numbers))
         (orders(&state, tenant, now).await?)
         (deletions(&state, tenant, now).await?)
+        (cases(&intake::cases(&state.pool, tenant, false).await?, now, numbers.restricted))
         (due(&due::due(&state.pool, tenant).await?))
         (sweeps(&numbers::sweeps(&state.pool).await?))
         (unknown_calls(&state, tenant, now).await?)
@@ -55,6 +57,7 @@ fn needs(numbers: &Numbers) -> Markup {
     let too_long = numbers.oldest_unknown_seconds > UNKNOWN_TOO_LONG_SECONDS;
     let cards = [
         (numbers.deletions_late, "deletions past their deadline"),
+        (numbers.cases_late, "cases past their deadline"),
         (numbers.deletions_stuck, "deletions stuck"),
         (
             numbers.unknown_calls,
@@ -181,6 +184,22 @@ async fn deletions(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -
             }
         }
     })
+}
+
+fn cases(cases: &[intake::CaseRow], now: DateTime<Utc>, restricted: i64) -> Markup {
+    html! {
+        section {
+            h2 { "Cases" span.aside { (restricted) " people restricted" } }
+            @if cases.is_empty() { p.none { "None is open." } } @else { div.scroll { table {
+                thead { tr { th { "case" } th { "tenant" } th { "asks for" } th { "identity" } th { "deletion" } th.n { "legal deadline" } } }
+                tbody { @for case in cases.iter().take(usize::try_from(MOST).unwrap_or_default()) { tr {
+                    td { code { (case.case) } } td { (case.tenant) } td { (words::said(&case.kind)) } td { (words::state(&case.identity)) }
+                    td { @if let Some(deletion) = case.deletion { (link("deletions", &deletion.to_string())) } }
+                    td.n { @if case.late { (words::state("late")) " " } (words::distance(now, case.answer_due)) }
+                } } }
+            } } }
+        }
+    }
 }
 
 fn due(due: &[due::Due]) -> Markup {

@@ -77,6 +77,9 @@ fn write(text: &mut String, numbers: &Numbers) {
             "1: restored, and not compared with the erasure ledger; nothing is worked on.",
             numbers.claims_refused,
         ),
+        ("safelight_cases_open", "What people ask for and nobody has answered.", numbers.cases_open),
+        ("safelight_cases_late", "The same past the legal deadline.", numbers.cases_late),
+        ("safelight_subjects_restricted", "People whose data are restricted.", numbers.restricted),
     ] {
         family(text, name, help);
         line(text, name, count);

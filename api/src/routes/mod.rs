@@ -11,6 +11,7 @@ pub(crate) mod jobs;
 pub(crate) mod metrics;
 pub(crate) mod orders;
 pub(crate) mod refunds;
+pub(crate) mod rights;
 pub(crate) mod subjects;
 pub(crate) mod sweeps;
 pub(crate) mod uploads;
@@ -43,6 +44,11 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(subjects::register))
         .routes(routes!(subjects::open_batch))
         .routes(routes!(subjects::erase))
+        .routes(routes!(rights::rectify))
+        .routes(routes!(rights::restrict))
+        .routes(routes!(rights::release))
+        .routes(routes!(rights::export))
+        .routes(routes!(rights::read_export))
         .routes(routes!(consents::grant))
         .routes(routes!(consents::withdraw))
         .routes(routes!(uploads::slot))

@@ -12,6 +12,11 @@ const ROUTES: &[(&str, &str, &[Scope])] = &[
     ("post", "/v1/subjects", &[Scope::Enqueue]),
     ("post", "/v1/subjects/{subject}/batches", &[Scope::Enqueue]),
     ("post", "/v1/subjects/{subject}/erase", &[Scope::Enqueue]),
+    ("post", "/v1/subjects/{subject}/rectify", &[Scope::Enqueue]),
+    ("post", "/v1/subjects/{subject}/restrict", &[Scope::Enqueue]),
+    ("post", "/v1/subjects/{subject}/release", &[Scope::Enqueue]),
+    ("post", "/v1/subjects/{subject}/exports", &[Scope::Enqueue]),
+    ("get", "/v1/subjects/{subject}/exports/{artifact}", &[Scope::Read, Scope::Operate]),
     ("post", "/v1/subjects/{subject}/consents", &[Scope::Enqueue]),
     ("post", "/v1/subjects/{subject}/consents/withdraw", &[Scope::Enqueue]),
     ("post", "/v1/batches/{batch}/uploads", &[Scope::Enqueue]),
@@ -156,6 +161,10 @@ async fn a_tenant_sees_and_touches_nothing_of_another() {
     for (path, body) in [
         (format!("/v1/subjects/{subject}/batches"), json!({})),
         (format!("/v1/subjects/{subject}/erase"), json!({})),
+        (format!("/v1/subjects/{subject}/rectify"), json!({ "email": "eve@example.org" })),
+        (format!("/v1/subjects/{subject}/restrict"), json!({ "ground": "accuracy" })),
+        (format!("/v1/subjects/{subject}/release"), json!({})),
+        (format!("/v1/subjects/{subject}/exports"), json!({})),
         (
             format!("/v1/subjects/{subject}/consents"),
             json!({ "purpose": "train", "capture_point": "sign_up", "wording_sha256": wording, "policy_version": "1" }),

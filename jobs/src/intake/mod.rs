@@ -1,18 +1,26 @@
 //! What a web backend tells Safelight: people, consents, uploads, orders, withdrawals, erasures. Each is one short
 //! transaction that decides nothing which a gate would not decide again.
 
+mod cases;
 mod consent;
 mod erase;
+mod export;
 mod order;
+mod rectify;
 mod refund;
+mod restrict;
 mod subject;
 mod upload;
 
+pub use cases::{CaseRow, NewCase, cases, close_case, extend_case, open_case, verify_case};
 pub use consent::{Grant, Withdrawn, grant, withdraw};
 pub use erase::{ErasureStarted, erase};
+pub use export::{ExportAsked, ask_export};
 pub(crate) use order::lock_session;
 pub use order::{Checkout, NewOrder, place, start_checkout};
+pub use rectify::{Correction, rectify};
 pub use refund::{InReview, Paid, RefundAsked, RefundWish, ask_refund, in_review, is_code};
+pub use restrict::{Ground, release, restrict};
 pub use subject::{Account, register};
 pub(crate) use upload::UPLOAD_LINK_LIFE;
 pub use upload::{Arrival, UploadSlot, arrived, open_batch, slot};

@@ -1,0 +1,101 @@
+//! Restriction of processing (Art. 18) and its release: the data stay, and nothing is done with them.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    audit::Entry,
+    gate::Refusal,
+    id::{Id, Subject},
+    run::Tx,
+};
+
+use super::IntakeError;
+
+/// Why a person's data are restricted: Art. 18(1)(a) to (d).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// The person says that the data are wrong. The clocks go on.
+    Accuracy,
+    /// The processing is unlawful, and the person wants the data kept instead of erased until then.
+    Unlawful(DateTime<Utc>),
+    /// The service needs them no more, and the person needs them for a claim until then.
+    Claims(DateTime<Utc>),
+    /// The person has objected, and whose interest is the greater is not decided. The clocks go on.
+    Objection,
+}
+
+impl Ground {
+    /// The stored word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Unlawful(_) => "unlawful",
+            Self::Claims(_) => "claims",
+            Self::Objection => "objection",
+        }
+    }
+
+    /// Until when the clocks are held; none: they go on.
+    #[must_use]
+    pub const fn keep_until(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Accuracy | Self::Objection => None,
+            Self::Unlawful(until) | Self::Claims(until) => Some(until),
+        }
+    }
+}
+
+/// Restrict: gates close, queued jobs are held. Answers how many jobs. Erasure and withdrawal stay possible.
+///
+/// # Errors
+/// Restricted or erased already; nobody of this id at this tenant.
+pub async fn restrict(tx: &mut Tx, tenant: &str, subject: Id<Subject>, ground: Ground) -> Result<i32, IntakeError> {
+    super::subject_of(tx, tenant, subject).await?;
+    let done = sqlx::query!(
+        "select code, held from safelight.restrict_subject($1, $2, $3)",
+        subject.uuid(),
+        ground.as_str(),
+        ground.keep_until()
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    if let Some(code) = done.code {
+        return Err(Refusal::new(&code, None).into());
+    }
+    let held = done.held.unwrap_or_default();
+    Entry::new("intake", "subject.restricted", ground.as_str())
+        .subject(subject)
+        .count("jobs_held", held)
+        .write(tx)
+        .await?;
+    Ok(held)
+}
+
+/// Release: gates open, held jobs go on. Answers how many. The person is to be told before (Art. 18(3)): by the caller.
+///
+/// # Errors
+/// Not restricted; nobody of this id at this tenant.
+pub async fn release(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Result<i32, IntakeError> {
+    super::subject_of(tx, tenant, subject).await?;
+    let done = sqlx::query!("select code, released from safelight.release_subject($1)", subject.uuid())
+        .fetch_one(&mut **tx)
+        .await?;
+    match done.code.as_deref() {
+        None => {}
+        Some("not_restricted") => {
+            return Err(IntakeError::Conflict { code: "not_restricted", why: format!("{subject} is not restricted") });
+        }
+        Some(code) => return Err(Refusal::new(code, None).into()),
+    }
+    let released = done.released.unwrap_or_default();
+    Entry::new("intake", "subject.released", "active")
+        .subject(subject)
+        .count("jobs_released", released)
+        .write(tx)
+        .await?;
+    for queue in crate::job::Queue::ALL {
+        tx.ring(queue);
+    }
+    Ok(released)
+}

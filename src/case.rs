@@ -1,0 +1,152 @@
+//! `safelight case`: what people ask for by mail or letter, and until when an answer is due.
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use safelight_jobs::{
+    db::{self, Role},
+    id::{Case, Id, Subject},
+    intake::{self, NewCase},
+    queue::Bell,
+    run::Tx,
+};
+
+use crate::{config, process::say};
+
+#[derive(Debug, Args)]
+pub(crate) struct CaseCommand {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    database: config::Database,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Note what was received; the clock runs from then on
+    Open {
+        /// Of which tenant
+        tenant: String,
+        /// access, portability, rectification, erasure, restriction, objection or withdrawal
+        kind: String,
+        /// mail, product or letter
+        #[arg(long, default_value = "mail")]
+        channel: String,
+        /// When it was received, for example 2026-01-31T10:00:00Z; now if none
+        #[arg(long)]
+        received: Option<DateTime<Utc>>,
+        /// Whom the sender says to be: subject_…
+        #[arg(long)]
+        subject: Option<Id<Subject>>,
+        /// Who you are, as a code
+        #[arg(long)]
+        by: String,
+    },
+    /// List open cases, the nearest deadline first
+    List {
+        /// Closed ones too
+        #[arg(long)]
+        all: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say that you know who it is; an erasure begins with that
+    Verify {
+        /// case_…
+        case: Id<Case>,
+        /// subject_…
+        #[arg(long)]
+        subject: Id<Subject>,
+        /// Who you are, as a code
+        #[arg(long)]
+        by: String,
+    },
+    /// Take two months more; tell the person why before the first is over
+    Extend {
+        /// case_…
+        case: Id<Case>,
+        /// Why, as a code
+        #[arg(long)]
+        why: String,
+    },
+    /// Close it as answered
+    Answer {
+        /// case_…
+        case: Id<Case>,
+    },
+    /// Close it without doing what was asked for
+    Refuse {
+        /// case_…
+        case: Id<Case>,
+        /// Why, as a code, for example identity_unverified
+        #[arg(long)]
+        why: String,
+    },
+}
+
+impl CaseCommand {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let pool = db::connect(self.database.address(), Role::Api, 2).await?;
+        if let What::List { all, json } = self.what {
+            return list(&intake::cases(&pool, None, all).await?, json);
+        }
+        let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
+        let said = match self.what {
+            What::List { .. } => String::new(),
+            What::Open { tenant, kind, channel, received, subject, by } => {
+                let new = NewCase {
+                    tenant: &tenant,
+                    subject,
+                    kind: &kind,
+                    channel: &channel,
+                    received_at: received,
+                    by: &by,
+                };
+                let (case, due) = intake::open_case(&mut tx, &new).await?;
+                format!("{case}  answer due {}", due.format("%Y-%m-%d %H:%M"))
+            }
+            What::Verify { case, subject, by } => match intake::verify_case(&mut tx, case, subject, &by).await? {
+                Some(deletion) => format!("{case} is verified; {deletion} has begun"),
+                None => format!("{case} is verified"),
+            },
+            What::Extend { case, why } => {
+                let due = intake::extend_case(&mut tx, case, &why).await?;
+                format!("{case}  answer due {}; tell the person why", due.format("%Y-%m-%d %H:%M"))
+            }
+            What::Answer { case } => {
+                intake::close_case(&mut tx, case, None).await?;
+                format!("{case} is answered")
+            }
+            What::Refuse { case, why } => {
+                intake::close_case(&mut tx, case, Some(&why)).await?;
+                format!("{case} is refused; tell the person why, and that they may complain to an authority")
+            }
+        };
+        tx.commit().await?;
+        say(said);
+        Ok(())
+    }
+}
+
+fn list(cases: &[intake::CaseRow], json: bool) -> anyhow::Result<()> {
+    if json {
+        say(serde_json::to_string_pretty(cases)?);
+        return Ok(());
+    }
+    if cases.is_empty() {
+        say("No case is open.");
+    }
+    for case in cases {
+        let late = if case.late { "LATE " } else { "" };
+        say(format_args!(
+            "{}  {:<12} {:<13} {:<10} {:<8} {late}due {}",
+            case.case,
+            case.tenant,
+            case.kind,
+            case.identity,
+            case.state,
+            case.answer_due.format("%Y-%m-%d %H:%M")
+        ));
+    }
+    Ok(())
+}

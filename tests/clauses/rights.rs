@@ -1,0 +1,319 @@
+//! Rights: restriction and its release, correction, export, and cases with their deadlines.
+
+use chrono::{DateTime, Duration, Utc};
+use safelight_jobs::{
+    db::{self, Role},
+    id::{Case, Id},
+    intake::{self, Correction, Ground, IntakeError, NewCase},
+    job::Queue,
+    run::Tx,
+    stop::Stop,
+    train_model::TrainModel,
+};
+use safelight_sandbox::fal::Hold;
+use serde_json::{Value, json};
+
+use crate::app::{App, Person, term};
+
+impl App {
+    /// A transaction of the intake's role: what it may not do fails here.
+    async fn intake(&self) -> Tx {
+        let pool = db::connect(&self.database_url, Role::Api, 1).await.unwrap();
+        Tx::begin(&pool, &self.bell()).await.unwrap()
+    }
+
+    async fn restricts(&self, person: &Person, ground: Ground) -> Result<i32, IntakeError> {
+        let mut tx = self.intake().await;
+        let held = intake::restrict(&mut tx, person.tenant, person.id, ground).await?;
+        tx.commit().await.unwrap();
+        Ok(held)
+    }
+
+    async fn releases(&self, person: &Person) -> i32 {
+        let mut tx = self.intake().await;
+        let released = intake::release(&mut tx, person.tenant, person.id).await.unwrap();
+        tx.commit().await.unwrap();
+        released
+    }
+}
+
+/// N22: queued work is held, not failed, and goes on as if nothing had been.
+#[tokio::test(flavor = "multi_thread")]
+async fn n22_k41_queued_work_of_a_restricted_person_is_held_and_goes_on_after_the_release() {
+    let app = App::spawn().await;
+    let (bob, order) = app.small_halo_order().await;
+    app.pays(order).await;
+    app.sandbox.stripe.idle().await;
+    assert_eq!(app.restricts(&bob, Ground::Objection).await.unwrap(), 1);
+    assert_eq!(app.run_due_jobs().await, Vec::<String>::new());
+    let row: (i16, i32, Option<String>) =
+        sqlx::query_as("select state, attempt, why from safelight.jobs where order_id = $1")
+            .bind(order.uuid())
+            .fetch_one(&app.db)
+            .await
+            .unwrap();
+    assert_eq!(row, (2, 0, Some("subject_restricted".to_owned())));
+    assert!(
+        matches!(app.restricts(&bob, Ground::Accuracy).await, Err(IntakeError::Refused(refusal)) if refusal.code == "subject_restricted")
+    );
+    assert_eq!(app.releases(&bob).await, 1);
+    app.run_due_jobs().await;
+    assert_eq!(app.order_state(order).await, ("delivered".to_owned(), None));
+    let set = "select count(*) from safelight.restrictions where lifted_at is not null";
+    assert_eq!(app.count(set).await, 1);
+}
+
+/// N22: what runs stops at its next gate.
+#[tokio::test(flavor = "multi_thread")]
+async fn n22_k41_a_job_that_runs_when_the_restriction_comes_asks_nobody() {
+    let app = App::spawn().await;
+    let (bob, order) = app.small_halo_order().await;
+    sqlx::query("update safelight.orders set state = 'training', paid_at = safelight.now() where id = $1")
+        .bind(order.uuid())
+        .execute(&app.db)
+        .await
+        .unwrap();
+    app.wants(&TrainModel { order }).await;
+    let claimed = app.dequeues(Queue::Training).await;
+    app.restricts(&bob, Ground::Accuracy).await.unwrap();
+    let ended = app.performs(&claimed).await;
+    assert!(matches!(&ended, Err(Stop::Wait { why, .. }) if why.starts_with("subject_restricted")), "{ended:?}");
+    assert_eq!(app.sandbox.fal.requests().len(), 0);
+}
+
+/// N22: what is in flight is not taken home before the release.
+#[tokio::test(flavor = "multi_thread")]
+async fn n22_k41_a_result_that_comes_during_a_restriction_is_not_stored_before_the_release() {
+    let app = App::spawn().await;
+    app.sandbox.fal.hold(Hold::InProgress);
+    let (bob, order) = app.small_halo_order().await;
+    app.pays(order).await;
+    app.sandbox.stripe.idle().await;
+    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    assert_eq!(app.sandbox.fal.trainings(), 1);
+    app.restricts(&bob, Ground::Accuracy).await.unwrap();
+    app.sandbox.fal.hold(Hold::Nowhere);
+    app.run_due_jobs().await;
+    assert!(!app.stored_keys().iter().any(|key| key.contains("/model/")));
+    app.releases(&bob).await;
+    app.run_due_jobs().await;
+    assert_eq!(app.order_state(order).await, ("delivered".to_owned(), None));
+}
+
+/// D14: the ground decides about the clocks; a held clock has an end, and nothing is read meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn k41_k23_a_claim_holds_the_clock_until_its_day_and_an_objection_does_not() {
+    let app = App::spawn().await;
+    let (ann, eve) = (app.person("koselfie").await, app.person("koselfie").await);
+    let (_, of_ann) = app.uploads(&ann, 1).await;
+    let (_, of_eve) = app.uploads(&eve, 1).await;
+    let until = app.now().await + Duration::days(40);
+    app.restricts(&ann, Ground::Claims(until)).await.unwrap();
+    app.restricts(&eve, Ground::Objection).await.unwrap();
+    app.turn_clock(term() + Duration::minutes(1)).await;
+    app.sweeps().await;
+    assert!(app.has_row(of_ann[0]).await && !app.readable(of_ann[0]).await, "kept, and read by nobody");
+    assert!(!app.has_row(of_eve[0]).await);
+    app.turn_clock_to(until).await;
+    app.sweeps().await;
+    assert!(!app.has_row(of_ann[0]).await, "a held clock has an end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k39_a_corrected_address_is_sealed_and_the_mail_that_waits_goes_there() {
+    let app = App::spawn().await;
+    let (ann, order) = app.basic_order(false).await;
+    app.pays(order).await;
+    let mail = app.runs_up_to("send_notice").await;
+    let mut tx = app.intake().await;
+    let correction = Correction { email: Some("new-address@mail.example".to_owned()), name: None };
+    intake::rectify(&mut tx, &app.services.vault, ann.tenant, ann.id, &correction).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(app.performs(&mail).await.is_ok());
+    assert_eq!(app.sandbox.resend.mails()[0].to, ["new-address@mail.example"]);
+    assert!(app.lines_with("new-address").await.is_empty(), "sealed");
+    app.erases(&ann).await;
+    let mut tx = app.intake().await;
+    let late = intake::rectify(&mut tx, &app.services.vault, ann.tenant, ann.id, &correction).await;
+    assert!(matches!(late, Err(IntakeError::Refused(refusal)) if refusal.code == "subject_erased"));
+}
+
+async fn exports(app: &App, token: &str, person: &Person) -> (String, Value) {
+    let (status, asked) = app.post(token, &format!("/v1/subjects/{}/exports", person.id), json!({})).await;
+    assert_eq!(status, 202, "{asked}");
+    (format!("/v1/subjects/{}/exports/{}", person.id, asked["export"].as_str().unwrap()), asked)
+}
+
+fn assert_fits_the_schema(document: &Value) {
+    let path =
+        std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/schemas/personal-data-export.schema.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> =
+        validator.iter_errors(document).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert_eq!(errors, Vec::<String>::new());
+    for pointer in ["/given", "/files/0/base64", "/rights"] {
+        let mut changed = document.clone();
+        *changed.pointer_mut(pointer).unwrap() = Value::Null;
+        assert!(!validator.is_valid(&changed), "{pointer} may be anything");
+    }
+}
+
+/// One item of each class is there, opened; the photos are the photos; the document goes after a week.
+#[tokio::test(flavor = "multi_thread")]
+async fn k38_k42_the_export_has_every_class_in_a_form_that_machines_read_and_goes_after_a_week() {
+    let app = App::spawn().await;
+    let token = app.token("koselfie").await;
+    let (ann, order) = app.basic_order(true).await;
+    app.fulfils(order).await;
+    let (path, asked) = exports(&app, &token, &ann).await;
+    let (_, again) = exports(&app, &token, &ann).await;
+    assert_eq!((&again["already"], &again["export"]), (&json!(true), &asked["export"]));
+    assert_eq!(app.get(&token, &path).await.1["state"], "making");
+    app.run_due_jobs().await;
+    let (status, ready) = app.get(&token, &path).await;
+    assert_eq!((status, &ready["state"]), (200, &json!("ready")));
+    let text = app.http.get(ready["url"].as_str().unwrap()).send().await.unwrap().text().await.unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_fits_the_schema(&document);
+    assert!(!text.contains("_sealed") && !text.contains("wrapped_key"), "nothing is left sealed, and no key is in it");
+
+    let given = &document["given"];
+    assert_eq!(given["safelight.accounts"][0]["email"], json!(ann.email));
+    assert_eq!(given["safelight.accounts"][0]["google_id"], "108000000000000000001");
+    assert_eq!(given["safelight.orders"][0]["prompt"], "in a garden");
+    assert_eq!(given["safelight.consents"].as_array().unwrap().len(), 2);
+    assert_eq!(given["safelight_fiscal.sales"].as_array().unwrap().len(), 1);
+    let vector = document["about"]["safelight.embeddings"][0]["vector"].as_array().unwrap();
+    assert!(vector.len() >= 128 && vector.iter().all(Value::is_number));
+    assert_eq!(document["about"]["safelight.similarities"].as_array().unwrap().len(), 4);
+    let files = document["files"].as_array().unwrap();
+    let of = |class: &str| files.iter().filter(|file| file["class"] == class).count();
+    assert_eq!((of("upload"), of("image"), of("export")), (3, 4, 0));
+    for file in files {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        use sha2::{Digest, Sha256};
+        let bytes = STANDARD.decode(file["base64"].as_str().unwrap()).unwrap();
+        assert_eq!(file["sha256"], json!(hex::encode(Sha256::digest(&bytes))), "the bytes are the stored ones");
+    }
+    assert_eq!(document["controller"], "KoSelfie");
+    assert!(document["recipients"].as_array().unwrap().iter().any(|one| one["processor"] == "fal"));
+    assert!(document["rights"].as_str().unwrap().contains("authority"), "K45");
+
+    let expires: DateTime<Utc> = serde_json::from_value(asked["expires_at"].clone()).unwrap();
+    app.turn_clock_to(expires).await;
+    assert_eq!(app.get(&token, &path).await.0, 410);
+    app.sweeps().await;
+    assert!(!app.stored_keys().iter().any(|key| key.contains("/export/")));
+}
+
+/// N29: the erasure comes while it is written, or when it lies there.
+#[tokio::test(flavor = "multi_thread")]
+async fn n29_an_export_dies_with_its_person_whether_it_is_being_made_or_made() {
+    let app = App::spawn().await;
+    let token = app.token("haloprofile").await;
+    for made in [false, true] {
+        let bob = app.person("haloprofile").await;
+        app.uploads(&bob, 2).await;
+        let (path, _) = exports(&app, &token, &bob).await;
+        let claimed = app.dequeues(Queue::Notices).await;
+        if made {
+            assert!(app.performs(&claimed).await.is_ok());
+            assert_eq!(app.get(&token, &path).await.1["state"], "ready");
+        }
+        let deletion = app.erases(&bob).await;
+        if !made {
+            assert!(app.performs(&claimed).await.is_err(), "who was asked before the erasure writes no row");
+        }
+        app.waits_out_late_writers().await;
+        assert_eq!(app.deletion_state(deletion).await, "complete");
+        assert_eq!(app.stored_keys(), Vec::<String>::new(), "made: {made}");
+        assert_eq!(app.get(&token, &path).await.0, 404);
+    }
+}
+
+/// Whose data are restricted gets them all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn k38_k41_a_restricted_person_gets_an_export() {
+    let app = App::spawn().await;
+    let token = app.token("haloprofile").await;
+    let bob = app.person("haloprofile").await;
+    app.uploads(&bob, 1).await;
+    app.restricts(&bob, Ground::Accuracy).await.unwrap();
+    let (path, _) = exports(&app, &token, &bob).await;
+    app.run_due_jobs().await;
+    assert_eq!(app.get(&token, &path).await.1["state"], "ready");
+}
+
+async fn opens(
+    app: &App,
+    kind: &str,
+    received_at: Option<DateTime<Utc>>,
+) -> Result<(Id<Case>, DateTime<Utc>), IntakeError> {
+    let mut tx = app.intake().await;
+    let new = NewCase { tenant: "koselfie", subject: None, kind, channel: "mail", received_at, by: "ops_1" };
+    let opened = intake::open_case(&mut tx, &new).await?;
+    tx.commit().await.unwrap();
+    Ok(opened)
+}
+
+/// N28, N14: from somebody whom nobody has verified: the clock runs, nothing is deleted.
+#[tokio::test(flavor = "multi_thread")]
+async fn n28_k44_h26_a_mail_from_somebody_unverified_deletes_nothing_while_its_clock_runs() {
+    let app = App::spawn().await;
+    let ann = app.person("koselfie").await;
+    app.uploads(&ann, 1).await;
+    let received = app.now().await - Duration::days(3);
+    let (case, due) = opens(&app, "erasure", Some(received)).await.unwrap();
+    assert_eq!(due, received + chrono::Months::new(1), "a calendar month after the mail, not after the typing");
+    app.run_due_jobs().await;
+    assert_eq!(app.count("select count(*) from safelight.deletions").await, 0);
+    let mut tx = app.intake().await;
+    let answered = intake::close_case(&mut tx, case, None).await;
+    assert!(matches!(answered, Err(IntakeError::Conflict { code: "identity_unverified", .. })));
+    drop(tx);
+    let mut tx = app.intake().await;
+    let deletion = intake::verify_case(&mut tx, case, ann.id, "ops_1").await.unwrap().expect("an erasure begins");
+    tx.commit().await.unwrap();
+    let answer_due: DateTime<Utc> =
+        app.of("select answer_due from safelight.deletions where id = $1", deletion.uuid()).await;
+    assert_eq!(answer_due, due, "the deadline counts from the mail");
+    app.waits_out_late_writers().await;
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+    let mut tx = app.intake().await;
+    intake::close_case(&mut tx, case, None).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(intake::cases(&app.db, None, false).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n14_n28_a_case_is_late_after_one_calendar_month_and_extended_only_before_that_with_a_reason() {
+    let app = App::spawn().await;
+    let (case, due) = opens(&app, "access", None).await.unwrap();
+    let (other, _) = opens(&app, "access", None).await.unwrap();
+    let extend = |case| {
+        let app = &app;
+        async move {
+            let mut tx = app.intake().await;
+            let extended = intake::extend_case(&mut tx, case, "many_requests").await?;
+            tx.commit().await.unwrap();
+            Ok::<_, IntakeError>(extended)
+        }
+    };
+    app.turn_clock_to(due - Duration::minutes(1)).await;
+    assert!(!intake::cases(&app.db, None, false).await.unwrap()[0].late);
+    assert!(extend(case).await.unwrap() > due + Duration::days(58));
+    assert!(extend(case).await.is_err(), "once");
+    app.turn_clock_to(due + Duration::minutes(1)).await;
+    assert!(extend(other).await.is_err(), "too late");
+    let late: Vec<_> =
+        intake::cases(&app.db, None, false).await.unwrap().into_iter().filter(|case| case.late).collect();
+    assert_eq!(late.iter().map(|case| case.case).collect::<Vec<_>>(), [other]);
+    let metrics = app.http.get(format!("{}/metrics", app.url)).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("safelight_cases_open 2") && metrics.contains("safelight_cases_late 1"), "{metrics}");
+    assert!(matches!(opens(&app, "marketing", None).await, Err(IntakeError::Invalid { code: "unknown_word", .. })));
+    assert!(matches!(
+        opens(&app, "access", Some(app.now().await + Duration::hours(1))).await,
+        Err(IntakeError::Invalid { .. })
+    ));
+}
