@@ -34,8 +34,8 @@ impl Worker {
         let services = Arc::new(self.providers.services(&self.house, &self.store, self.ledger.ledger()?).await?);
         let address = self.database.address();
         let pool = db::connect(&address, Role::Worker, 12).await?;
-        // Claims, settles, heartbeats, rescues, and one that listens.
-        let queue_pool = db::connect_queue(&address, 6).await?;
+        // Outcomes; claims, heartbeats and the bell have connections of their own beside it.
+        let queue_pool = db::connect_queue(&address, 4).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
         if let Some(ledger) = services.ledger.clone() {
             tokio::spawn(restore::guard(pool.clone(), ledger, stop.clone()));

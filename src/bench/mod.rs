@@ -148,7 +148,7 @@ async fn measure(verb: Verb, settings: &Settings, url: &str, pool: &PgPool) -> a
             if n > 0 {
                 enqueueing::fill(pool, n).await?;
             }
-            let drained = working::drain(url, pool, settings.get("conc", 1000)).await?;
+            let drained = working::drain(url, pool, settings.get("conc", 2000)).await?;
             say(drained.line());
         }
         Verb::Idle => {

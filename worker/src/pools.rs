@@ -86,6 +86,8 @@ pub async fn run_with(
     let alive = db::beside(&queue_pool, 2);
     beside.spawn(keeper.clone().run(alive.clone(), config.clone(), over.clone()));
     beside.spawn(ears::listen(queue_pool.clone(), wakers.clone(), over.clone()));
+    // Nor claims behind settles; and the first claim of a connection takes many times as long as any other.
+    let claiming = db::beside(&queue_pool, 2);
     beside.spawn(rescuer::run(alive, bell.clone(), name.clone(), host, config.clone(), over.clone()));
 
     let (mut workers, mut claimers) = (JoinSet::new(), JoinSet::new());
@@ -94,7 +96,7 @@ pub async fn run_with(
         let (jobs_tx, jobs_rx) = mpsc::channel(config.concurrency.max(1));
         let stop_claiming = stop.child_token();
         let claimer = Claimer {
-            pool: queue_pool.clone(),
+            pool: claiming.clone(),
             queue,
             worker: name.clone(),
             config: config.clone(),

@@ -35,9 +35,11 @@ struct Inner {
 }
 
 impl Bell {
-    /// A bell that rings from `pool` until it is dropped everywhere else.
+    /// A bell for the database of `pool`, until it is dropped everywhere else. Its connection is its own: always warm, and
+    /// never the one that a wish waits for.
     pub fn start(pool: PgPool) -> Self {
         let bell = Self::default();
+        let pool = db::beside(&pool, 1);
         let inner = Arc::downgrade(&bell.0);
         let first = bell.0.clone();
         tokio::spawn(async move {
