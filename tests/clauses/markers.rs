@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::app::App;
 
-/// Every log line of the test's own thread, which is the only one that runs its tasks.
+/// Every log line.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
@@ -38,6 +38,21 @@ impl MakeWriter<'_> for Lines {
 }
 
 impl Lines {
+    /// Of all tests of this program: a listener of one thread alone misses what another thread has heard first.
+    fn of_the_program() -> Self {
+        let lines = Self::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::new(
+                "info,safelight=trace,safelight_jobs=trace,safelight_api=trace,safelight_worker=trace",
+            ))
+            .with_ansi(false)
+            .with_writer(lines.clone())
+            .finish();
+        tracing::subscriber::set_global_default(subscriber)
+            .expect("somebody listens already: run this without RUST_LOG");
+        lines
+    }
+
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
@@ -46,19 +61,10 @@ impl Lines {
 /// Tables of the queue: arguments, keys, errors, dead letters, archive.
 const QUEUE: [&str; 6] = ["jobs", "job_keys", "job_steps", "job_attempts", "jobs_archive", "dead_letters"];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn n19_n20_h16_h17_k50_no_marker_of_a_person_is_found_anywhere_after_the_erasure_and_none_in_queue_and_log_before()
  {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(
-            "info,sqlx=debug,safelight=trace,safelight_jobs=trace,safelight_api=trace,safelight_worker=trace",
-        ))
-        .with_ansi(false)
-        .with_writer(lines.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    let lines = Lines::of_the_program();
     let app = App::spawn().await;
     let (ann, order) = app.pro_order().await;
     app.fulfils(order).await;
