@@ -30,8 +30,6 @@ mod fleet;
 mod gather;
 #[path = "engine/leases.rs"]
 mod leases;
-#[path = "engine/one_job.rs"]
-mod one_job;
 #[path = "engine/payloads.rs"]
 mod payloads;
 #[path = "engine/plans.rs"]

@@ -8,4 +8,5 @@ mod app;
 
 mod clauses;
 mod money;
+mod one_job;
 mod order_life;

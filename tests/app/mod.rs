@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-pub use jobs::{Enqueued, polled};
+pub use jobs::polled;
 pub use people::{Person, WORDING, photos};
 use safelight_api::{ApiConfig, ApiState};
 use safelight_faces::{FaceEngine, ModelFiles};
