@@ -311,6 +311,12 @@ pub(crate) struct Listening {
     /// Bearer of the sweep endpoints; without it they refuse
     #[arg(long, env = "CRON_SECRET", hide_env_values = true)]
     cron_secret: Option<String>,
+    /// Bearer of /metrics; open without it
+    #[arg(long, env = "METRICS_SECRET", hide_env_values = true)]
+    metrics_secret: Option<String>,
+    /// Requests of one token a minute in one process, where the token has no number of its own; 6000 if not given
+    #[arg(long, env = "SAFELIGHT_TOKEN_PER_MINUTE")]
+    pub(crate) token_per_minute: Option<u32>,
 }
 
 impl Listening {
@@ -325,6 +331,10 @@ impl Listening {
             .filter(|secret| !secret.is_empty())
             .map(|secret| Secret::new(secret.as_str()))
             .collect()
+    }
+    /// The metrics' secret.
+    pub(crate) fn metrics_secret(&self) -> Option<Secret> {
+        self.metrics_secret.as_deref().filter(|secret| !secret.is_empty()).map(Secret::new)
     }
     /// The sweep endpoints' secret.
     pub(crate) fn cron_secret(&self) -> Option<Secret> {

@@ -1,9 +1,9 @@
 //! `safelight control`: pause, limit and resume queues, kinds, tenants and providers for the whole fleet at once.
 
-use anyhow::ensure;
 use clap::{Args, Subcommand, ValueEnum};
 use safelight_jobs::{
     db::{self, Role},
+    operate,
     queue::{self, Change, Scope},
 };
 use serde_json::json;
@@ -111,13 +111,14 @@ impl Control {
             }
             Act::CloseBreaker { provider, why } => {
                 let mut tx = db::begin(&pool).await?;
-                ensure!(
-                    queue::close_breaker(&mut tx, &provider, why.by()).await?,
-                    "the breaker of {provider} is not open"
-                );
+                operate::close_breaker(&mut tx, &provider, why.operator()).await?;
                 tx.commit().await?;
                 ring(&pool).await;
-                say(format_args!("{provider}: closed"));
+                if why.json {
+                    say(json!({ "provider": provider, "breaker": "closed" }));
+                } else {
+                    say(format_args!("{provider}: closed"));
+                }
                 Ok(())
             }
         }
@@ -126,10 +127,14 @@ impl Control {
 
 async fn set(pool: &PgPool, scope: Scope, name: &str, change: Change, why: &Why) -> anyhow::Result<()> {
     let mut tx = db::begin(pool).await?;
-    queue::change(&mut tx, scope, name, change, why.by()).await?;
+    operate::on_control(&mut tx, scope, name, change, why.operator()).await?;
     tx.commit().await?;
     ring(pool).await;
-    say(format_args!("{} {name}: stored, counts for the whole fleet now", scope.as_str()));
+    if why.json {
+        say(json!({ "scope": scope.as_str(), "name": name, "stored": true }));
+    } else {
+        say(format_args!("{} {name}: stored, counts for the whole fleet now", scope.as_str()));
+    }
     Ok(())
 }
 

@@ -1,22 +1,19 @@
-//! `safelight dead`: look at dead letters, and give them another life.
+//! `safelight dead`: look at dead letters, give them another life, or give them up.
 
-use anyhow::ensure;
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
     id::{self, Id},
+    operate::{self, Fate},
     queue::{self, Filter},
 };
 use serde_json::json;
 
 use crate::{
     config,
-    operator::{Why, ring},
+    operator::{Why, confirm, ring},
     process::say,
 };
-
-/// How many dead letters one redrive takes.
-const AT_ONCE: i64 = 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct Dead {
@@ -42,17 +39,6 @@ struct Which {
     tenant: Option<String>,
 }
 
-impl std::fmt::Display for Which {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let job = self.job.map(|job| job.to_string());
-        let parts = [("job", &job), ("kind", &self.kind), ("code", &self.code), ("tenant", &self.tenant)];
-        let said: Vec<_> =
-            parts.iter().filter_map(|(name, value)| value.as_ref().map(|value| format!("{name}={value}"))).collect();
-        f.write_str(if said.is_empty() { "all" } else { "" })?;
-        f.write_str(&said.join(" "))
-    }
-}
-
 impl Which {
     fn filter(&self) -> Filter<'_> {
         Filter {
@@ -75,15 +61,23 @@ enum DeadAct {
         json: bool,
     },
     /// Give those that match another life, with all their attempts back: up to a thousand, the oldest first
-    Redrive {
-        #[command(flatten)]
-        which: Which,
-        /// All that there are; else something must narrow it
-        #[arg(long)]
-        all: bool,
-        #[command(flatten)]
-        why: Why,
-    },
+    Redrive(Chosen),
+    /// Give those that match up for good: up to a thousand, the oldest first. Deletions and purges stay
+    Discard(Chosen),
+}
+
+#[derive(Debug, Args)]
+struct Chosen {
+    #[command(flatten)]
+    which: Which,
+    /// All that there are; else something must narrow it
+    #[arg(long)]
+    all: bool,
+    /// Do not ask before touching more than one
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Dead {
@@ -114,18 +108,31 @@ impl Dead {
                 }
                 Ok(())
             }
-            DeadAct::Redrive { which, all, why } => {
-                let narrowed =
-                    which.job.is_some() || which.kind.is_some() || which.code.is_some() || which.tenant.is_some();
-                ensure!(narrowed || all, "say which: --job, --kind, --code, --tenant, or --all");
-                let mut tx = db::begin(&pool).await?;
-                let risen = queue::redrive_all(&mut tx, which.filter(), AT_ONCE).await?;
-                queue::note_act(&mut tx, "dead_letters.redriven", "ready", &which.to_string(), why.by()).await?;
-                tx.commit().await?;
-                ring(&pool).await;
-                say(format_args!("{risen} redriven"));
-                Ok(())
-            }
+            DeadAct::Redrive(chosen) => act(&pool, Fate::Redrive, &chosen).await,
+            DeadAct::Discard(chosen) => act(&pool, Fate::Discard, &chosen).await,
         }
     }
+}
+
+async fn act(pool: &sqlx::PgPool, fate: Fate, chosen: &Chosen) -> anyhow::Result<()> {
+    let filter = chosen.which.filter();
+    let (verb, done) = match fate {
+        Fate::Redrive => ("Redrive", "redriven"),
+        Fate::Discard => ("Discard", "discarded"),
+    };
+    if chosen.all || fate == Fate::Discard {
+        let there: i64 = queue::dead_letters(pool, filter).await?.iter().map(|group| group.count).sum();
+        let most = there.min(operate::AT_ONCE);
+        confirm(chosen.yes, &format!("{verb} {most} of {there} dead letters ({filter})?"))?;
+    }
+    let mut tx = db::begin(pool).await?;
+    let number = operate::on_dead_letters(&mut tx, fate, filter, chosen.all, chosen.why.operator()).await?;
+    tx.commit().await?;
+    ring(pool).await;
+    if chosen.why.json {
+        say(json!({ done: number }));
+    } else {
+        say(format_args!("{number} {done}"));
+    }
+    Ok(())
 }

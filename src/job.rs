@@ -1,10 +1,11 @@
-//! `safelight job`: explain, cancel, hold and release one job. Every act is stored with who and why; no payload is shown.
+//! `safelight job`: explain, cancel, hold, release, retry and discard one job. Every act is stored with who and why; no
+//! payload is shown.
 
-use anyhow::{Context, ensure};
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
     id::{self, Id},
+    operate::{self, Act, OperateError},
     queue,
 };
 use serde_json::json;
@@ -15,15 +16,19 @@ use crate::{
     process::say,
 };
 
-/// The code of what an operator does to a job, stored with it.
-const BY_OPERATOR: &str = "by_operator";
-
 #[derive(Debug, Args)]
 pub(crate) struct JobCommand {
     #[command(flatten)]
     database: config::Database,
     #[command(subcommand)]
     act: JobAct,
+}
+
+#[derive(Debug, Args)]
+struct Wanted {
+    job: Id<id::Job>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(Debug, Subcommand)]
@@ -36,31 +41,23 @@ enum JobAct {
         json: bool,
     },
     /// Take it out of the queue; a running attempt is cut within two seconds and writes nothing
-    Cancel {
-        job: Id<id::Job>,
-        #[command(flatten)]
-        why: Why,
-    },
+    Cancel(Wanted),
     /// Keep it from running until it is released; its attempts are frozen
-    Hold {
-        job: Id<id::Job>,
-        #[command(flatten)]
-        why: Why,
-    },
+    Hold(Wanted),
     /// Let a held job run
-    Release {
-        job: Id<id::Job>,
-        #[command(flatten)]
-        why: Why,
-    },
+    Release(Wanted),
+    /// Do not wait for its time any longer; a dead letter gets another life
+    Retry(Wanted),
+    /// Give a dead letter up for good
+    Discard(Wanted),
 }
 
 impl JobCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
-        let (job, why, outcome) = match self.act {
+        let (act, Wanted { job, why }) = match self.act {
             JobAct::Explain { job, json: as_json } => {
-                let known = queue::explain(&pool, job).await?.with_context(|| format!("there is no {job}"))?;
+                let known = queue::explain(&pool, job).await?.ok_or_else(|| OperateError::NotFound(job.to_string()))?;
                 if as_json {
                     say(json!({ "job": job, "state": known.state, "code": known.code, "detail": known.detail }));
                 } else {
@@ -68,24 +65,21 @@ impl JobCommand {
                 }
                 return Ok(());
             }
-            JobAct::Cancel { job, why } => (job, why, "cancelled"),
-            JobAct::Hold { job, why } => (job, why, "held"),
-            JobAct::Release { job, why } => (job, why, "released"),
+            JobAct::Cancel(wanted) => (Act::Cancel, wanted),
+            JobAct::Hold(wanted) => (Act::Hold, wanted),
+            JobAct::Release(wanted) => (Act::Release, wanted),
+            JobAct::Retry(wanted) => (Act::Retry, wanted),
+            JobAct::Discard(wanted) => (Act::Discard, wanted),
         };
         let mut tx = db::begin(&pool).await?;
-        let done = match outcome {
-            "cancelled" => queue::cancel(&mut tx, job, BY_OPERATOR).await?,
-            "held" => queue::hold(&mut tx, job, BY_OPERATOR).await?,
-            _ => queue::release(&mut tx, job).await?,
-        };
-        ensure!(
-            done,
-            "{job} is not there, has ended, or stands like that already; `safelight job explain {job}` says which"
-        );
-        queue::note_act(&mut tx, "job.control", outcome, &job.to_string(), why.by()).await?;
+        operate::on_job(&mut tx, act, job, why.operator()).await?;
         tx.commit().await?;
         ring(&pool).await;
-        say(format_args!("{job}: {outcome}"));
+        if why.json {
+            say(json!({ "job": job, "outcome": act.outcome() }));
+        } else {
+            say(format_args!("{job}: {}", act.outcome()));
+        }
         Ok(())
     }
 }

@@ -1,9 +1,14 @@
-//! What the operators' commands share: who acts and why, and the bell after an act.
+//! What the operators' commands share: who acts and why, a question before what cannot be taken back, exit codes, and the bell
+//! after an act.
 
+use std::io::{IsTerminal, Write};
+
+use anyhow::bail;
 use clap::Args;
 use safelight_jobs::{
     job::Queue,
-    queue::{self, By},
+    operate::{OperateError, Operator},
+    queue::{self, By, FleetError},
 };
 use sqlx::PgPool;
 
@@ -13,14 +18,70 @@ pub(crate) struct Why {
     /// In a few words, without anything about a person; stored and audited
     #[arg(long)]
     why: String,
-    /// Who acts; the login's name if not given
-    #[arg(long, env = "USER", default_value = "operator")]
+    /// Who acts, stored as cli:NAME; the login's name if not given
+    #[arg(long = "actor", env = "USER", default_value = "operator", value_parser = named)]
     actor: String,
+    /// One JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn named(login: &str) -> Result<String, std::convert::Infallible> {
+    Ok(format!("cli:{login}"))
 }
 
 impl Why {
-    pub(crate) fn by(&self) -> By<'_> {
-        By { actor: &self.actor, why: &self.why }
+    pub(crate) fn operator(&self) -> Operator<'_> {
+        Operator { by: By { actor: &self.actor, why: &self.why }, tenant: None }
+    }
+}
+
+/// Ask before what cannot be taken back. Where nobody can answer, `--yes` must have been said.
+///
+/// # Errors
+/// It was not confirmed: [`NotConfirmed`].
+#[expect(clippy::print_stderr, reason = "a question to a person is no answer of the command")]
+pub(crate) fn confirm(yes: bool, what: &str) -> anyhow::Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if std::io::stdin().is_terminal() {
+        eprint!("{what} Type yes: ");
+        std::io::stderr().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if answer.trim() == "yes" {
+            return Ok(());
+        }
+    }
+    bail!(NotConfirmed(what.to_owned()))
+}
+
+/// Nobody confirmed it.
+#[derive(Debug)]
+pub(crate) struct NotConfirmed(String);
+
+impl std::fmt::Display for NotConfirmed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} Nothing was changed: it takes --yes", self.0)
+    }
+}
+
+impl std::error::Error for NotConfirmed {}
+
+/// The exit code of a refusal (docs/operations.md); none: a fault.
+pub(crate) fn exit_code(error: &anyhow::Error) -> Option<u8> {
+    if error.is::<NotConfirmed>() {
+        return Some(7);
+    }
+    match error.downcast_ref::<OperateError>()? {
+        OperateError::Reason
+        | OperateError::TooWide
+        | OperateError::OfTheHouse
+        | OperateError::Fleet(FleetError::Impossible(_)) => Some(2),
+        OperateError::NotFound(_) | OperateError::Fleet(FleetError::Unknown { .. }) => Some(5),
+        OperateError::Stands { .. } | OperateError::MustEnd(_) => Some(6),
+        OperateError::Database(_) | OperateError::Fleet(FleetError::Database(_)) => None,
     }
 }
 

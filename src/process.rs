@@ -6,7 +6,7 @@ use safelight_jobs::{db, sealer};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::config;
+use crate::{config, operator};
 
 /// Set by a parent that holds the process by its standard input.
 pub(crate) const STOP_WITH_STDIN: &str = "SAFELIGHT_STOP_WITH_STDIN";
@@ -99,7 +99,7 @@ pub(crate) fn sorry(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(*code);
     }
     eprintln!("safelight: {error:#}");
-    ExitCode::FAILURE
+    operator::exit_code(error).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// A line of a command's answer.

@@ -1,10 +1,9 @@
 //! `safelight schedule`: what runs at set times, and pausing it.
 
-use anyhow::ensure;
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
-    schedule,
+    operate, schedule,
 };
 use serde_json::json;
 
@@ -70,12 +69,14 @@ impl ScheduleCommand {
             Act::Resume { name, why } => (name, why, false),
         };
         let mut tx = db::begin(&pool).await?;
-        ensure!(
-            schedule::pause(&mut tx, &name, paused, why.by()).await?,
-            "there is no schedule `{name}`; `safelight schedule list` shows them"
-        );
+        operate::on_schedule(&mut tx, &name, paused, why.operator()).await?;
         tx.commit().await?;
-        say(format_args!("{name}: {}", if paused { "paused" } else { "resumed" }));
+        let state = if paused { "paused" } else { "resumed" };
+        if why.json {
+            say(json!({ "schedule": name, "state": state }));
+        } else {
+            say(format_args!("{name}: {state}"));
+        }
         Ok(())
     }
 }

@@ -39,11 +39,12 @@ impl Api {
             account: self.listening.fal_user_id.clone(),
             timeout: Duration::from_secs(5),
         })?;
-        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+        let recorder = safelight_api::metrics_recorder()?;
         let config = ApiConfig {
             stripe_webhook_secrets: self.listening.stripe_webhook_secrets(),
             sweep_secret: self.listening.cron_secret(),
-            metrics_secret: None,
+            metrics_secret: self.listening.metrics_secret(),
+            token_per_minute: self.listening.token_per_minute,
             livemode: self.house.livemode(),
             secure_cookies: self.house.is_https(),
         };

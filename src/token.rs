@@ -1,11 +1,13 @@
 //! `safelight token`: tokens of the HTTP intake. A token is printed once and stored as a hash.
 
 use clap::{Args, Subcommand};
-use safelight_api::tokens::{self, Scope};
+use safelight_api::tokens::{self, Known, Scope, Terms};
 use safelight_jobs::{
     db::{self, Role},
     id::Id,
+    operate::OperateError,
 };
+use serde_json::json;
 
 use crate::{config, process::say};
 
@@ -21,7 +23,7 @@ pub(crate) struct Token {
 enum What {
     /// Make a token and print it, once
     Create {
-        /// What it is for
+        /// What it is for; stands in the trail of what an operator does with it
         name: String,
         /// Of which tenant; without it, of the whole house
         #[arg(long)]
@@ -29,9 +31,27 @@ enum What {
         /// What it may do, comma-separated: enqueue, read, operate, sweep, audit
         #[arg(long, value_delimiter = ',', required = true)]
         scopes: Vec<Scope>,
+        /// After so many days it opens nothing; without end if not given
+        #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+        days: Option<i32>,
+        /// Requests a minute in one process of the intake; the usual number if not given
+        #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
+        per_minute: Option<i32>,
     },
     /// List all tokens, without their secrets
-    List,
+    List {
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a new token like this one and print it, once; the old one opens for some hours more
+    Rotate {
+        /// Its id: token_…
+        id: Id<safelight_jobs::id::Token>,
+        /// For how many hours the old one still opens; 0: not any more
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i32).range(0..=8760))]
+        keep_hours: i32,
+    },
     /// From now on the token opens nothing
     Revoke {
         /// Its id: token_…
@@ -39,30 +59,58 @@ enum What {
     },
 }
 
+/// No token that holds has this id.
+fn none(id: Id<safelight_jobs::id::Token>) -> OperateError {
+    OperateError::NotFound(format!("token {id} that holds; `safelight token list` shows all"))
+}
+
 impl Token {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         match self.what {
-            What::Create { name, tenant, scopes } => {
-                let token = tokens::create(&pool, tenant.as_deref(), &name, &scopes).await?;
-                say(token.expose());
+            What::Create { name, tenant, scopes, days, per_minute } => {
+                let terms = Terms { days, per_minute };
+                say(tokens::create_with(&pool, tenant.as_deref(), &name, &scopes, terms).await?.expose());
             }
-            What::List => {
-                for token in tokens::list(&pool).await? {
-                    let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.as_str()).collect();
-                    let state = if token.revoked_at.is_some() { "revoked" } else { "valid" };
-                    let tenant = token.tenant.as_deref().unwrap_or("(house)");
-                    say(format_args!("{}  {tenant:<14} {state:<8} {:<30} {}", token.id, scopes.join(","), token.name));
+            What::List { json: as_json } => {
+                let known = tokens::list(&pool).await?;
+                if as_json {
+                    say(json!({ "tokens": known.iter().map(document).collect::<Vec<_>>() }));
+                } else {
+                    known.iter().for_each(line);
                 }
             }
+            What::Rotate { id, keep_hours } => {
+                say(tokens::rotate(&pool, id, keep_hours).await?.ok_or_else(|| none(id))?.expose());
+            }
             What::Revoke { id } => {
-                anyhow::ensure!(
-                    tokens::revoke(&pool, id).await?,
-                    "{id} is not a valid token; `safelight token list` shows them"
-                );
+                if !tokens::revoke(&pool, id).await? {
+                    return Err(none(id).into());
+                }
                 say(format_args!("{id} is revoked"));
             }
         }
         Ok(())
     }
+}
+
+fn state(token: &Known) -> &'static str {
+    match (token.revoked_at, token.holds) {
+        (Some(_), _) => "revoked",
+        (None, true) => "valid",
+        (None, false) => "expired",
+    }
+}
+
+fn document(token: &Known) -> serde_json::Value {
+    let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+    json!({ "token": token.id, "tenant": token.tenant, "name": token.name, "scopes": scopes, "state": state(token),
+        "created_at": token.created_at, "expires_at": token.expires_at, "revoked_at": token.revoked_at, "per_minute": token.per_minute })
+}
+
+fn line(token: &Known) {
+    let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.as_str()).collect();
+    let tenant = token.tenant.as_deref().unwrap_or("(house)");
+    let until = token.expires_at.map_or_else(String::new, |at| at.format("  until %F %T").to_string());
+    say(format_args!("{}  {tenant:<14} {:<8} {:<30} {}{until}", token.id, state(token), scopes.join(","), token.name));
 }

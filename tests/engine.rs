@@ -16,6 +16,8 @@ mod chaos_checker;
 mod chaos_house;
 #[path = "engine/chaos_ledger.rs"]
 mod chaos_ledger;
+#[path = "engine/commands.rs"]
+mod commands;
 #[path = "engine/complaints.rs"]
 mod complaints;
 #[path = "engine/control.rs"]

@@ -9,7 +9,12 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use safelight_jobs::id::{self, Id};
+use safelight_jobs::{
+    id::{self, Id},
+    operate::Operator,
+    queue::By,
+    run::Tx,
+};
 use subtle::ConstantTimeEq;
 
 use crate::{
@@ -17,14 +22,18 @@ use crate::{
     idempotency::Claim,
     state::ApiState,
     tokens::{self, Scope},
+    trace::Trace,
 };
 
 /// A token that was found and holds now.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) token: id::Id<id::Token>,
+    /// What the token was called when it was made.
+    name: String,
     tenant: Option<String>,
     scopes: Vec<Scope>,
+    per_minute: Option<i32>,
 }
 
 impl Caller {
@@ -36,6 +45,11 @@ impl Caller {
     /// The only tenant whose things it sees; none: it sees those of all.
     pub(crate) fn sees_only(&self) -> Option<&str> {
         self.tenant.as_deref()
+    }
+
+    /// Who acts, for the trail of an operator's act: the token's name, never a claim of the request.
+    pub(crate) fn operator<'a>(&'a self, why: &'a str) -> Operator<'a> {
+        Operator { by: By { actor: &self.name, why }, tenant: self.sees_only() }
     }
 
     /// Operators read as well, the evidence too.
@@ -66,14 +80,23 @@ pub(crate) async fn still_holds(state: &ApiState, token: Id<id::Token>) -> Resul
 
 async fn by_id(state: &ApiState, token: Id<id::Token>) -> Result<(Caller, Vec<u8>), Error> {
     let row = sqlx::query!(
-        r#"select tenant, scopes, secret_sha256 from safelight.tokens
+        r#"select tenant, name, scopes, per_minute, secret_sha256 from safelight.tokens
         where id = $1 and revoked_at is null and (expires_at is null or expires_at > safelight.now())"#,
         token.uuid()
     )
     .fetch_optional(&state.pool)
     .await?
     .ok_or(Error::BadToken)?;
-    Ok((Caller { token, tenant: row.tenant, scopes: tokens::named(&row.scopes) }, row.secret_sha256))
+    Ok((
+        Caller {
+            token,
+            name: row.name,
+            tenant: row.tenant,
+            scopes: tokens::named(&row.scopes),
+            per_minute: row.per_minute,
+        },
+        row.secret_sha256,
+    ))
 }
 
 /// The layer around `/v1`: no route below it is reached without a token that holds.
@@ -84,8 +107,16 @@ pub(crate) async fn authenticate(
 ) -> Result<Response, Error> {
     let presented = bearer(request.headers()).ok_or(Error::NoToken)?;
     let caller = look_up(&state, presented).await?;
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    let taken = state.rates.take(caller.token.uuid(), caller.per_minute);
+    let mut response = match taken.refusal() {
+        Some(refusal) => refusal,
+        None => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+    };
+    taken.tell(response.headers_mut());
+    Ok(response)
 }
 
 /// What a route needs, as a type.
@@ -118,7 +149,21 @@ pub(crate) struct To<N> {
     caller: Caller,
     /// The place for the answer, where the request carried an idempotency key.
     pub(crate) claim: Option<Claim>,
+    /// What it enqueues belongs to this trace.
+    trace: Option<Trace>,
     need: PhantomData<N>,
+}
+
+impl<N> To<N> {
+    /// Begin the one transaction of this request; what it enqueues carries the request's trace.
+    pub(crate) async fn begin(&self, state: &ApiState) -> Result<Tx, Error> {
+        Ok(Tx::begin(&state.pool, &state.bell).await?.traced(self.traceparent()))
+    }
+
+    /// The trace, as the W3C writes it.
+    pub(crate) fn traceparent(&self) -> Option<String> {
+        self.trace.as_ref().map(|trace| trace.0.clone())
+    }
 }
 
 impl<N> Deref for To<N> {
@@ -136,6 +181,7 @@ impl<N: Need> FromRequestParts<ApiState> for To<N> {
             return Err(Error::Scope { needs: N::SCOPE.as_str() });
         }
         let claim = parts.extensions.get::<Claim>().cloned();
-        Ok(Self { caller, claim, need: PhantomData })
+        let trace = parts.extensions.get::<Trace>().cloned();
+        Ok(Self { caller, claim, trace, need: PhantomData })
     }
 }

@@ -58,6 +58,12 @@ pub enum Error {
     /// 403. The token belongs to no tenant.
     #[error("this token belongs to no tenant, and this request acts for one; use a token of the tenant")]
     NoTenant,
+    /// 403. The token belongs to one tenant, and this is felt by all.
+    #[error("this acts on every tenant, and this token belongs to one; use a token of the house")]
+    OfTheHouse,
+    /// 403. A form of the console that no page of this session made.
+    #[error("this form was not made by a page of this session; open the page again and repeat it there")]
+    FormForeign,
     /// 404. No such thing of this tenant.
     #[error("{what} does not exist, or is not of this tenant")]
     NotFound {
@@ -139,6 +145,15 @@ pub enum Error {
     /// 503. The object store does not answer.
     #[error("the object store does not answer; ask again shortly")]
     StorageDown,
+    /// 429. The token asks more often than it may.
+    #[error("this token asks too often; ask again in {seconds} seconds, and see the headers `ratelimit-…`")]
+    TooOften {
+        /// Until the next one is let in.
+        seconds: u64,
+    },
+    /// 503. Too many follow something at once.
+    #[error("too many follow something here at once; ask without waiting, or again shortly")]
+    Busy,
     /// 503. The schema is older than this program.
     #[error("the database lacks migrations of this version; run `safelight migrate`")]
     NotMigrated,
@@ -155,7 +170,7 @@ impl Error {
                 StatusCode::BAD_REQUEST
             }
             Self::NoToken | Self::BadToken | Self::SweepRefused | Self::MetricsRefused => StatusCode::UNAUTHORIZED,
-            Self::Scope { .. } | Self::NoTenant => StatusCode::FORBIDDEN,
+            Self::Scope { .. } | Self::NoTenant | Self::OfTheHouse | Self::FormForeign => StatusCode::FORBIDDEN,
             Self::NotFound { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -170,7 +185,8 @@ impl Error {
             Self::BadBody { .. } | Self::ConsentBundled | Self::Invalid { .. } | Self::ValueRefused => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
-            Self::KeysUnavailable { .. } | Self::DatabaseDown | Self::StorageDown | Self::NotMigrated => {
+            Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy | Self::KeysUnavailable { .. } | Self::DatabaseDown | Self::StorageDown | Self::NotMigrated => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -191,6 +207,8 @@ impl Error {
             Self::BadToken => "bad_token",
             Self::Scope { .. } => "scope_missing",
             Self::NoTenant => "tenant_required",
+            Self::OfTheHouse => "house_required",
+            Self::FormForeign => "form_foreign",
             Self::NotFound { .. } => "not_found",
             Self::NoRoute => "no_such_address",
             Self::Method => "method_not_allowed",
@@ -208,6 +226,8 @@ impl Error {
             Self::TooSlow => "request_timeout",
             Self::DatabaseDown => "database_unavailable",
             Self::StorageDown => "storage_unavailable",
+            Self::TooOften { .. } => "rate_limited",
+            Self::Busy => "too_many_wait",
             Self::NotMigrated => "schema_outdated",
             Self::Internal => "internal",
         }
@@ -239,12 +259,18 @@ pub(crate) struct Problem {
     pub(crate) code: &'static str,
     pub(crate) title: &'static str,
     pub(crate) detail: String,
+    /// Seconds after which asking again makes sense, where that is known.
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Self {
         let code = error.code();
-        Self { status: error.status(), code, title: codes::title(code), detail: error.to_string() }
+        let retry_after = match error {
+            Error::TooOften { seconds } => Some(*seconds),
+            _ => None,
+        };
+        Self { status: error.status(), code, title: codes::title(code), detail: error.to_string(), retry_after }
     }
 }
 

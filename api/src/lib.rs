@@ -12,12 +12,16 @@ pub mod idempotency;
 mod input;
 mod numbers;
 mod openapi;
+mod rates;
 mod recorder;
+mod reference;
 mod register_page;
 mod request;
 mod routes;
 mod state;
 pub mod tokens;
+mod trace;
+mod waiting;
 
 use std::{io, time::Duration};
 
@@ -42,7 +46,7 @@ pub fn router(state: ApiState) -> Router {
     let (v1, _) = routes::v1(&state).split_for_parts();
     let (open, _) = routes::open().split_for_parts();
     let description = openapi().to_json().unwrap_or_default();
-    let all = v1.merge(open).merge(console::router()).route(
+    let all = v1.merge(open).merge(console::router()).route("/docs", get(reference::page)).route(
         "/openapi.json",
         get(move || async move { ([(axum::http::header::CONTENT_TYPE, "application/json")], description) }),
     );

@@ -3,6 +3,9 @@
 use safelight_jobs::{job::Queue, sweep};
 use sqlx::PgPool;
 
+/// Jobs of one state in one queue are counted up to here: a page must not read ten million rows to say that they are many.
+pub(crate) const COUNTED: i32 = 10_000;
+
 /// The state of one queue.
 #[derive(Debug, Clone)]
 pub(crate) struct QueueNumbers {
@@ -15,7 +18,8 @@ pub(crate) struct QueueNumbers {
     pub(crate) aside: i64,
     pub(crate) running: i64,
     pub(crate) held: i64,
-    /// How long the oldest ready job has been due, in seconds.
+    pub(crate) paused: bool,
+    /// How long the first of the ready jobs has been due, in seconds.
     pub(crate) oldest_seconds: Option<i64>,
 }
 
@@ -50,6 +54,10 @@ pub(crate) struct Numbers {
     pub(crate) cases_late: i64,
     /// People whose data are restricted.
     pub(crate) restricted: i64,
+    /// Pauses and breakers that are not closed; for the house only.
+    pub(crate) controls_set: i64,
+    /// Not seen for a minute, and not gone in peace.
+    pub(crate) workers_silent: i64,
 }
 
 /// The last run of one sweep.
@@ -93,16 +101,13 @@ pub(crate) async fn sweeps(pool: &PgPool) -> Result<Vec<SweepNumbers>, sqlx::Err
 impl Numbers {
     /// Of one tenant, or of the house.
     pub(crate) async fn read(pool: &PgPool, tenant: Option<&str>) -> Result<Self, sqlx::Error> {
+        let names: Vec<String> = Queue::ALL.iter().map(|queue| queue.as_str().to_owned()).collect();
         let rows = sqlx::query!(
-            r#"select queue, count(*) filter (where state in (0, 3) and run_at <= n) as "ready!",
-                count(*) filter (where state in (0, 3) and run_at > n) as "waiting!",
-                count(*) filter (where state = 4) as "aside!",
-                count(*) filter (where state = 1) as "running!",
-                count(*) filter (where state = 2) as "held!",
-                floor(extract(epoch from n - min(run_at) filter (where state in (0, 3) and run_at <= n)))::bigint as oldest
-            from safelight.jobs, (select safelight.now() as n) clock
-            where $1::text is null or tenant = $1 group by queue, n"#,
-            tenant
+            r#"select queue as "queue!", due as "due!", come as "come!", later as "later!", aside as "aside!", running as "running!",
+                held as "held!", paused as "paused!", oldest_seconds from safelight.queue_numbers($1, $2, $3)"#,
+            &names,
+            tenant,
+            COUNTED
         )
         .fetch_all(pool)
         .await?;
@@ -110,12 +115,13 @@ impl Numbers {
             let row = rows.iter().find(|row| row.queue == queue.as_str());
             QueueNumbers {
                 name: queue.as_str(),
-                ready: row.map_or(0, |row| row.ready),
-                waiting: row.map_or(0, |row| row.waiting),
+                ready: row.map_or(0, |row| row.due + row.come),
+                waiting: row.map_or(0, |row| row.later),
                 aside: row.map_or(0, |row| row.aside),
                 running: row.map_or(0, |row| row.running),
                 held: row.map_or(0, |row| row.held),
-                oldest_seconds: row.and_then(|row| row.oldest),
+                paused: row.is_some_and(|row| row.paused),
+                oldest_seconds: row.and_then(|row| row.oldest_seconds),
             }
         });
         let queues = queues.collect();
@@ -143,7 +149,10 @@ impl Numbers {
                 (select count(*) from safelight.cases where state = 'open' and ($1::text is null or tenant = $1)) as "cases!",
                 (select count(*) from safelight.cases where state = 'open' and answer_due < safelight.now()
                     and ($1::text is null or tenant = $1)) as "cases_late!",
-                (select count(*) from safelight.restrictions where lifted_at is null and ($1::text is null or tenant = $1)) as "restricted!""#,
+                (select count(*) from safelight.restrictions where lifted_at is null and ($1::text is null or tenant = $1)) as "restricted!",
+                (select count(*) from safelight.controls where paused and $1::text is null)
+                    + (select count(*) from safelight.breakers where state <> 'closed' and $1::text is null) as "controls!",
+                (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute' and $1::text is null) as "silent!""#,
             tenant
         )
         .fetch_one(pool)
@@ -166,6 +175,8 @@ impl Numbers {
             cases_open: row.cases,
             cases_late: row.cases_late,
             restricted: row.restricted,
+            controls_set: row.controls,
+            workers_silent: row.silent,
         })
     }
 }

@@ -36,6 +36,15 @@ pub fn metrics_recorder() -> Result<PrometheusHandle, RecorderError> {
     let handle = recorder.handle();
     match metrics::set_global_recorder(recorder) {
         Ok(()) => {
+            metrics::describe_counter!(
+                "safelight_http_requests_total",
+                "Requests answered, by method, route and status."
+            );
+            metrics::describe_histogram!(
+                "safelight_http_request_seconds",
+                "How long answers took, by method and route."
+            );
+            metrics::describe_counter!("safelight_webhooks_total", "What providers told us, by provider and outcome.");
             let upkeep = HANDLE.get_or_init(|| handle.clone()).clone();
             tokio::spawn(async move {
                 loop {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::{
     body::Body,
     extract::{MatchedPath, Request},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -15,7 +15,10 @@ use serde_json::json;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::error::{Error, Problem};
+use crate::{
+    error::{Error, Problem},
+    trace::Trace,
+};
 
 /// The header that carries the request id, in and out.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -27,7 +30,10 @@ pub(crate) async fn around(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let method = request.method().clone();
-    let span = tracing::info_span!("request", request.id = %id, http.method = %method, http.route = %route);
+    let trace = Trace::of(request.headers());
+    let span = tracing::info_span!("request", request.id = %id, trace.id = %trace.id(), http.method = %method, http.route = %route);
+    let mut request = request;
+    request.extensions_mut().insert(trace);
     async move {
         let began = Instant::now();
         let mut response = written_down(next.run(request).await, &id);
@@ -79,12 +85,20 @@ fn written_down(mut response: Response, request_id: &str) -> Response {
         "request_id": request_id,
     });
     let allow = response.headers_mut().remove(header::ALLOW);
+    let rates: Vec<_> = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"]
+        .into_iter()
+        .filter_map(|name| response.headers_mut().remove(name).map(|value| (name, value)))
+        .collect();
     let mut answer = Response::new(Body::from(body.to_string()));
     *answer.status_mut() = problem.status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if let Some(allow) = allow {
         headers.insert(header::ALLOW, allow);
+    }
+    headers.extend(rates.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)));
+    if let Some(seconds) = problem.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     match problem.status {
         StatusCode::SERVICE_UNAVAILABLE => {

@@ -11,8 +11,9 @@ use safelight_jobs::{
     vault::Vault,
 };
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 
-use crate::{console::Sessions, error::Error};
+use crate::{error::Error, rates::Rates, waiting};
 
 /// Settings of the intake. An unset secret refuses.
 #[derive(Clone, Default)]
@@ -25,6 +26,8 @@ pub struct ApiConfig {
     pub metrics_secret: Option<Secret>,
     /// Stripe's mode: events of the other mode are ignored.
     pub livemode: bool,
+    /// Requests of one token a minute in this process, where the token has no number of its own; 6000 if none.
+    pub token_per_minute: Option<u32>,
     /// Mark the console's cookie `Secure`: set it wherever the console is reached over https.
     pub secure_cookies: bool,
 }
@@ -51,8 +54,10 @@ pub struct Inner {
     pub metrics: Option<PrometheusHandle>,
     /// Settings.
     pub config: ApiConfig,
-    /// Who is signed in to the console, in memory.
-    pub(crate) sessions: Sessions,
+    /// How often each token may ask.
+    pub(crate) rates: Rates,
+    /// Seats of requests that wait for news.
+    pub(crate) waiters: Arc<Semaphore>,
 }
 
 impl ApiState {
@@ -66,8 +71,19 @@ impl ApiState {
         fal_webhook: Option<FalWebhook>,
         config: ApiConfig,
     ) -> Self {
-        let sessions = Sessions::default();
-        Self(Arc::new(Inner { pool, bell, vault, policies, storage, fal_webhook, metrics: None, config, sessions }))
+        let (rates, waiters) = (Rates::new(config.token_per_minute), Arc::new(Semaphore::new(waiting::MOST)));
+        Self(Arc::new(Inner {
+            pool,
+            bell,
+            vault,
+            policies,
+            storage,
+            fal_webhook,
+            metrics: None,
+            config,
+            rates,
+            waiters,
+        }))
     }
 
     /// Show what this recorder counted at `/metrics`. Call it before the state is shared; later it does nothing.

@@ -6,12 +6,13 @@ use std::{fmt, str::FromStr};
 use chrono::{DateTime, Utc};
 use rand::RngCore;
 use safelight_jobs::{
+    audit::Entry,
     db,
     id::{Id, Token},
     providers::Secret,
 };
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 /// What a token may do. The stored name is a contract.
@@ -92,34 +93,59 @@ pub struct Known {
     pub expires_at: Option<DateTime<Utc>>,
     /// Since when not any more.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// Requests a minute in one process, if it has a number of its own.
+    pub per_minute: Option<i32>,
+    /// Does it open anything now?
+    pub holds: bool,
 }
 
 /// Make a token and answer its text: the only time that anybody sees it. `pool` acts as the owner. A token of no tenant
 /// is one of the whole house.
 pub async fn create(pool: &PgPool, tenant: Option<&str>, name: &str, scopes: &[Scope]) -> Result<Secret, TokenError> {
+    create_with(pool, tenant, name, scopes, Terms::default()).await
+}
+
+/// What limits a token, beside its scopes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// After so many days it opens nothing; without end if none.
+    pub days: Option<i32>,
+    /// Requests a minute in one process of the intake; the usual number if none.
+    pub per_minute: Option<i32>,
+}
+
+/// The same, with an end or a rate of its own.
+pub async fn create_with(
+    pool: &PgPool,
+    tenant: Option<&str>,
+    name: &str,
+    scopes: &[Scope],
+    terms: Terms,
+) -> Result<Secret, TokenError> {
     if scopes.is_empty() {
         return Err(TokenError::NoScope);
     }
-    let id = Id::<Token>::new();
-    let mut bytes = [0; 32];
-    rand::rngs::OsRng.fill_bytes(&mut bytes);
-    let secret = hex::encode(bytes);
+    let (id, secret) = fresh();
     let words: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-    let mut write = db::write(pool).await?;
+    let mut write = db::begin(pool).await?;
     let stored = sqlx::query!(
-        "insert into safelight.tokens (id, tenant, name, secret_sha256, scopes) values ($1, $2, $3, $4, $5)",
+        r#"insert into safelight.tokens (id, tenant, name, secret_sha256, scopes, expires_at, per_minute)
+        values ($1, $2, $3, $4, $5, safelight.now() + make_interval(days => $6), $7)"#,
         id.uuid(),
         tenant,
         name,
         &sha256(&secret)[..],
-        &words
+        &words,
+        terms.days,
+        terms.per_minute
     )
     .execute(&mut *write)
     .await;
     match stored {
         Ok(_) => {
+            note(&mut write, "token.create", "created", id).await?;
             write.commit().await?;
-            Ok(Secret::new(format!("slt_{}_{secret}", id.uuid().simple())))
+            Ok(shown(id, &secret))
         }
         Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("23503") => {
             Err(TokenError::NoTenant(tenant.unwrap_or_default().to_owned()))
@@ -128,10 +154,61 @@ pub async fn create(pool: &PgPool, tenant: Option<&str>, name: &str, scopes: &[S
     }
 }
 
+fn fresh() -> (Id<Token>, String) {
+    let mut bytes = [0; 32];
+    rand::rngs::OsRng.fill_bytes(&mut bytes);
+    (Id::new(), hex::encode(bytes))
+}
+
+fn shown(id: Id<Token>, secret: &str) -> Secret {
+    Secret::new(format!("slt_{}_{secret}", id.uuid().simple()))
+}
+
+async fn note(
+    tx: &mut PgConnection,
+    action: &'static str,
+    outcome: &'static str,
+    id: Id<Token>,
+) -> Result<(), sqlx::Error> {
+    Entry::new("operator", action, outcome).code("token", id.to_string()).write(tx).await
+}
+
+/// Make a new token with the name, tenant, scopes, and rate of this one, and answer its text. The old one opens for `hours`
+/// more, so that whoever holds it can be given the new one without an outage; zero: not any more. None: it does not hold.
+pub async fn rotate(pool: &PgPool, old: Id<Token>, hours: i32) -> Result<Option<Secret>, TokenError> {
+    let (id, secret) = fresh();
+    let mut write = db::begin(pool).await?;
+    let made = sqlx::query!(
+        r#"insert into safelight.tokens (id, tenant, name, secret_sha256, scopes, per_minute)
+        select $1, tenant, name, $2, scopes, per_minute from safelight.tokens
+        where id = $3 and revoked_at is null and (expires_at is null or expires_at > safelight.now()) for update"#,
+        id.uuid(),
+        &sha256(&secret)[..],
+        old.uuid()
+    )
+    .execute(&mut *write)
+    .await?;
+    if made.rows_affected() == 0 {
+        return Ok(None);
+    }
+    sqlx::query!(
+        r#"update safelight.tokens set expires_at = least(expires_at, safelight.now() + make_interval(hours => $2)) where id = $1"#,
+        old.uuid(),
+        hours.max(0)
+    )
+    .execute(&mut *write)
+    .await?;
+    note(&mut write, "token.rotate", "rotated", old).await?;
+    note(&mut write, "token.create", "created", id).await?;
+    write.commit().await?;
+    Ok(Some(shown(id, &secret)))
+}
+
 /// All tokens, oldest first, those that are over included.
 pub async fn list(pool: &PgPool) -> Result<Vec<Known>, TokenError> {
     let rows = sqlx::query!(
-        "select id, tenant, name, scopes, created_at, expires_at, revoked_at from safelight.tokens order by created_at, id"
+        r#"select id, tenant, name, scopes, created_at, expires_at, revoked_at, per_minute,
+            revoked_at is null and coalesce(expires_at > safelight.now(), true) as "holds!" from safelight.tokens order by created_at, id"#
     )
     .fetch_all(pool)
     .await?;
@@ -143,21 +220,27 @@ pub async fn list(pool: &PgPool) -> Result<Vec<Known>, TokenError> {
         created_at: row.created_at,
         expires_at: row.expires_at,
         revoked_at: row.revoked_at,
+        per_minute: row.per_minute,
+        holds: row.holds,
     });
     Ok(known.collect())
 }
 
 /// From now on the token opens nothing. Answers whether it was valid until now.
 pub async fn revoke(pool: &PgPool, id: Id<Token>) -> Result<bool, TokenError> {
-    let mut write = db::write(pool).await?;
+    let mut write = db::begin(pool).await?;
     let done = sqlx::query!(
         "update safelight.tokens set revoked_at = safelight.now() where id = $1 and revoked_at is null",
         id.uuid()
     )
     .execute(&mut *write)
     .await?;
+    let revoked = done.rows_affected() == 1;
+    if revoked {
+        note(&mut write, "token.revoke", "revoked", id).await?;
+    }
     write.commit().await?;
-    Ok(done.rows_affected() == 1)
+    Ok(revoked)
 }
 
 pub(crate) fn named(words: &[String]) -> Vec<Scope> {

@@ -37,6 +37,7 @@ pub mod job;
 pub mod keys;
 pub mod measure_selfies;
 mod money;
+pub mod operate;
 pub mod orders;
 pub mod policy;
 pub mod policy_rows;

@@ -12,6 +12,7 @@ use cron::Schedule;
 use sqlx::{PgConnection, PgPool};
 
 use crate::{
+    audit::Entry,
     expire_consents::ExpireConsents,
     prune_history::PruneHistory,
     queue::{self, Bell, By, EnqueueError, Wish},
@@ -137,7 +138,9 @@ pub async fn pause(tx: &mut PgConnection, name: &str, paused: bool, by: By<'_>) 
     .execute(&mut *tx)
     .await?;
     if done.rows_affected() == 1 {
-        queue::note_act(tx, "schedule.control", if paused { "paused" } else { "resumed" }, name, by).await?;
+        let outcome = if paused { "paused" } else { "resumed" };
+        let entry = Entry::new("operator", "schedule.control", outcome).code("schedule", name);
+        queue::note_act(tx, "schedule.control", outcome, name, by, entry).await?;
     }
     Ok(done.rows_affected() == 1)
 }

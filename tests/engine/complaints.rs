@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use safelight_api::tokens::{self, Scope};
 use safelight_jobs::{
     db::{self, Role},
     job::Queue,
@@ -25,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
-    pools::{SOON, quick, until},
+    pools::{Pools, SOON, quick, until},
 };
 
 /// A private server with these settings, and its schema.
@@ -107,6 +108,51 @@ async fn complaint_07_tables_stay_small_under_load_and_pinned_snapshots() {
     stop.cancel();
     worker.await.unwrap().unwrap();
     db.close().await;
+}
+
+/// What a browser does: signs in, opens a page, and presses one of its buttons.
+async fn presses(app: &App, token: &str, page: &str, action: &str) -> u16 {
+    let quiet = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let form = [("token", token), ("why", "on call")];
+    let door = quiet.post(format!("{}/console/sign-in", app.url)).form(&form).send().await.unwrap();
+    let cookie = door.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let shown = quiet.get(format!("{}{page}", app.url)).header("cookie", &cookie).send().await.unwrap();
+    let shown = shown.text().await.unwrap();
+    assert!(shown.contains(&format!("action=\"{page}/{action}\"")), "the page has the button: {shown}");
+    let csrf = shown.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let form = [("csrf", csrf), ("why", "it asks the wrong account")];
+    let pressed = quiet.post(format!("{}{page}/{action}", app.url)).header("cookie", &cookie).form(&form);
+    pressed.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn complaint_04_a_running_job_can_be_cancelled_from_the_console() {
+    let app = App::spawn().await;
+    let hold = app.holds_orders().await;
+    let unwanted = app.enqueues_work("unwanted").await;
+    let pools = Pools::start(&app, WorkerConfig { concurrency: 1, ..quick() }).await;
+    app.until_held_up(1).await;
+    app.enqueues_work("next").await;
+    let token = tokens::create(&app.db, None, "ann of operations", &[Scope::Operate]).await.unwrap();
+    assert_eq!(presses(&app, token.expose(), &format!("/console/jobs/{unwanted}"), "cancel").await, 303);
+    // One slot: the next one starts only when the attempt of the cancelled one was dropped.
+    until(&app.db, "select count(*) from safelight.jobs where state = 1 and payload ->> 'because' = 'next'", 1).await;
+    hold.rollback().await.unwrap();
+    until(&app.db, "select count(*) from safelight.jobs_archive where outcome = 'done'", 1).await;
+    assert_eq!(
+        app.count("select count(*) from safelight.sweeps where asked_by = 'unwanted'").await,
+        0,
+        "it wrote nothing"
+    );
+    let kept: (String, String, String) = sqlx::query_as(
+        "select actor, why, outcome from safelight.operator_acts where about = $1 and action = 'job.control'",
+    )
+    .bind(unwanted.to_string())
+    .fetch_one(&app.db)
+    .await
+    .unwrap();
+    assert_eq!(kept, ("ann of operations".to_owned(), "it asks the wrong account".to_owned(), "cancelled".to_owned()));
+    pools.stop().await;
 }
 
 /// The last look of the retention sweep: found, acted on, still due.

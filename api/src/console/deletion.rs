@@ -2,9 +2,12 @@
 
 use axum::{extract::State, response::Response};
 use maud::html;
-use safelight_jobs::id::{Deletion, Id, Subject};
+use safelight_jobs::{
+    audit::Entry,
+    id::{Deletion, Id, Subject},
+};
 
-use super::{Trouble, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, page as framed, sign_in::Viewer, words};
 use crate::{error::Error, input::At, routes::certificates, state::ApiState};
 
 /// The page.
@@ -23,6 +26,8 @@ pub(super) async fn page(
     .fetch_optional(&state.pool)
     .await?
     .ok_or_else(|| Error::not_found(deletion))?;
+    let entry = Entry::new("operator", "console.look", "seen").deletion(deletion).tenant(&row.tenant);
+    viewer.looks_at(&state, &deletion.to_string(), entry).await?;
     let steps = sqlx::query!(
         r#"select seq, class, processor, state, planned, deleted, evidence, tries, code, verified_at
         from safelight.deletion_steps where deletion_id = $1 order by seq"#,
@@ -38,7 +43,7 @@ pub(super) async fn page(
     .await?;
     let late = row.completed_at.is_none() && row.answer_due < row.now;
     let body = html! {
-        p.eyebrow { a href="/console" { "Overview" } " / deletion" }
+        p.eyebrow { a href="/console/deletions" { "Deletions" } " / deletion" }
         h1.id { (deletion) }
         p.lead { @if late { (words::state("late")) " " } (words::state(&row.state)) }
         dl.facts {
@@ -69,7 +74,7 @@ pub(super) async fn page(
             } }
         }
     };
-    Ok(framed("Deletion", &viewer, &body))
+    Ok(framed("Deletion", Page::Deletions, &viewer, &body))
 }
 
 /// Its certificate, as a page to print.

@@ -1,13 +1,25 @@
-//! The operators' console, first form: it reads and changes nothing. Server-rendered, no scripts.
+//! The operators' console: one file a page. Server-rendered, no scripts; a form acts through the same functions as the HTTP
+//! routes and the command line.
 //!
 //! Only ids, codes, numbers and times appear: never a face, a mail address, a link to an image, or a prompt. A tenant's
 //! token sees that tenant; a token of the house sees all.
 
+mod act;
+mod audit;
+mod controls;
+mod dead;
 mod deletion;
+mod deletions;
+mod job;
+mod jobs;
 mod order;
+mod orders;
 mod overview;
+mod schedules;
 mod sign_in;
+mod tokens;
 mod words;
+mod workers;
 
 use axum::{
     Router,
@@ -18,7 +30,6 @@ use axum::{
 };
 use maud::{DOCTYPE, Markup, html};
 
-pub(crate) use sign_in::Sessions;
 use sign_in::Viewer;
 
 use crate::{
@@ -36,10 +47,25 @@ const MOST_FORM: usize = 4 * 1024;
 pub(crate) fn router() -> Router<ApiState> {
     Router::new()
         .route("/console", get(overview::page))
-        .route("/console/find", get(overview::find))
+        .route("/console/find", get(jobs::find))
+        .route("/console/jobs", get(jobs::page))
+        .route("/console/jobs/{job}", get(job::page))
+        .route("/console/jobs/{job}/{act}", post(job::act))
+        .route("/console/dead", get(dead::page))
+        .route("/console/dead/{fate}", post(dead::act))
+        .route("/console/orders", get(orders::page))
         .route("/console/orders/{order}", get(order::page))
+        .route("/console/deletions", get(deletions::page))
         .route("/console/deletions/{deletion}", get(deletion::page))
         .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))
+        .route("/console/controls", get(controls::page))
+        .route("/console/controls/{scope}/{name}", post(controls::change))
+        .route("/console/breakers/{provider}/close", post(controls::close_breaker))
+        .route("/console/schedules", get(schedules::page))
+        .route("/console/schedules/{name}", post(schedules::change))
+        .route("/console/workers", get(workers::page))
+        .route("/console/audit", get(audit::page))
+        .route("/console/tokens", get(tokens::page))
         .route("/console/sign-in", get(sign_in::form).post(sign_in::enter))
         .route("/console/sign-out", post(sign_in::leave))
         .route("/console/style.css", get(style))
@@ -51,15 +77,53 @@ async fn style() -> Response {
     (headers, include_str!("style.css")).into_response()
 }
 
+/// Where a page stands in the menu.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    Overview,
+    Jobs,
+    Dead,
+    Orders,
+    Deletions,
+    Controls,
+    Schedules,
+    Workers,
+    Audit,
+    Tokens,
+}
+
+impl Page {
+    /// Address, name, and whether it is for people of the house only.
+    const ALL: [(Self, &'static str, &'static str, bool); 10] = [
+        (Self::Overview, "/console", "Overview", false),
+        (Self::Jobs, "/console/jobs", "Jobs", false),
+        (Self::Dead, "/console/dead", "Dead letters", false),
+        (Self::Orders, "/console/orders", "Orders", false),
+        (Self::Deletions, "/console/deletions", "Deletions", false),
+        (Self::Controls, "/console/controls", "Controls", true),
+        (Self::Schedules, "/console/schedules", "Schedules", true),
+        (Self::Workers, "/console/workers", "Workers", true),
+        (Self::Audit, "/console/audit", "Audit", true),
+        (Self::Tokens, "/console/tokens", "Tokens", true),
+    ];
+}
+
 /// A page for somebody who is signed in.
-fn page(title: &str, viewer: &Viewer, body: &Markup) -> Response {
+fn page(title: &str, place: Page, viewer: &Viewer, body: &Markup) -> Response {
+    let house = viewer.tenant().is_none();
     let frame = html! {
-        header.bar { div {
-            a.mark href="/console" { span.lamp {} "Safelight" }
-            span.who { (viewer.tenant().unwrap_or("all tenants")) }
-            form method="post" action="/console/sign-out" { button.quiet type="submit" { "Sign out" } }
-        } }
-        main { (body) }
+        a.skip href="#content" { "Skip to the content" }
+        header.bar {
+            div {
+                a.mark href="/console" { span.lamp {} "Safelight" }
+                span.who { (viewer.tenant().unwrap_or("all tenants")) @if !viewer.operates() { ", read only" } }
+                form method="post" action="/console/sign-out" { button.quiet type="submit" { "Sign out" } }
+            }
+            nav aria-label="Pages" { ul { @for (page, address, name, of_the_house) in Page::ALL {
+                @if house || !of_the_house { li { a href=(address) aria-current=[(page == place).then_some("page")] { (name) } } }
+            } } }
+        }
+        main #content tabindex="-1" { (body) }
         footer { "Ids, codes, numbers and times only. All times are UTC." }
     };
     whole(StatusCode::OK, title, &frame)

@@ -3,10 +3,13 @@
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use safelight_jobs::id::{self, Id, Intent, Order, Subject};
+use safelight_jobs::{
+    audit::Entry,
+    id::{self, Id, Intent, Order, Subject},
+};
 use serde_json::Value;
 
-use super::{Trouble, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
 use crate::{error::Error, input::At, state::ApiState};
 
 /// The page.
@@ -25,8 +28,10 @@ pub(super) async fn page(
     .fetch_optional(&state.pool)
     .await?
     .ok_or_else(|| Error::not_found(order))?;
+    let entry = Entry::new("operator", "console.look", "seen").order(order).tenant(&row.tenant);
+    viewer.looks_at(&state, &order.to_string(), entry).await?;
     let body = html! {
-        p.eyebrow { a href="/console" { "Overview" } " / order" }
+        p.eyebrow { a href="/console/orders" { "Orders" } " / order" }
         h1.id { (order) }
         p.lead { (words::state(&row.state)) @if let Some(problem) = &row.problem { " " (words::said(problem)) } }
         dl.facts {
@@ -45,7 +50,7 @@ pub(super) async fn page(
         (jobs(&state, order).await?)
         (calls(&state, order).await?)
     };
-    Ok(framed("Order", &viewer, &body))
+    Ok(framed("Order", Page::Orders, &viewer, &body))
 }
 
 async fn images(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
@@ -105,7 +110,7 @@ fn shown(state: &str, delivered: Option<DateTime<Utc>>, readable: bool) -> &'sta
 async fn timeline(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
     let rows = sqlx::query!(
         r#"select at, actor, action, outcome, purpose, job_kind, cardinality(grants) as "grants!", counts
-        from safelight.audit_entries where order_id = $1 order by seq limit 500"#,
+        from safelight.audit_entries where order_id = $1 and action <> 'console.look' order by seq limit 500"#,
         order.uuid()
     )
     .fetch_all(&state.pool)
@@ -169,7 +174,7 @@ async fn jobs(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
     Ok(html! {
         section {
             h2 { "Jobs" }
-            @if rows.is_empty() { p.none { "There are none." } } @else { div.scroll { table {
+            @if rows.is_empty() { p.none { "There are none." } } @else { div.scroll tabindex="0" role="region" aria-label="Jobs" { table {
                 thead { tr { th { "kind" } th { "state" } th { "why" } th.n { "attempts" } th.n { "waits" } th.n { "ran" } th { "on the way" } th { "job" } } }
                 tbody { @for row in &rows { tr {
                     th scope="row" { (words::said(&row.kind)) }
@@ -178,7 +183,7 @@ async fn jobs(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
                     td.n { (row.attempt) } td.n { (row.waits) }
                     td.n { @match row.ran_ms { Some(ms) if ms >= 0 => { (ms) " ms" }, _ => span.none { "–" } } }
                     td { (row.tries.as_deref().map(words::said).unwrap_or_default()) }
-                    td { code { (Id::<id::Job>::from(row.id)) } }
+                    td { (link("jobs", &Id::<id::Job>::from(row.id).to_string())) }
                 } } }
             } } }
         }
@@ -196,7 +201,7 @@ async fn calls(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
     Ok(html! {
         section {
             h2 { "Provider calls" }
-            @if rows.is_empty() { p.none { "Nobody was asked." } } @else { div.scroll { table {
+            @if rows.is_empty() { p.none { "Nobody was asked." } } @else { div.scroll tabindex="0" role="region" aria-label="Provider calls" { table {
                 thead { tr { th { "call" } th { "processor" } th { "purpose" } th { "model" } th { "state" } th { "code" } th { "there" } th { "intended" } th { "submitted" } th { "collected" } } }
                 tbody { @for row in &rows { tr {
                     td { code { (Id::<Intent>::from(row.id)) } }

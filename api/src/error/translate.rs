@@ -1,7 +1,12 @@
 //! From the errors of the domain and of the database to what a caller is told. Details go to the log, without values.
 
 use safelight_jobs::{
-    gate::Refusal, intake::IntakeError, providers::storage::StorageError, queue::EnqueueError, stop::Stop,
+    gate::Refusal,
+    intake::IntakeError,
+    operate::OperateError,
+    providers::storage::StorageError,
+    queue::{EnqueueError, FleetError},
+    stop::Stop,
     vault::VaultError,
 };
 
@@ -93,6 +98,26 @@ impl From<IntakeError> for Error {
             IntakeError::Enqueue(error) => error.into(),
             IntakeError::Storage(error) => error.into(),
             IntakeError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<OperateError> for Error {
+    fn from(error: OperateError) -> Self {
+        match error {
+            OperateError::NotFound(what) => Self::NotFound { what },
+            OperateError::Stands { .. } => Self::Conflict { code: "job_stands", why: error.to_string() },
+            OperateError::MustEnd(_) => Self::Conflict { code: "job_must_end", why: error.to_string() },
+            OperateError::Reason => Self::Invalid { code: "reason_missing", why: error.to_string() },
+            OperateError::TooWide => Self::Invalid { code: "too_wide", why: error.to_string() },
+            OperateError::OfTheHouse => Self::OfTheHouse,
+            OperateError::Fleet(FleetError::Unknown { scope, name, known }) => {
+                Self::NotFound { what: format!("the {} `{name}` (there are: {known})", scope.as_str()) }
+            }
+            OperateError::Fleet(FleetError::Impossible(why)) => {
+                Self::Invalid { code: "control_impossible", why: why.to_owned() }
+            }
+            OperateError::Database(error) | OperateError::Fleet(FleetError::Database(error)) => error.into(),
         }
     }
 }

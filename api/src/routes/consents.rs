@@ -6,7 +6,6 @@ use safelight_jobs::{
     id::{self, Batch, Deletion, Id, Order, Subject},
     intake::{self, Grant},
     policy::{CapturePoint, Purpose},
-    run::Tx,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,7 +76,7 @@ pub(crate) async fn grant(
         wording_sha256: new.wording_sha256,
         policy_version: new.policy_version,
     };
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let grant = intake::grant(&mut tx, caller.tenant()?, &grant).await?;
     caller.finish(tx, StatusCode::CREATED, &Granted { grant }).await
 }
@@ -125,7 +124,7 @@ pub(crate) async fn withdraw(
     At(subject): At<Subject>,
     body: Json<Withdrawal>,
 ) -> Result<Response, Error> {
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let done = intake::withdraw(&mut tx, caller.tenant()?, subject, body.value.purpose).await?;
     let answer =
         Withdrawn { jobs_cancelled: done.jobs_cancelled, deletion: done.deletion, answer_due: done.answer_due };

@@ -66,8 +66,9 @@ pub(crate) async fn enqueue(
     body: Json<NewJob>,
 ) -> Result<Response, Error> {
     let NewJob { kind, payload, run_at } = body.value;
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
-    let wish = wish(&state, &mut tx, &caller, &kind, payload, run_at).await?;
+    let mut tx = caller.begin(&state).await?;
+    let mut wish = wish(&state, &mut tx, &caller, &kind, payload, run_at).await?;
+    wish.traceparent = caller.traceparent();
     let enqueued = wish.enqueue(&mut tx).await?;
     tx.ring(enqueued.queue);
     let answer = Enqueued { job: enqueued.id, already: enqueued.already };

@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{self, Id},
     queue::{self, EnqueueError},
-    run::Tx,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -80,14 +79,16 @@ pub(crate) async fn enqueue(
     if jobs.is_empty() || jobs.len() > MOST {
         return Err(Error::Invalid { code: "jobs_number", why: format!("`jobs` holds 1 to {MOST} items") });
     }
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let mut wishes = Vec::with_capacity(jobs.len());
     for (number, item) in jobs.into_iter().enumerate() {
         let wish = enqueue_job::wish(&state, &mut tx, &caller, &kind, item.payload, item.run_at).await;
-        wishes.push(wish.map_err(|error| match error {
+        let mut wish = wish.map_err(|error| match error {
             Error::Invalid { code, why } => Error::Invalid { code, why: format!("item {number}: {why}") },
             other => other,
-        })?);
+        })?;
+        wish.traceparent = caller.traceparent();
+        wishes.push(wish);
     }
     let mut items = Vec::with_capacity(wishes.len());
     for answer in queue::enqueue_wishes(&mut tx, &wishes).await? {

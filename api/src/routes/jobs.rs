@@ -1,6 +1,10 @@
 //! Jobs as they stand, and their kinds. No payload is ever shown.
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
 use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{self, Id, Order, Subject},
@@ -16,6 +20,7 @@ use crate::{
     input::At,
     openapi::Problem,
     state::ApiState,
+    waiting::{Wait, Waiting},
 };
 
 /// A job as it stands, without its payload.
@@ -56,13 +61,25 @@ pub(crate) struct JobView {
 
 /// Read a job.
 #[utoipa::path(get, path = "/v1/jobs/{job}", tag = "jobs", operation_id = "readJob",
-    params(("job" = String, Path, description = "job_…")), security(("token" = ["read"])),
-    responses((status = 200, description = "The job", body = JobView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    params(("job" = String, Path, description = "job_…"), Wait), security(("token" = ["read"])),
+    responses((status = 200, description = "The job", body = JobView), (status = 304, description = "It is the one that you know"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn read(
     caller: To<Read>,
     State(state): State<ApiState>,
     At(job): At<id::Job>,
+    Query(wait): Query<Wait>,
+    headers: HeaderMap,
 ) -> Result<Response, Error> {
+    let waiting = Waiting::begin(&state.waiters, &headers, &wait);
+    loop {
+        let view = view(&state, job, caller.sees_only()).await?;
+        if let Some(answer) = waiting.answer(&view, view.finished_at.is_some()).await? {
+            return Ok(answer);
+        }
+    }
+}
+
+async fn view(state: &ApiState, job: Id<id::Job>, tenant: Option<&str>) -> Result<JobView, Error> {
     let row = sqlx::query!(
         r#"select kind as "kind!", queue as "queue!", state as "state!", why, attempt as "attempt!", max_attempts, waits as "waits!",
             subject_id, order_id, run_at, created_at as "created_at!", finished_at
@@ -80,13 +97,13 @@ pub(crate) async fn read(
         ) j where $2::text is null or tenant is null or tenant = $2
         order by finished_at desc nulls first limit 1"#,
         job.uuid(),
-        caller.sees_only()
+        tenant
     )
     .fetch_optional(&state.pool)
     .await?
     .ok_or_else(|| Error::not_found(job))?;
     let explained = queue::explain(&state.pool, job).await?;
-    let view = JobView {
+    Ok(JobView {
         job,
         explanation: explained.map(|known| known.detail),
         kind: row.kind,
@@ -102,9 +119,7 @@ pub(crate) async fn read(
         run_at: row.run_at,
         created_at: row.created_at,
         finished_at: row.finished_at,
-    };
-    let view = serde_json::to_value(&view).map_err(|_| Error::Internal)?;
-    Ok(idempotency::answer(StatusCode::OK, &view))
+    })
 }
 
 /// A kind of job.

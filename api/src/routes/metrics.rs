@@ -8,7 +8,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use safelight_jobs::sealer::{self, Lag};
+use safelight_jobs::{
+    queue::{self, Filter},
+    sealer::{self, Lag},
+};
+use sqlx::PgPool;
 
 use crate::{
     caller::bearer,
@@ -31,6 +35,7 @@ pub(crate) async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -
     write(&mut text, &numbers);
     write_sweeps(&mut text, &numbers::sweeps(&state.pool).await?);
     write_log(&mut text, &sealer::lag(&state.pool).await?);
+    write_operations(&mut text, &state.pool).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 
@@ -143,4 +148,80 @@ fn family(text: &mut String, name: &str, help: &str) {
 
 fn line(text: &mut String, name: &str, number: i64) {
     let _ = writeln!(text, "{name} {number}");
+}
+
+/// What answers an operator's questions and stands in no number above.
+async fn write_operations(text: &mut String, pool: &PgPool) -> Result<(), sqlx::Error> {
+    family(text, "safelight_breaker_open", "1 while a provider is left alone because it failed again and again.");
+    for breaker in queue::breakers(pool).await? {
+        let open = i64::from(breaker.state != "closed");
+        line(text, &format!("safelight_breaker_open{{provider=\"{}\"}}", breaker.provider), open);
+    }
+    family(text, "safelight_paused", "1 for each queue, kind, tenant and provider that somebody paused.");
+    for control in queue::controls(pool).await?.iter().filter(|control| control.paused) {
+        line(text, &format!("safelight_paused{{scope=\"{}\",name=\"{}\"}}", control.scope, control.name), 1);
+    }
+    family(text, "safelight_dead_letters_by", "Jobs that gave up, by kind and code.");
+    for group in queue::dead_letters(pool, Filter::default()).await? {
+        let name = format!("safelight_dead_letters_by{{kind=\"{}\",code=\"{}\"}}", group.kind, group.code);
+        line(text, &name, group.count);
+    }
+    let rows = sqlx::query!(
+        r#"select verdict as "verdict!", count(*) as "count!" from (
+            select verdict from safelight.job_attempts where at > clock_timestamp() - interval '10 minutes' limit 100000) recent
+        group by 1"#
+    )
+    .fetch_all(pool)
+    .await?;
+    family(text, "safelight_attempts_10m", "Attempts of the last ten minutes that did not simply succeed, by verdict.");
+    for verdict in ["retry", "wait", "gave_up", "crashed", "released", "cancelled"] {
+        let count = rows.iter().find(|row| row.verdict == verdict).map_or(0, |row| row.count);
+        line(text, &format!("safelight_attempts_10m{{verdict=\"{verdict}\"}}"), count);
+    }
+    let rows = sqlx::query!(
+        r#"select queue, percentile_disc(0.5) within group (order by waited) as "p50!", percentile_disc(0.95) within group (order by waited) as "p95!"
+        from (select queue, greatest(0, extract(epoch from started_at - greatest(run_at, created_at)) * 1000)::bigint as waited
+            from (select * from safelight.jobs_archive order by id desc limit 5000) newest
+            where started_at is not null and attempt <= 1 and waits = 0 and finished_at > clock_timestamp() - interval '10 minutes') w
+        group by queue"#
+    )
+    .fetch_all(pool)
+    .await?;
+    family(
+        text,
+        "safelight_pickup_milliseconds",
+        "How long jobs that ended lately had been due when they started, first attempts only.",
+    );
+    for row in rows {
+        line(text, &format!("safelight_pickup_milliseconds{{queue=\"{}\",quantile=\"0.5\"}}", row.queue), row.p50);
+        line(text, &format!("safelight_pickup_milliseconds{{queue=\"{}\",quantile=\"0.95\"}}", row.queue), row.p95);
+    }
+    let row = sqlx::query!(
+        r#"select (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute') as "silent!",
+            (select coalesce(max(extract(epoch from safelight.now() - last_tick)), 0)::bigint from safelight.schedules where not paused) as "behind!",
+            (select count(*) from safelight.sweeps s where s.finished_at > safelight.now() - interval '15 minutes' and s.residue is null) as "unchecked!",
+            (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_user_tables where schemaname = 'safelight' and relname = 'jobs') as "dead!",
+            pg_total_relation_size('safelight.jobs') as "bytes!""#
+    )
+    .fetch_one(pool)
+    .await?;
+    for (name, help, count) in [
+        ("safelight_workers_silent", "Workers that said nothing for a minute and did not go in peace.", row.silent),
+        (
+            "safelight_schedule_behind_seconds",
+            "How long ago the schedule that was looked at last was looked at.",
+            row.behind,
+        ),
+        (
+            "safelight_sweeps_unchecked",
+            "Sweeps of a quarter of an hour that could not look what was still due.",
+            row.unchecked,
+        ),
+        ("safelight_jobs_dead_tuples", "Dead rows of the hot table that vacuum has not taken yet.", row.dead),
+        ("safelight_jobs_bytes", "Size of the hot table with its indexes.", row.bytes),
+    ] {
+        family(text, name, help);
+        line(text, name, count);
+    }
+    Ok(())
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod certificates;
 pub(crate) mod consents;
+pub(crate) mod controls;
+pub(crate) mod dead_letters;
 pub(crate) mod deletions;
 pub(crate) mod enqueue_job;
 pub(crate) mod enqueue_jobs;
@@ -9,9 +11,12 @@ pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod jobs;
 pub(crate) mod metrics;
+pub(crate) mod operate_jobs;
+pub(crate) mod order_events;
 pub(crate) mod orders;
 pub(crate) mod refunds;
 pub(crate) mod rights;
+pub(crate) mod schedules;
 pub(crate) mod subjects;
 pub(crate) mod sweeps;
 pub(crate) mod uploads;
@@ -55,6 +60,7 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(uploads::arrived))
         .routes(routes!(orders::place))
         .routes(routes!(orders::read))
+        .routes(routes!(order_events::follow))
         .routes(routes!(orders::checkout))
         .routes(routes!(refunds::ask))
         .routes(routes!(images::read))
@@ -65,6 +71,14 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(enqueue_job::enqueue))
         .routes(routes!(enqueue_jobs::enqueue))
         .routes(routes!(jobs::read))
+        .routes(routes!(operate_jobs::act))
+        .routes(routes!(dead_letters::count))
+        .routes(routes!(dead_letters::act))
+        .routes(routes!(controls::list))
+        .routes(routes!(controls::change))
+        .routes(routes!(controls::close_breaker))
+        .routes(routes!(schedules::list))
+        .routes(routes!(schedules::change))
 }
 
 /// Everything that proves itself in another way, or shows no one's data.

@@ -1,10 +1,13 @@
 //! Orders: place, note the checkout, read.
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    extract::{Query, State},
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
 use safelight_jobs::{
     id::{Batch, Id, Order, Subject},
     intake::{self, NewOrder},
-    run::Tx,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,10 +16,10 @@ use super::images::{self, Image};
 use crate::{
     caller::{Enqueue, Read, To},
     error::Error,
-    idempotency,
     input::{At, Json},
     openapi::Problem,
     state::ApiState,
+    waiting::{Wait, Waiting},
 };
 
 /// An order to place. Price and number of images follow from the plan.
@@ -60,7 +63,7 @@ pub(crate) async fn place(
     let policy = state.policy(caller.tenant()?)?;
     let Wanted { subject, batch, plan, prompt } = body.value;
     let wanted = NewOrder { subject, batch, plan, prompt };
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let placed = intake::place(&mut tx, &state.vault, policy, &wanted).await?;
     let answer = Placed { order: placed.order, amount_cents: placed.amount_cents, currency: placed.currency };
     caller.finish(tx, StatusCode::CREATED, &answer).await
@@ -93,7 +96,7 @@ pub(crate) async fn checkout(
     At(order): At<Order>,
     body: Json<CheckoutStarted>,
 ) -> Result<Response, Error> {
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     intake::start_checkout(&mut tx, caller.tenant()?, order, &body.value.session).await?;
     caller.finish(tx, StatusCode::OK, &Noted { order }).await
 }
@@ -131,25 +134,45 @@ pub(crate) struct OrderView {
     images: Vec<Image>,
 }
 
+impl OrderView {
+    /// Does nothing happen with it by itself any more? Money and deletion are told elsewhere.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self.state.as_str(), "delivered" | "refused" | "expired" | "refund_review")
+    }
+}
+
 /// Read an order.
 #[utoipa::path(get, path = "/v1/orders/{order}", tag = "orders", operation_id = "readOrder",
-    params(("order" = String, Path, description = "order_…")), security(("token" = ["read"])),
-    responses((status = 200, description = "The order", body = OrderView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    params(("order" = String, Path, description = "order_…"), Wait), security(("token" = ["read"])),
+    responses((status = 200, description = "The order", body = OrderView), (status = 304, description = "It is the one that you know"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn read(
     caller: To<Read>,
     State(state): State<ApiState>,
     At(order): At<Order>,
+    Query(wait): Query<Wait>,
+    headers: HeaderMap,
 ) -> Result<Response, Error> {
+    let waiting = Waiting::begin(&state.waiters, &headers, &wait);
+    loop {
+        let view = view(&state, order, caller.sees_only()).await?;
+        if let Some(answer) = waiting.answer(&view, view.has_ended()).await? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// The order as it stands, if it is of this tenant.
+pub(crate) async fn view(state: &ApiState, order: Id<Order>, tenant: Option<&str>) -> Result<OrderView, Error> {
     let row = sqlx::query!(
         r#"select subject_id, plan, state, problem, images_wanted, amount_cents, currency, created_at, checkout_at, paid_at,
             delivered_at from safelight.orders where id = $1 and ($2::text is null or tenant = $2)"#,
         order.uuid(),
-        caller.sees_only()
+        tenant
     )
     .fetch_optional(&state.pool)
     .await?
     .ok_or_else(|| Error::not_found(order))?;
-    let view = OrderView {
+    Ok(OrderView {
         order,
         subject: row.subject_id.into(),
         plan: row.plan,
@@ -162,8 +185,6 @@ pub(crate) async fn read(
         checkout_at: row.checkout_at,
         paid_at: row.paid_at,
         delivered_at: row.delivered_at,
-        images: images::of_order(&state, order).await?,
-    };
-    let view = serde_json::to_value(&view).map_err(|_| Error::Internal)?;
-    Ok(idempotency::answer(StatusCode::OK, &view))
+        images: images::of_order(state, order).await?,
+    })
 }

@@ -4,7 +4,6 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use safelight_jobs::{
     id::{self, Id, Order},
     intake::{self, Paid, RefundWish},
-    run::Tx,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -58,7 +57,7 @@ pub(crate) async fn ask(
         why: &body.value.why,
         by: &by,
     };
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let asked = intake::ask_refund(&mut tx, &wish).await?;
     let answer = Asked { refund: asked.refund, amount_cents: asked.amount_cents, currency: asked.currency };
     caller.finish(tx, StatusCode::ACCEPTED, &answer).await

@@ -5,7 +5,6 @@ use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{Batch, Deletion, Id, Subject},
     intake::{self, Account},
-    run::Tx,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -55,7 +54,7 @@ pub(crate) async fn register(
         return Err(Error::BadBody { why: "`name` is longer than 512 bytes, or `google_id` than 255".to_owned() });
     }
     let account = Account { email, name, google_id, auth_user };
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let subject = intake::register(&mut tx, &state.vault, caller.tenant()?, &account).await?;
     caller.finish(tx, StatusCode::CREATED, &Registered { subject }).await
 }
@@ -77,7 +76,7 @@ pub(crate) async fn open_batch(
     State(state): State<ApiState>,
     At(subject): At<Subject>,
 ) -> Result<Response, Error> {
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let batch = intake::open_batch(&mut tx, caller.tenant()?, subject).await?;
     caller.finish(tx, StatusCode::CREATED, &Opened { batch }).await
 }
@@ -103,7 +102,7 @@ pub(crate) async fn erase(
     State(state): State<ApiState>,
     At(subject): At<Subject>,
 ) -> Result<Response, Error> {
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let begun = intake::erase(&mut tx, caller.tenant()?, subject).await?;
     let answer = Erasure { deletion: begun.deletion, answer_due: begun.answer_due, already: begun.already };
     caller.finish(tx, StatusCode::ACCEPTED, &answer).await

@@ -4,7 +4,6 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use safelight_jobs::{
     id::{Artifact, Batch, Id},
     intake, keys,
-    run::Tx,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -41,7 +40,7 @@ pub(crate) async fn slot(
     At(batch): At<Batch>,
 ) -> Result<Response, Error> {
     let tenant = caller.tenant()?;
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let subject = sqlx::query_scalar!(
         "select subject_id from safelight.upload_batches where id = $1 and tenant = $2",
         batch.uuid(),
@@ -102,6 +101,6 @@ pub(crate) async fn arrived(
         intake::arrived(&state.pool, &state.bell, &state.vault, &state.storage, caller.tenant()?, artifact).await?;
     let answer = Arrived { artifact, content_type: looked.content_type, bytes: looked.bytes, already: looked.already };
     // The arrival is committed already, and saying it twice changes nothing.
-    let tx = Tx::begin(&state.pool, &state.bell).await?;
+    let tx = caller.begin(&state).await?;
     caller.finish(tx, StatusCode::OK, &answer).await
 }

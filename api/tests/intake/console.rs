@@ -9,23 +9,23 @@ use serde_json::json;
 
 use crate::house::{Answer, House};
 
-async fn look(house: &House, path: &str, cookie: &str) -> Answer {
+pub(crate) async fn look(house: &House, path: &str, cookie: &str) -> Answer {
     let request = Request::builder().uri(path).header("cookie", cookie).body(Body::empty()).expect("a request");
     house.send(request).await
 }
 
-async fn sign_in(house: &House, token: &str) -> Answer {
+pub(crate) async fn sign_in(house: &House, token: &str) -> Answer {
     let request = Request::builder()
         .method(Method::POST)
         .uri("/console/sign-in")
         .header("content-type", "application/x-www-form-urlencoded")
         .header("sec-fetch-site", "same-origin")
-        .body(Body::from(format!("token={token}")))
+        .body(Body::from(format!("token={token}&why=a+test")))
         .expect("a request");
     house.send(request).await
 }
 
-fn cookie(answer: &Answer) -> String {
+pub(crate) fn cookie(answer: &Answer) -> String {
     answer.header("set-cookie").split(';').next().unwrap_or_default().to_owned()
 }
 

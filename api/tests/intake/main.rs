@@ -4,12 +4,17 @@
 mod certificates;
 mod codes;
 mod console;
+mod console_acts;
+mod documents;
 mod house;
 mod idempotency;
 mod images;
 mod inputs;
+mod metrics;
+mod operators;
 mod orders;
 mod rights;
 mod sweeps;
+mod waiting;
 mod webhooks_fal;
 mod webhooks_stripe;

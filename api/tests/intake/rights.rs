@@ -25,6 +25,7 @@ const ROUTES: &[(&str, &str, &[Scope])] = &[
     ("post", "/v1/orders/{order}/checkout", &[Scope::Enqueue]),
     ("post", "/v1/orders/{order}/refund", &[Scope::Operate]),
     ("get", "/v1/orders/{order}", &[Scope::Read, Scope::Operate]),
+    ("get", "/v1/orders/{order}/events", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/subjects/{subject}/images/{artifact}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/deletions/{deletion}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/deletions/{deletion}/certificate", &[Scope::Audit, Scope::Operate]),
@@ -33,6 +34,14 @@ const ROUTES: &[(&str, &str, &[Scope])] = &[
     ("post", "/v1/jobs/bulk", &[Scope::Enqueue]),
     ("get", "/v1/jobs/{job}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/jobs/kinds", &[Scope::Read, Scope::Operate]),
+    ("post", "/v1/jobs/{job}/{act}", &[Scope::Operate]),
+    ("get", "/v1/dead-letters", &[Scope::Read, Scope::Operate]),
+    ("post", "/v1/dead-letters/{fate}", &[Scope::Operate]),
+    ("get", "/v1/controls", &[Scope::Read, Scope::Operate]),
+    ("post", "/v1/controls/{scope}/{name}", &[Scope::Operate]),
+    ("post", "/v1/breakers/{provider}/close", &[Scope::Operate]),
+    ("get", "/v1/schedules", &[Scope::Read, Scope::Operate]),
+    ("post", "/v1/schedules/{name}", &[Scope::Operate]),
 ];
 
 fn filled(path: &str) -> String {
@@ -42,6 +51,11 @@ fn filled(path: &str) -> String {
         .replace("{order}", &Id::<id::Order>::new().to_string())
         .replace("{deletion}", &Id::<id::Deletion>::new().to_string())
         .replace("{job}", &Id::<id::Job>::new().to_string())
+        .replace("{act}", "hold")
+        .replace("{fate}", "redrive")
+        .replace("{scope}", "queue")
+        .replace("{name}", "training")
+        .replace("{provider}", "fal")
 }
 
 fn body_for(method: &str) -> Option<Value> {

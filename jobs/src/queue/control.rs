@@ -1,4 +1,4 @@
-//! Control of jobs: cancel, hold, release, wake, redrive. Each works on queued and running jobs of the whole fleet at once,
+//! Control of jobs: cancel, hold, release, wake, redrive, discard. Each works on queued and running jobs of the whole fleet at once,
 //! because it works on their rows.
 
 use chrono::{DateTime, Utc};
@@ -59,6 +59,18 @@ pub async fn release(tx: &mut PgConnection, job: Id<id::Job>) -> Result<bool, sq
     Ok(done.rows_affected() == 1)
 }
 
+/// Do not wait any longer: a job that waits for its time is due now. Answers whether it was one.
+pub async fn wake(tx: &mut PgConnection, job: Id<id::Job>) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        r#"update safelight.jobs set state = 0, run_at = safelight.now(), rank = safelight.now() + priority * interval '1 minute', why = null
+        where id = $1 and state = 3"#,
+        job.uuid()
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// What jobs of one order wait for may have happened: let them look again now.
 pub async fn wake_order(tx: &mut PgConnection, order: Id<Order>) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
@@ -82,6 +94,16 @@ pub struct Filter<'a> {
     pub code: Option<&'a str>,
     /// Of one tenant.
     pub tenant: Option<&'a str>,
+}
+
+impl std::fmt::Display for Filter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let job = self.job.map(|job| Id::<id::Job>::from(job).to_string());
+        let parts = [("job", job.as_deref()), ("kind", self.kind), ("code", self.code), ("tenant", self.tenant)];
+        let said: Vec<_> =
+            parts.iter().filter_map(|(name, value)| value.map(|value| format!("{name}={value}"))).collect();
+        if said.is_empty() { f.write_str("all") } else { f.write_str(&said.join(" ")) }
+    }
 }
 
 /// Dead letters of one kind and code.
@@ -136,6 +158,33 @@ pub async fn redrive_all(tx: &mut PgConnection, filter: Filter<'_>, most: i64) -
             now + r.priority * interval '1 minute', r.max_attempts, r.traceparent, r.created_at,
             now + k.deadline_seconds * interval '1 second', r.keep_days
         from risen r left join safelight.job_kinds k on k.kind = r.kind, (select safelight.now() as now) clock"#,
+        filter.job,
+        filter.kind,
+        filter.code,
+        filter.tenant,
+        most
+    )
+    .execute(tx)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Give up to `most` that match up for good, the oldest first: they go to the archive as cancelled, and their keys end.
+/// Leaves alone what must be tried until it is verified. Answers how many.
+pub async fn discard_all(tx: &mut PgConnection, filter: Filter<'_>, most: i64) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        r#"with chosen as materialized (
+            select d.id from safelight.dead_letters d
+            where ($1::uuid is null or d.id = $1) and ($2::text is null or d.kind = $2) and ($3::text is null or d.code = $3)
+                and ($4::text is null or d.tenant = $4)
+                and not exists (select from safelight.job_kinds k where k.kind = d.kind and k.effect = 'until_verified')
+            order by d.died_at limit $5 for update of d skip locked
+        ), gone as (delete from safelight.dead_letters d using chosen where d.id = chosen.id returning d.*),
+        freed as (update safelight.job_keys k set expires_at = safelight.now() from gone where k.key = gone.key)
+        insert into safelight.jobs_archive (id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
+            outcome, code, run_at, created_at, started_at, finished_at, prune_on)
+        select id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
+            'cancelled', code, created_at, created_at, null, clock_timestamp(), safelight.now()::date + keep_days from gone"#,
         filter.job,
         filter.kind,
         filter.code,

@@ -128,18 +128,20 @@ pub async fn change(
         Change { paused: Some(false), .. } => "resumed",
         _ => "limited",
     };
-    note_act(tx, "fleet.control", outcome, &format!("{} {name}", scope.as_str()), by).await?;
+    let entry = Entry::new("operator", "fleet.control", outcome).code(scope.as_str(), name);
+    note_act(tx, "fleet.control", outcome, &format!("{} {name}", scope.as_str()), by, entry).await?;
     Ok(())
 }
 
 /// Write down what an operator did: who and why beside the audit log, which holds neither names nor free text, and the act
-/// itself in it.
+/// itself in it, as `entry`.
 pub async fn note_act(
     tx: &mut PgConnection,
     action: &'static str,
     outcome: &'static str,
     about: &str,
     by: By<'_>,
+    entry: Entry,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into safelight.operator_acts (action, outcome, about, actor, why) values ($1, $2, $3, $4, $5)",
@@ -151,7 +153,7 @@ pub async fn note_act(
     )
     .execute(&mut *tx)
     .await?;
-    Entry::new("operator", action, outcome).write(tx).await
+    entry.write(tx).await
 }
 
 /// The names that a control may be about. A typing error is answered, not stored: it would pause nothing and look as if.
@@ -244,7 +246,8 @@ pub async fn close_breaker(tx: &mut PgConnection, provider: &str, by: By<'_>) ->
     .execute(&mut *tx)
     .await?;
     if done.rows_affected() == 1 {
-        note_act(tx, "fleet.breaker", "closed", provider, by).await?;
+        let entry = Entry::new("operator", "fleet.breaker", "closed").code("provider", provider);
+        note_act(tx, "fleet.breaker", "closed", provider, by, entry).await?;
     }
     Ok(done.rows_affected() == 1)
 }

@@ -14,12 +14,15 @@ mod gather;
 mod history;
 pub(crate) mod kinds;
 mod lease;
+pub mod search;
 mod settle;
 
 pub use bell::{Bell, CHANNEL};
 pub use bulk::{enqueue_all, enqueue_bulk, enqueue_wishes};
 pub use claim::{Claimed, claim, claim_from};
-pub use control::{DeadGroup, Filter, cancel, dead_letters, hold, redrive, redrive_all, release, wake_order};
+pub use control::{
+    DeadGroup, Filter, cancel, dead_letters, discard_all, hold, redrive, redrive_all, release, wake, wake_order,
+};
 pub(crate) use enqueue::forget_key;
 pub use enqueue::{EnqueueError, Enqueued, Wish, enqueue, enqueue_later};
 pub use fleet::{

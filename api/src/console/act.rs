@@ -1,0 +1,94 @@
+//! Acting from a page: a form that says why, and the reading of it. Who may only look is refused before anything is read; a
+//! form that no page of this session made is refused before anything is done.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    body::Bytes,
+    extract::{FromRequest, FromRequestParts, Request},
+    response::{IntoResponse, Redirect, Response},
+};
+use maud::{Markup, html};
+use safelight_jobs::operate::Operator;
+use subtle::ConstantTimeEq;
+
+use super::{
+    Trouble,
+    sign_in::{Viewer, is_ours},
+    words,
+};
+use crate::{error::Error, input, state::ApiState};
+
+/// A form that an operator sent from a page of this session.
+pub(super) struct Form {
+    viewer: Viewer,
+    fields: BTreeMap<String, String>,
+}
+
+impl Form {
+    /// A field, if it was filled in.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// A number, if one was filled in.
+    pub(super) fn number<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Error> {
+        let Some(text) = self.field(name) else { return Ok(None) };
+        let why = || Error::Invalid { code: "control_impossible", why: format!("`{name}` is not a number") };
+        text.parse().map(Some).map_err(|_| why())
+    }
+
+    /// Who acts, and why. An empty reason is refused by the act itself.
+    pub(super) fn operator(&self) -> Operator<'_> {
+        self.viewer.operator(self.field("why").unwrap_or_default())
+    }
+}
+
+impl FromRequest<ApiState> for Form {
+    type Rejection = Trouble;
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Trouble> {
+        let (mut parts, body) = request.into_parts();
+        let viewer = Viewer::from_request_parts(&mut parts, state).await?;
+        if !viewer.operates() {
+            return Err(Error::Scope { needs: "operate" }.into());
+        }
+        let ours = is_ours(&parts.headers);
+        let body = Bytes::from_request(Request::from_parts(parts, body), state).await.map_err(input::broken)?;
+        let fields: BTreeMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
+        let carried = fields.get("csrf").map_or("", String::as_str);
+        if !ours || !bool::from(carried.as_bytes().ct_eq(viewer.csrf().as_bytes())) {
+            return Err(Error::FormForeign.into());
+        }
+        Ok(Self { viewer, fields })
+    }
+}
+
+/// A button that opens a form with a reason; nothing for who may only look. Works without scripts and by keyboard.
+pub(super) fn button(viewer: &Viewer, action: &str, label: &str, about: &str, more: &Markup) -> Markup {
+    html! {
+        @if viewer.operates() {
+            details.act {
+                summary aria-label={ (label) " " (about) } { (label) }
+                form method="post" action=(action) {
+                    input type="hidden" name="csrf" value=(viewer.csrf());
+                    (more)
+                    label { "Why" input name="why" type="text" required maxlength="200" autocomplete="off"; }
+                    button type="submit" { (label) " " span.about { (about) } }
+                }
+            }
+        }
+    }
+}
+
+/// Back to a page, which says what was done. `outcome` is a word of ours.
+pub(super) fn done(page: &str, outcome: &str) -> Response {
+    Redirect::to(&format!("{page}?done={outcome}")).into_response()
+}
+
+/// What was done a moment ago, as the address says it: a word, no sentence of a stranger.
+pub(super) fn said(done: Option<&str>) -> Markup {
+    let word = done.filter(|word| {
+        word.len() <= 40 && word.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'0'..=b'9'))
+    });
+    html! { @if let Some(word) = word { p.done role="status" { "Done: " (words::said(word)) "." } } }
+}

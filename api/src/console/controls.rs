@@ -1,0 +1,150 @@
+//! What is paused, limited or left alone: queues, kinds, tenants and providers, with the acts that change it. What is said here
+//! counts for every process at its next claim.
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use safelight_jobs::{
+    job::Queue,
+    operate,
+    queue::{self, Breaker, Change, Control, Scope},
+    registry,
+    run::Tx,
+};
+
+use super::{
+    Page, Trouble,
+    act::{self, Form},
+    job::Done,
+    page as framed,
+    sign_in::Viewer,
+    words,
+};
+use crate::{error::Error, state::ApiState};
+
+/// The page. For people of the house.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(done): Query<Done>,
+) -> Result<Response, Trouble> {
+    viewer.of_the_house()?;
+    let (controls, breakers) = (queue::controls(&state.pool).await?, queue::breakers(&state.pool).await?);
+    let tenants: Vec<String> =
+        sqlx::query_scalar!("select id from safelight.tenants order by id").fetch_all(&state.pool).await?;
+    let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
+    let mut kinds: Vec<String> = registry::ALL.iter().map(|known| known.name.to_owned()).collect();
+    kinds.sort_unstable();
+    let mut providers: Vec<String> =
+        registry::ALL.iter().filter_map(|known| known.provider).map(|provider| provider.as_str().to_owned()).collect();
+    providers.sort_unstable();
+    providers.dedup();
+    let queues: Vec<String> = Queue::ALL.iter().map(|queue| queue.as_str().to_owned()).collect();
+    let view = View { viewer: &viewer, controls: &controls, breakers: &breakers, now };
+    let body = html! {
+        h1 { "Controls" }
+        (act::said(done.done.as_deref()))
+        p.lead { "A pause lets running attempts end; what waits spends nothing." }
+        (view.list(Scope::Provider, "Providers", &providers))
+        (view.list(Scope::Queue, "Queues", &queues))
+        (view.list(Scope::Tenant, "Tenants", &tenants))
+        (view.list(Scope::Kind, "Kinds", &kinds))
+    };
+    Ok(framed("Controls", Page::Controls, &viewer, &body))
+}
+
+struct View<'a> {
+    viewer: &'a Viewer,
+    controls: &'a [Control],
+    breakers: &'a [Breaker],
+    now: DateTime<Utc>,
+}
+
+impl View<'_> {
+    fn list(&self, scope: Scope, title: &str, names: &[String]) -> Markup {
+        html! {
+            section {
+                h2 { (title) }
+                ul.controls { @for name in names { (self.one(scope, name)) } }
+            }
+        }
+    }
+
+    fn one(&self, scope: Scope, name: &str) -> Markup {
+        let control = self.controls.iter().find(|c| c.scope == scope.as_str() && c.name == name);
+        let breaker =
+            self.breakers.iter().find(|b| scope == Scope::Provider && b.provider == name && b.state != "closed");
+        let paused = control.is_some_and(|control| control.paused);
+        let address = format!("/console/controls/{}/{name}", scope.as_str());
+        let wants = |act: &str, more: Markup| html! { input type="hidden" name="act" value=(act); (more) };
+        html! {
+            li class={ "control" @if paused || breaker.is_some() { " lit" } } {
+                div.control-says {
+                    strong { (words::said(name)) }
+                    @if paused { " " (words::state("paused")) }
+                    @if let Some(breaker) = breaker { " " (words::state("in_trouble")) span.small { " failed " (breaker.failures) " times; one job looks "
+                        @match breaker.probe_at { Some(at) if at > self.now => (words::distance(self.now, at)), _ => "at the next claim" } } }
+                    @if let Some(control) = control {
+                        @if let Some(most) = control.most { span.small { " · " (most) " at once" } }
+                        @if let (Some(rate), Some(burst)) = (control.per_second, control.burst) { span.small { " · " (rate) " a second, " (burst) " in one go" } }
+                        p.small { (words::distance(self.now, control.changed_at)) " by " (control.actor) @if let Some(why) = &control.why { ": " (why) } }
+                    }
+                }
+                div.acts {
+                    @if paused { (act::button(self.viewer, &address, "Resume", name, &wants("resume", html! {}))) }
+                    @else { (act::button(self.viewer, &address, "Pause", name, &wants("pause", html! {}))) }
+                    (act::button(self.viewer, &address, "Limit", name, &wants("limit", html! {
+                        label { "How many at once; empty lifts it" input name="most" type="number" min="1" inputmode="numeric" value=[control.and_then(|c| c.most)]; }
+                    })))
+                    @if scope == Scope::Provider { (act::button(self.viewer, &address, "Rate", name, &wants("rate", html! {
+                        label { "Starts a second; empty lifts it" input name="per_second" type="number" min="0.01" step="0.01" inputmode="decimal" value=[control.and_then(|c| c.per_second)]; }
+                        label { "Starts in one go" input name="burst" type="number" min="1" inputmode="numeric" value=[control.and_then(|c| c.burst)]; }
+                    }))) }
+                    @if breaker.is_some() { (act::button(self.viewer, &format!("/console/breakers/{name}/close"), "Close breaker", name, &html! {})) }
+                }
+            }
+        }
+    }
+}
+
+/// Change a control.
+pub(super) async fn change(
+    State(state): State<ApiState>,
+    Path((scope, name)): Path<(String, String)>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let scope = Scope::named(&scope).ok_or(Error::NoRoute)?;
+    let (change, outcome) = match form.field("act") {
+        Some("pause") => (Change { paused: Some(true), ..Change::default() }, "paused"),
+        Some("resume") => (Change { paused: Some(false), ..Change::default() }, "resumed"),
+        Some("limit") => (Change { most: Some(form.number("most")?), ..Change::default() }, "limit_stored"),
+        Some("rate") => {
+            let per_second: Option<f64> = form.number("per_second")?;
+            let burst: Option<i32> = form.number("burst")?;
+            let rate = per_second.map(|rate| (rate, burst.unwrap_or((rate.ceil() as i32).max(1))));
+            (Change { rate: Some(rate), ..Change::default() }, "rate_stored")
+        }
+        _ => return Err(Error::NoRoute.into()),
+    };
+    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    operate::on_control(&mut tx, scope, &name, change, form.operator()).await?;
+    Queue::ALL.into_iter().for_each(|queue| tx.ring(queue));
+    tx.commit().await?;
+    Ok(act::done("/console/controls", outcome))
+}
+
+/// Close a breaker.
+pub(super) async fn close_breaker(
+    State(state): State<ApiState>,
+    Path(provider): Path<String>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    operate::close_breaker(&mut tx, &provider, form.operator()).await?;
+    Queue::ALL.into_iter().for_each(|queue| tx.ring(queue));
+    tx.commit().await?;
+    Ok(act::done("/console/controls", "breaker_closed"))
+}

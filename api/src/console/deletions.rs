@@ -1,0 +1,107 @@
+//! Deletions: the open ones by their legal deadline, and the finished ones, newest first.
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use safelight_jobs::id::{Deletion, Id};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use crate::{error::Error, state::ApiState};
+
+/// Rows of one list.
+const MOST: i64 = 50;
+
+/// Which part of the finished ones.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    before: Option<String>,
+}
+
+/// The page.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Trouble> {
+    let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
+    let before = wanted.before.and_then(|id| id.parse::<Id<Deletion>>().ok()).map(Id::uuid);
+    let body = html! {
+        h1 { "Deletions" }
+        p.lead { "Complete only when each step was seen to be done, or is kept by law. The deadline is the law's: one month." }
+        @if before.is_none() { (open(&state, viewer.tenant(), now).await?) }
+        (finished(&state, viewer.tenant(), now, before).await?)
+    };
+    Ok(framed("Deletions", Page::Deletions, &viewer, &body))
+}
+
+async fn open(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select d.id, d.tenant, d.trigger, d.state, d.requested_at, d.answer_due,
+            (select count(*) from safelight.deletion_steps s where s.deletion_id = d.id) as "steps!",
+            (select count(*) from safelight.deletion_steps s where s.deletion_id = d.id
+                and s.state in ('verified', 'retained_by_law')) as "settled!",
+            (select string_agg(distinct s.class || ' ' || s.state || coalesce(' ' || s.code, ''), ', ') from safelight.deletion_steps s
+                where s.deletion_id = d.id and s.state in ('stuck', 'waiting_provider', 'held')) as waits
+        from safelight.deletions d where d.state <> 'complete' and ($1::text is null or d.tenant = $1)
+        order by d.answer_due, d.id limit $2"#,
+        tenant,
+        MOST
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! {
+        section {
+            h2 { "Open" span.aside { "the nearest deadline first" } }
+            @if rows.is_empty() { p.none { "None is open." } } @else { div.scroll tabindex="0" role="region" aria-label="Open deletions" { table {
+                thead { tr { th scope="col" { "deletion" } th scope="col" { "tenant" } th scope="col" { "because of" } th scope="col" { "state" } th.n scope="col" { "steps seen" } th scope="col" { "waits for" } th.n scope="col" { "requested" } th.n scope="col" { "legal deadline" } } }
+                tbody { @for row in &rows { tr {
+                    td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td { (row.tenant) } td { (words::said(&row.trigger)) }
+                    td { @if row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
+                    td.n { (row.settled) " of " (row.steps) }
+                    td { (row.waits.as_deref().map(words::said).unwrap_or_default()) }
+                    td.n { (words::distance(now, row.requested_at)) } td.n { (words::distance(now, row.answer_due)) }
+                } } }
+            } } }
+        }
+    })
+}
+
+async fn finished(
+    state: &ApiState,
+    tenant: Option<&str>,
+    now: DateTime<Utc>,
+    before: Option<Uuid>,
+) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select d.id, d.tenant, d.trigger, d.requested_at, d.answer_due, d.completed_at as "at!",
+            exists (select from safelight.deletion_certificates c where c.deletion_id = d.id and c.document is not null) as "certified!"
+        from safelight.deletions d where d.state = 'complete' and ($1::text is null or d.tenant = $1) and ($2::uuid is null or d.id < $2)
+        order by d.id desc limit $3"#,
+        tenant,
+        before,
+        MOST
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    let next = rows.get(MOST as usize - 1).map(|row| Id::<Deletion>::from(row.id));
+    Ok(html! {
+        section {
+            h2 { "Finished" }
+            @if rows.is_empty() { p.none { "None yet." } } @else { div.scroll tabindex="0" role="region" aria-label="Finished deletions" { table {
+                thead { tr { th scope="col" { "deletion" } th scope="col" { "tenant" } th scope="col" { "because of" } th.n scope="col" { "complete" } th.n scope="col" { "took" } th scope="col" { "certificate" } } }
+                tbody { @for row in &rows { tr {
+                    td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td { (row.tenant) } td { (words::said(&row.trigger)) }
+                    td.n { (words::distance(now, row.at)) }
+                    td.n { (words::age((row.at - row.requested_at).num_seconds())) @if row.at > row.answer_due { " " (words::state("late")) } }
+                    td { @if row.certified { a href={ "/console/deletions/" (Id::<Deletion>::from(row.id)) "/certificate" } { "read" span.hidden { " of " (Id::<Deletion>::from(row.id)) } } } @else { span.none { "not yet" } } }
+                } } }
+            } } }
+            @if let Some(next) = next { p.after { a href={ "/console/deletions?before=" (next) } rel="next" { "Older" } } }
+        }
+    })
+}

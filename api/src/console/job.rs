@@ -1,0 +1,242 @@
+//! One job: why it does not run, its attempts and waits, the provider calls it made, what operators did, what the audit log
+//! says, and what may be done to it. Its payload is never shown.
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use maud::{Markup, html};
+use safelight_jobs::{
+    audit::Entry,
+    id::{self, Id, Intent, Order, Subject},
+    operate::{self, Act},
+    queue::{self, Explanation},
+    run::Tx,
+};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{
+    Page, Trouble,
+    act::{self, Form},
+    overview::link,
+    page as framed,
+    sign_in::Viewer,
+    words,
+};
+use crate::{error::Error, input::At, state::ApiState};
+
+/// What was done a moment ago.
+#[derive(Deserialize)]
+pub(super) struct Done {
+    pub(super) done: Option<String>,
+}
+
+/// The page.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    job: Result<At<id::Job>, Error>,
+    Query(done): Query<Done>,
+) -> Result<Response, Trouble> {
+    let At(job) = job?;
+    let row = sqlx::query!(
+        r#"select kind as "kind!", queue as "queue!", tenant, state as "state!", code, attempt as "attempt!", max_attempts, waits as "waits!",
+            crashes, subject_id, order_id, lane, run_at, created_at as "created_at!", started_at, finished_at, worker, traceparent, deadline_at
+        from (
+            select kind, queue, tenant, case state when 0 then 'ready' when 1 then 'running' when 2 then 'held' when 3 then 'scheduled'
+                    else 'set_aside' end as state, why as code, attempt, max_attempts, waits, crashes, subject_id, order_id, lane, run_at, created_at,
+                started_at, null::timestamptz as finished_at, worker, traceparent, deadline_at
+            from safelight.jobs where id = $1
+            union all
+            select kind, queue, tenant, outcome, code, attempt, null, waits, null, subject_id, order_id, null, run_at, created_at,
+                started_at, finished_at, null, null, null
+            from safelight.jobs_archive where id = $1
+            union all
+            select kind, queue, tenant, 'dead', code, attempt, max_attempts, waits, crashes, subject_id, order_id, lane, null, created_at,
+                null, died_at, null, traceparent, null
+            from safelight.dead_letters where id = $1
+        ) j where $2::text is null or tenant is null or tenant = $2
+        order by finished_at desc nulls first limit 1"#,
+        job.uuid(),
+        viewer.tenant()
+    )
+    .fetch_optional(&state.pool)
+    .await?
+    .ok_or_else(|| Error::not_found(job))?;
+    let mut entry = Entry::new("operator", "console.look", "seen").job(&row.kind, job);
+    if let Some(tenant) = &row.tenant {
+        entry = entry.tenant(tenant);
+    }
+    viewer.looks_at(&state, &job.to_string(), entry).await?;
+    let explained = queue::explain(&state.pool, job).await?;
+    let own = viewer.tenant().is_none() || row.tenant.as_deref() == viewer.tenant();
+    let body = html! {
+        p.eyebrow { a href="/console/jobs" { "Jobs" } " / " (words::said(&row.kind)) }
+        h1.id { (job) }
+        (act::said(done.done.as_deref()))
+        p.lead { (words::state(&row.state)) " " (sentence(explained.as_ref(), row.code.as_deref())) }
+        @if own { (buttons(&viewer, job, &row.state)) }
+        dl.facts {
+            div { dt { "kind" } dd { (words::said(&row.kind)) } }
+            div { dt { "queue" } dd { (row.queue) } }
+            div { dt { "tenant" } dd { (row.tenant.as_deref().unwrap_or("the house")) } }
+            div { dt { "attempts spent" } dd { (row.attempt) @if let Some(most) = row.max_attempts.filter(|most| *most < i32::MAX) { " of " (most) } } }
+            div { dt { "waits" } dd { (row.waits) } }
+            @if let Some(crashes) = row.crashes.filter(|n| *n > 0) { div { dt { "crashes" } dd { (crashes) } } }
+            div { dt { "made" } dd { (words::time(row.created_at)) } }
+            @if let Some(at) = row.run_at { div { dt { "due" } dd { (words::time(at)) } } }
+            @if let Some(at) = row.started_at { div { dt { "started" } dd { (words::time(at)) } } }
+            @if let Some(at) = row.finished_at { div { dt { "ended" } dd { (words::time(at)) } } }
+            @if let Some(at) = row.deadline_at { div { dt { "tried until" } dd { (words::time(at)) } } }
+            @if let Some(worker) = &row.worker { div { dt { "worker" } dd { code { (worker) } } } }
+            @if let Some(lane) = &row.lane { div.wide { dt { "lane" } dd { code { (lane) } } } }
+            @if let Some(order) = row.order_id { div.wide { dt { "order" } dd { (link("orders", &Id::<Order>::from(order).to_string())) } } }
+            @if let Some(subject) = row.subject_id { div.wide { dt { "subject" } dd { a.id href={ "/console/jobs?id=" (Id::<Subject>::from(subject)) } { (Id::<Subject>::from(subject)) } } } }
+            @if let Some(trace) = &row.traceparent { div.wide { dt { "trace" } dd { code { (trace) } } } }
+        }
+        (attempts(&state, job).await?)
+        (calls(&state, job, row.order_id, row.subject_id).await?)
+        (acts(&state, job).await?)
+        (audit(&state, job).await?)
+    };
+    Ok(framed("Job", Page::Jobs, &viewer, &body))
+}
+
+fn sentence(explained: Option<&Explanation>, code: Option<&str>) -> Markup {
+    html! {
+        @match explained {
+            Some(known) => { strong { (words::said(&known.code)) } ": " (known.detail) "." },
+            None => { (code.map(words::said).unwrap_or_default()) },
+        }
+    }
+}
+
+fn buttons(viewer: &Viewer, job: Id<id::Job>, stands: &str) -> Markup {
+    let fitting: &[(Act, &str)] = match stands {
+        "ready" | "set_aside" => &[(Act::Hold, "Hold"), (Act::Cancel, "Cancel")],
+        "running" => &[(Act::Cancel, "Cancel"), (Act::Hold, "Hold")],
+        "held" => &[(Act::Release, "Release"), (Act::Cancel, "Cancel")],
+        "scheduled" => &[(Act::Retry, "Retry now"), (Act::Hold, "Hold"), (Act::Cancel, "Cancel")],
+        "dead" => &[(Act::Retry, "Redrive"), (Act::Discard, "Discard")],
+        _ => &[],
+    };
+    html! {
+        div.acts { @for (what, label) in fitting {
+            (act::button(viewer, &format!("/console/jobs/{job}/{}", what.as_str()), label, "this job", &html! {}))
+        } }
+    }
+}
+
+async fn attempts(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        "select at, attempt, verdict, code, worker from safelight.job_attempts where job_id = $1 order by at desc limit 200",
+        job.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    let steps =
+        sqlx::query!("select name, at from safelight.job_steps where job_id = $1 order by at limit 100", job.uuid())
+            .fetch_all(&state.pool)
+            .await?;
+    Ok(html! {
+        section {
+            h2 { "Attempts and waits" span.aside { "newest first; an attempt that simply succeeded is not in here" } }
+            @if rows.is_empty() { p.none { "None failed, waited or was cut." } } @else { ol.line {
+                @for row in &rows { li {
+                    span.when { (words::time(row.at)) }
+                    span.what { (words::state(&row.verdict)) " " strong { (words::said(&row.code)) }
+                        span.small { " attempt " (row.attempt + 1) @if let Some(worker) = &row.worker { " · " (worker) } } }
+                } }
+            } }
+            @if !steps.is_empty() { p.after { "Steps that are done and are not repeated: "
+                @for (n, step) in steps.iter().enumerate() { @if n > 0 { ", " } (words::said(&step.name)) } "." } }
+        }
+    })
+}
+
+async fn calls(
+    state: &ApiState,
+    job: Id<id::Job>,
+    order: Option<Uuid>,
+    subject: Option<Uuid>,
+) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select id, processor, purpose, model, state, code, created_at from safelight.provider_calls
+        where (order_id = $2 or subject_id = $3) and job_id = $1 order by created_at limit 100"#,
+        job.uuid(),
+        order,
+        subject
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! { @if !rows.is_empty() {
+        section {
+            h2 { "Provider calls" }
+            div.scroll tabindex="0" role="region" aria-label="Provider calls" { table {
+                thead { tr { th scope="col" { "call" } th scope="col" { "processor" } th scope="col" { "purpose" } th scope="col" { "model" } th scope="col" { "state" } th scope="col" { "code" } th scope="col" { "intended" } } }
+                tbody { @for row in &rows { tr {
+                    td { code { (Id::<Intent>::from(row.id)) } } td { (row.processor) } td { (row.purpose) } td { (row.model) }
+                    td { (words::state(&row.state)) } td { (row.code.as_deref().map(words::said).unwrap_or_default()) }
+                    td { (words::time(row.created_at)) }
+                } } }
+            } }
+        }
+    } })
+}
+
+async fn acts(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select at, actor, why, outcome from safelight.operator_acts where about = $1 and action <> 'console.look' order by id desc limit 50"#,
+        job.to_string()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! { @if !rows.is_empty() {
+        section {
+            h2 { "What operators did" }
+            ol.line { @for row in &rows { li {
+                span.when { (words::time(row.at)) }
+                span.what { strong { (words::said(&row.outcome)) } " by " (row.actor) ": " (row.why) }
+            } } }
+        }
+    } })
+}
+
+async fn audit(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        "select seq, at, actor, action, outcome, purpose from safelight.audit_entries where job_id = $1 and action <> 'console.look' order by seq limit 200",
+        job.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! {
+        section {
+            h2 { "Audit entries" }
+            @if rows.is_empty() { p.none { "It has had no effect yet." } } @else { ol.line {
+                @for row in &rows { li {
+                    span.when { (words::time(row.at)) }
+                    span.what { strong { (words::said(&row.action.replace('.', " "))) } " " (words::state(&row.outcome))
+                        span.small { " " (row.actor) @if let Some(purpose) = &row.purpose { " · for " (purpose) } " · entry " (row.seq) } }
+                } }
+            } }
+        }
+    })
+}
+
+/// Act on it.
+pub(super) async fn act(
+    State(state): State<ApiState>,
+    job: Result<At<id::Job>, Error>,
+    Path((_, verb)): Path<(String, String)>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let At(job) = job?;
+    let wanted = Act::named(&verb).ok_or(Error::NoRoute)?;
+    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    if let Some(queue) = operate::on_job(&mut tx, wanted, job, form.operator()).await? {
+        tx.ring(queue);
+    }
+    tx.commit().await?;
+    Ok(act::done(&format!("/console/jobs/{job}"), wanted.outcome()))
+}

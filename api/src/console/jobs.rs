@@ -1,0 +1,201 @@
+//! Finding jobs: by id, kind, state, tenant, order, code and time, newest first, a page at a time.
+
+use axum::{
+    extract::{Query, State},
+    response::{IntoResponse, Redirect, Response},
+};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use maud::{Markup, html};
+use safelight_jobs::{
+    id::{self, Deletion, Id, Order, Subject},
+    queue::search::{self, Search, State as Stands},
+    registry,
+};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use crate::{error::Error, state::ApiState};
+
+/// Rows of one page.
+const MOST: usize = 50;
+
+/// What the form asks for. An empty field does not narrow.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Wanted {
+    id: String,
+    kind: String,
+    state: String,
+    tenant: String,
+    code: String,
+    from: String,
+    until: String,
+    before: String,
+}
+
+impl Wanted {
+    fn search<'a>(&'a self, viewer: &'a Viewer) -> Result<Search<'a>, Error> {
+        let word = |text: &'a str| Some(text.trim()).filter(|text| !text.is_empty());
+        let mut search = Search {
+            kind: word(&self.kind),
+            tenant: viewer.tenant().or(word(&self.tenant)),
+            code: word(&self.code),
+            from: instant(&self.from)?,
+            until: instant(&self.until)?,
+            before: word(&self.before).and_then(|id| id.parse::<Id<id::Job>>().ok()).map(Id::uuid),
+            ..Search::default()
+        };
+        if let Some(state) = word(&self.state) {
+            search.state = Some(Stands::named(state).ok_or_else(|| Error::not_found(format!("the state {state}")))?);
+        }
+        if let Some(id) = word(&self.id) {
+            let (order, subject) = (id.parse::<Id<Order>>(), id.parse::<Id<Subject>>());
+            let bare = || id.parse::<Uuid>().ok().map(Id::<id::Job>::from);
+            match (id.parse::<Id<id::Job>>().ok().or_else(bare), order, subject) {
+                (Some(job), ..) => search.job = Some(job),
+                (_, Ok(order), _) => search.order = Some(order),
+                (.., Ok(subject)) => search.subject = Some(subject),
+                _ => {
+                    return Err(Error::BadId(
+                        "paste the id of a job (job_…), an order (order_…) or a person (subject_…)".to_owned(),
+                    ));
+                }
+            }
+        }
+        Ok(search)
+    }
+
+    /// The address of the page that begins here.
+    fn address(&self, before: Uuid) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in [
+            ("id", &self.id),
+            ("kind", &self.kind),
+            ("state", &self.state),
+            ("tenant", &self.tenant),
+            ("code", &self.code),
+            ("from", &self.from),
+            ("until", &self.until),
+        ] {
+            if !value.is_empty() {
+                query.append_pair(name, value);
+            }
+        }
+        query.append_pair("before", &Id::<id::Job>::from(before).to_string());
+        format!("/console/jobs?{}", query.finish())
+    }
+}
+
+/// As a browser's field for times sends it, in UTC.
+fn instant(text: &str) -> Result<Option<DateTime<Utc>>, Error> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let shapes = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"];
+    let read = shapes.iter().find_map(|shape| NaiveDateTime::parse_from_str(text, shape).ok());
+    let why = || Error::Invalid { code: "value_refused", why: "write a time as 2026-11-26T21:00, in UTC".to_owned() };
+    read.map(|at| Some(at.and_utc())).ok_or_else(why)
+}
+
+/// The page.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Trouble> {
+    let search = wanted.search(&viewer)?;
+    let found = search::search(&state.pool, search, MOST).await?;
+    if let (Some(job), Some(_)) = (search.job, found.jobs.first()) {
+        return Ok(Redirect::to(&format!("/console/jobs/{job}")).into_response());
+    }
+    let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
+    let body = html! {
+        h1 { "Jobs" }
+        (form(&wanted, &viewer))
+        section aria-label="Found" {
+            @if found.jobs.is_empty() { p.none {
+                @if found.next.is_some() { "None among the newest. Older ones were not looked at yet." } @else { "No job matches." }
+            } } @else { (table(&found.jobs, now)) }
+            @if let Some(next) = found.next {
+                p.after { a href=(wanted.address(next)) rel="next" { "Older, from " (id_time(next)) } }
+            }
+        }
+    };
+    Ok(framed("Jobs", Page::Jobs, &viewer, &body))
+}
+
+/// When an id was made: ids grow with time.
+fn id_time(id: Uuid) -> String {
+    let milliseconds = i64::try_from(id.as_u128() >> 80).unwrap_or(0);
+    DateTime::from_timestamp_millis(milliseconds)
+        .map(|at| at.format("%Y-%m-%d %H:%M:%S").to_string())
+        .unwrap_or_default()
+}
+
+fn form(wanted: &Wanted, viewer: &Viewer) -> Markup {
+    let mut kinds: Vec<&str> = registry::ALL.iter().map(|known| known.name).collect();
+    kinds.sort_unstable();
+    html! {
+        form.filter method="get" action="/console/jobs" role="search" {
+            label.wide { "Job, order or person" input name="id" type="text" value=(wanted.id) placeholder="job_… order_… subject_…" autocomplete="off" spellcheck="false"; }
+            label { "Kind" select name="kind" {
+                option value="" { "any" }
+                @for kind in kinds { option value=(kind) selected[wanted.kind == kind] { (words::said(kind)) } }
+            } }
+            label { "State" select name="state" {
+                option value="" { "any" }
+                @for stands in Stands::ALL { option value=(stands.as_str()) selected[wanted.state == stands.as_str()] { (words::said(stands.as_str())) } }
+            } }
+            @if viewer.tenant().is_none() { label { "Tenant" input name="tenant" type="text" value=(wanted.tenant) autocomplete="off" spellcheck="false"; } }
+            label { "Code" input name="code" type="text" value=(wanted.code) placeholder="fal_busy" autocomplete="off" spellcheck="false"; }
+            label { "Made from" input name="from" type="datetime-local" value=(wanted.from); }
+            label { "until" input name="until" type="datetime-local" value=(wanted.until); }
+            button type="submit" { "Find" }
+        }
+    }
+}
+
+fn table(jobs: &[search::Job], now: DateTime<Utc>) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Jobs" { table {
+            thead { tr { th scope="col" { "job" } th scope="col" { "kind" } th scope="col" { "state" } th scope="col" { "code" } th scope="col" { "tenant" } th scope="col" { "order" } th.n scope="col" { "attempts" } th.n scope="col" { "waits" } th.n scope="col" { "made" } th.n scope="col" { "ended" } } }
+            tbody { @for job in jobs { tr {
+                td { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) }
+                td { (words::said(&job.kind)) }
+                td { (words::state(&job.state)) }
+                td { (job.code.as_deref().map(words::said).unwrap_or_default()) }
+                td { (job.tenant.as_deref().unwrap_or("–")) }
+                td { @if let Some(order) = job.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
+                td.n { (job.attempt) } td.n { (job.waits) }
+                td.n { (words::distance(now, job.created_at)) }
+                td.n { @match job.ended_at { Some(at) => (words::distance(now, at)), None => span.none { "–" } } }
+            } } }
+        } }
+    }
+}
+
+/// What to open.
+#[derive(Deserialize)]
+pub(super) struct Opened {
+    id: String,
+}
+
+/// From an id to its page. Ids are random: they name nobody.
+pub(super) async fn find(_viewer: Viewer, Query(wanted): Query<Opened>) -> Result<Response, Trouble> {
+    let id = wanted.id.trim();
+    let to = if let Ok(job) = id.parse::<Id<id::Job>>() {
+        format!("/console/jobs/{job}")
+    } else if let Ok(order) = id.parse::<Id<Order>>() {
+        format!("/console/orders/{order}")
+    } else if let Ok(deletion) = id.parse::<Id<Deletion>>() {
+        format!("/console/deletions/{deletion}")
+    } else if let Ok(subject) = id.parse::<Id<Subject>>() {
+        format!("/console/jobs?id={subject}")
+    } else {
+        let why = "paste the id of a job (job_…), an order (order_…), a deletion (deletion_…) or a person (subject_…)";
+        return Err(Error::BadId(why.to_owned()).into());
+    };
+    Ok(Redirect::to(&to).into_response())
+}

@@ -1,0 +1,108 @@
+//! Orders: newest first, by state, problem and tenant.
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use maud::{Markup, html};
+use safelight_jobs::id::{Id, Order};
+use serde::Deserialize;
+
+use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use crate::state::ApiState;
+
+/// Rows of one page.
+const MOST: i64 = 50;
+/// How many of the newest orders one page looks through.
+const WINDOW: i64 = 20_000;
+const STATES: [&str; 8] =
+    ["placed", "paid", "training", "generating", "delivered", "refused", "expired", "refund_review"];
+
+/// What the form asks for. An empty field does not narrow.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct Wanted {
+    state: String,
+    problem: String,
+    tenant: String,
+    before: String,
+}
+
+/// The page.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Trouble> {
+    let word = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let tenant = viewer.tenant().map(str::to_owned).or_else(|| word(&wanted.tenant));
+    let before = wanted.before.parse::<Id<Order>>().ok().map(Id::uuid);
+    let rows = sqlx::query!(
+        r#"select id, tenant, plan, state, problem, created_at, paid_at, delivered_at, safelight.now() as "now!" from (
+            select * from safelight.orders where $1::uuid is null or id < $1 order by id desc limit $2) newest
+        where ($3::text is null or tenant = $3) and ($4::text is null or state = $4) and ($5::text is null or problem = $5)
+        order by id desc limit $6"#,
+        before,
+        WINDOW,
+        tenant,
+        word(&wanted.state),
+        word(&wanted.problem),
+        MOST
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    let last =
+        match rows.get(MOST as usize - 1) {
+            Some(row) => Some(row.id),
+            None => sqlx::query_scalar!(
+                "select id from safelight.orders where $1::uuid is null or id < $1 order by id desc offset $2 limit 1",
+                before,
+                WINDOW - 1
+            )
+            .fetch_optional(&state.pool)
+            .await?,
+        };
+    let body = html! {
+        h1 { "Orders" }
+        (form(&wanted, &viewer))
+        section aria-label="Found" {
+            @if rows.is_empty() { p.none { "No order matches" @if last.is_some() { " among the newest " (WINDOW) } "." } } @else {
+                div.scroll tabindex="0" role="region" aria-label="Orders" { table {
+                    thead { tr { th scope="col" { "order" } th scope="col" { "tenant" } th scope="col" { "plan" } th scope="col" { "state" } th scope="col" { "problem" } th.n scope="col" { "placed" } th scope="col" { "paid" } th scope="col" { "delivered" } } }
+                    tbody { @for row in &rows { tr {
+                        td { (link("orders", &Id::<Order>::from(row.id).to_string())) } td { (row.tenant) } td { (row.plan) } td { (words::state(&row.state)) }
+                        td { (row.problem.as_deref().map(words::said).unwrap_or_default()) }
+                        td.n { (words::distance(row.now, row.created_at)) } td { (words::maybe_time(row.paid_at)) } td { (words::maybe_time(row.delivered_at)) }
+                    } } }
+                } }
+            }
+            @if let Some(last) = last { p.after { a href=(address(&wanted, Id::from(last))) rel="next" { "Older" } } }
+        }
+    };
+    Ok(framed("Orders", Page::Orders, &viewer, &body))
+}
+
+fn address(wanted: &Wanted, before: Id<Order>) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in [("state", &wanted.state), ("problem", &wanted.problem), ("tenant", &wanted.tenant)] {
+        if !value.is_empty() {
+            query.append_pair(name, value);
+        }
+    }
+    query.append_pair("before", &before.to_string());
+    format!("/console/orders?{}", query.finish())
+}
+
+fn form(wanted: &Wanted, viewer: &Viewer) -> Markup {
+    html! {
+        form.filter method="get" action="/console/orders" role="search" {
+            label { "State" select name="state" {
+                option value="" { "any" }
+                @for state in STATES { option value=(state) selected[wanted.state == state] { (words::said(state)) } }
+            } }
+            label { "Problem" input name="problem" type="text" value=(wanted.problem) placeholder="work_died" autocomplete="off" spellcheck="false"; }
+            @if viewer.tenant().is_none() { label { "Tenant" input name="tenant" type="text" value=(wanted.tenant) autocomplete="off" spellcheck="false"; } }
+            button type="submit" { "Find" }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What runs at set times, when it was looked at last, and pausing it.
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use maud::html;
+use safelight_jobs::{operate, run::Tx, schedule};
+
+use super::{
+    Page, Trouble,
+    act::{self, Form},
+    job::Done,
+    page as framed,
+    sign_in::Viewer,
+    words,
+};
+use crate::{error::Error, state::ApiState};
+
+/// The page. For people of the house.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(done): Query<Done>,
+) -> Result<Response, Trouble> {
+    viewer.of_the_house()?;
+    let rows = schedule::list(&state.pool).await?;
+    let sweeps = sqlx::query!(
+        r#"select kind, started_at, finished_at, found, acted, residue from safelight.sweeps s
+        where started_at = (select max(started_at) from safelight.sweeps x where x.kind = s.kind) order by kind"#
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
+    let body = html! {
+        h1 { "Schedules" }
+        (act::said(done.done.as_deref()))
+        p.lead { "Promises do not depend on these: what is due stands on rows, and the next look finds it." }
+        section aria-label="Schedules" {
+            @if rows.is_empty() { p.none { "Nobody has looked at the schedule yet. Start " code { "safelight cron" } ", or a worker with " code { "--with-cron" } "." } }
+            ul.controls { @for row in &rows {
+                li class={ "control" @if row.paused { " lit" } } {
+                    div.control-says {
+                        strong { (words::said(&row.name)) } @if row.paused { " " (words::state("paused")) }
+                        p.small { code { (row.cron) } " (sec min hour day month weekday) · " (if row.catch_up == "each" { "a job for each missed tick" } else { "one job for all missed ticks" }) " · looked at until " (words::distance(now, row.last_tick)) }
+                    }
+                    div.acts {
+                        @let address = format!("/console/schedules/{}", row.name);
+                        @let act = if row.paused { "resume" } else { "pause" };
+                        (act::button(&viewer, &address, if row.paused { "Resume" } else { "Pause" }, &row.name, &html! { input type="hidden" name="act" value=(act); }))
+                    }
+                }
+            } }
+        }
+        section {
+            h2 { "Sweeps" span.aside { "the last run of each; what was still due afterwards, or that it could not be looked at" } }
+            @if sweeps.is_empty() { p.none { "None has run." } } @else { div.scroll tabindex="0" role="region" aria-label="Sweeps" { table {
+                thead { tr { th scope="col" { "sweep" } th scope="col" { "began" } th scope="col" { "ended" } th.n scope="col" { "found" } th.n scope="col" { "acted on" } th.n scope="col" { "still due" } } }
+                tbody { @for row in &sweeps { tr {
+                    th scope="row" { (words::said(&row.kind)) } td { (words::distance(now, row.started_at)) } td { (words::maybe_time(row.finished_at)) }
+                    td.n { (row.found.map_or("–".to_owned(), |n| n.to_string())) } td.n { (row.acted.map_or("–".to_owned(), |n| n.to_string())) }
+                    td.n { (row.residue.map_or("could not check".to_owned(), |n| n.to_string())) }
+                } } }
+            } } }
+        }
+    };
+    Ok(framed("Schedules", Page::Schedules, &viewer, &body))
+}
+
+/// Pause or resume one.
+pub(super) async fn change(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let (paused, outcome) = match form.field("act") {
+        Some("pause") => (true, "paused"),
+        Some("resume") => (false, "resumed"),
+        _ => return Err(Error::NoRoute.into()),
+    };
+    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    operate::on_schedule(&mut tx, &name, paused, form.operator()).await?;
+    tx.commit().await?;
+    Ok(act::done("/console/schedules", outcome))
+}

@@ -1,0 +1,62 @@
+//! What an operator does to one job: cancel, hold, release, retry, discard. Each says why, and is kept with who and why.
+
+use axum::{
+    extract::{Path, State},
+    http::StatusCode,
+    response::Response,
+};
+use safelight_jobs::{
+    id::{self, Id},
+    operate::{self, Act},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    caller::{Operate, To},
+    error::Error,
+    input::{At, Json},
+    openapi::Problem,
+    state::ApiState,
+};
+
+/// Why somebody acts.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    /// In a few words, without anything about a person. At most 300 bytes.
+    #[schema(example = "the customer asked us to stop")]
+    pub(crate) why: String,
+}
+
+/// A job that was acted on.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Acted {
+    /// The job.
+    #[schema(value_type = String, example = "job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    job: Id<id::Job>,
+    /// `cancelled`, `held`, `released`, `retried` or `discarded`.
+    outcome: &'static str,
+}
+
+/// Act on one job. `cancel` and `hold` cut a running attempt, which writes nothing any more; `release` lets a held job run;
+/// `retry` makes a waiting job due now and gives a dead letter another life; `discard` gives a dead letter up for good.
+#[utoipa::path(post, path = "/v1/jobs/{job}/{act}", tag = "operators", operation_id = "actOnJob",
+    params(("job" = String, Path, description = "job_…"), ("act" = String, Path, description = "`cancel`, `hold`, `release`, `retry` or `discard`")),
+    request_body = Reason, security(("token" = ["operate"])),
+    responses((status = 200, description = "Done", body = Acted), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn act(
+    caller: To<Operate>,
+    State(state): State<ApiState>,
+    At(job): At<id::Job>,
+    path: Path<(String, String)>,
+    body: Json<Reason>,
+) -> Result<Response, Error> {
+    let act = Act::named(&path.1).ok_or(Error::NoRoute)?;
+    let mut tx = caller.begin(&state).await?;
+    let rings = operate::on_job(&mut tx, act, job, caller.operator(&body.value.why)).await?;
+    if let Some(queue) = rings {
+        tx.ring(queue);
+    }
+    caller.finish(tx, StatusCode::OK, &Acted { job, outcome: act.outcome() }).await
+}

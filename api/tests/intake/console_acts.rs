@@ -1,0 +1,363 @@
+//! Acting from the console: each button is refused to who may only look, to a form of another site, and without a reason; and
+//! does what it says, with who and why.
+
+use axum::{
+    body::Body,
+    http::{Method, Request, StatusCode},
+};
+use safelight_api::tokens::Scope;
+use safelight_jobs::id::{self, Id};
+
+use crate::{
+    console::{cookie, look, sign_in},
+    house::{Answer, House},
+};
+
+/// Every address of the console that changes something, but for signing in and out; with a body that fits.
+const MUTATIONS: &[(&str, &str)] = &[
+    ("/console/jobs/{job}/{act}", ""),
+    ("/console/dead/{fate}", "&kind=train_model"),
+    ("/console/controls/{scope}/{name}", "&act=pause"),
+    ("/console/breakers/{provider}/close", ""),
+    ("/console/schedules/{name}", "&act=pause"),
+];
+
+/// A signed-in browser.
+pub(crate) struct Browser<'a> {
+    house: &'a House,
+    cookie: String,
+}
+
+impl<'a> Browser<'a> {
+    pub(crate) async fn of(house: &'a House, tenant: Option<&str>, scopes: &[Scope]) -> Self {
+        let token = house.token(tenant, scopes).await;
+        Self { house, cookie: cookie(&sign_in(house, &token).await) }
+    }
+
+    pub(crate) async fn opens(&self, path: &str) -> Answer {
+        look(self.house, path, &self.cookie).await
+    }
+
+    /// What a form of a page carries.
+    async fn csrf(&self, path: &str) -> String {
+        let page = self.opens(path).await.text;
+        page.split("name=\"csrf\" value=\"")
+            .nth(1)
+            .and_then(|rest| rest.split('"').next())
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    async fn sends(&self, path: &str, body: &str, site: &str) -> Answer {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("cookie", &self.cookie)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", site)
+            .body(Body::from(body.to_owned()))
+            .expect("a request");
+        self.house.send(request).await
+    }
+
+    /// Press a button of this page, with a reason.
+    async fn presses(&self, page: &str, path: &str, more: &str) -> Answer {
+        let csrf = self.csrf(page).await;
+        assert_eq!(csrf.len(), 64, "{page} has a form");
+        self.sends(path, &format!("csrf={csrf}&why=asked+for{more}"), "same-origin").await
+    }
+}
+
+fn filled(path: &str, job: &str) -> String {
+    path.replace("{job}", job)
+        .replace("{act}", "cancel")
+        .replace("{fate}", "redrive")
+        .replace("{scope}/{name}", "queue/training")
+        .replace("{name}", "sweep_retention")
+        .replace("{provider}", "fal")
+}
+
+async fn job(house: &House, kind: &str, tenant: &str) -> String {
+    let id: uuid::Uuid = sqlx::query_scalar("select job_id from safelight.enqueue($1, '{\"n\": 1}', p_tenant => $2)")
+        .bind(kind)
+        .bind(tenant)
+        .fetch_one(&house.owner)
+        .await
+        .expect("a job");
+    Id::<id::Job>::from(id).to_string()
+}
+
+/// Something that each mutation could change.
+async fn furnished(house: &House) -> String {
+    let dead = job(house, "train_model", "koselfie").await;
+    let id: Id<id::Job> = dead.parse().expect("an id");
+    house
+        .run(&format!(
+            "with gone as (delete from safelight.jobs where id = '{}' returning *)
+            insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, priority, attempt, max_attempts, crashes, waits, code,
+                created_at) select id, queue, kind, version, payload, tenant, priority, 5, max_attempts, 0, waits, 'fal_rejected', created_at from gone;
+            insert into safelight.breakers (provider, state, failures, probe_at) values ('fal', 'open', 5, safelight.now());
+            insert into safelight.schedules (name, cron, catch_up) values ('sweep_retention', '0 * * * * *', 'once')",
+            id.uuid()
+        ))
+        .await;
+    job(house, "train_model", "koselfie").await
+}
+
+#[test]
+fn no_address_that_changes_something_is_missing_from_the_list() {
+    let source = include_str!("../../src/console/mod.rs");
+    let posts = source.matches("post(").count();
+    assert_eq!(posts, MUTATIONS.len() + 2, "the list, signing in and signing out");
+    for (path, _) in MUTATIONS {
+        assert!(source.contains(&format!("\"{path}\"")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_only_look_sees_no_button_and_is_refused_at_each() {
+    let house = House::build().await;
+    let running = furnished(&house).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let csrf = operator.csrf(&format!("/console/jobs/{running}")).await;
+    let reader = Browser::of(&house, None, &[Scope::Read]).await;
+    let stranger = Browser { house: &house, cookie: "safelight_console=0".to_owned() };
+    let before = house.count("from safelight.operator_acts where action <> 'console.look'").await;
+    for (path, more) in MUTATIONS {
+        let path = filled(path, &running);
+        for csrf in [csrf.as_str(), ""] {
+            let refused = reader.sends(&path, &format!("csrf={csrf}&why=x{more}"), "same-origin").await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path}");
+            assert!(refused.text.contains("scope_missing"), "{path}: {}", refused.text);
+        }
+        let unknown = stranger.sends(&path, &format!("csrf={csrf}&why=x{more}"), "same-origin").await;
+        assert_eq!((unknown.status, unknown.header("location")), (StatusCode::SEE_OTHER, "/console/sign-in"), "{path}");
+    }
+    for page in [
+        "/console",
+        "/console/jobs",
+        &format!("/console/jobs/{running}"),
+        "/console/dead",
+        "/console/controls",
+        "/console/schedules",
+    ] {
+        let shown = reader.opens(page).await;
+        assert_eq!(shown.status, StatusCode::OK, "{page}");
+        assert!(!shown.text.contains("name=\"csrf\""), "{page} has no form that acts");
+    }
+    assert_eq!(house.count("from safelight.operator_acts where action <> 'console.look'").await, before);
+    assert_eq!(house.count("from safelight.jobs where state = 0").await, 1);
+}
+
+#[tokio::test]
+async fn a_form_of_another_site_of_another_session_or_without_a_reason_changes_nothing() {
+    let house = House::build().await;
+    let waiting = furnished(&house).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let other = Browser::of(&house, None, &[Scope::Operate]).await;
+    let page = format!("/console/jobs/{waiting}");
+    let (own, foreign) = (operator.csrf(&page).await, other.csrf(&page).await);
+    assert_ne!(own, foreign);
+    for (path, more) in MUTATIONS {
+        let path = filled(path, &waiting);
+        for (csrf, site) in [
+            ("", "same-origin"),
+            (foreign.as_str(), "same-origin"),
+            (own.as_str(), "cross-site"),
+            (own.as_str(), "same-site"),
+        ] {
+            let refused = operator.sends(&path, &format!("csrf={csrf}&why=x{more}"), site).await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path} from {site}");
+            assert!(refused.text.contains("form_foreign"), "{path}: {}", refused.text);
+        }
+        let unsaid = operator.sends(&path, &format!("csrf={own}&why=+{more}"), "same-origin").await;
+        assert_eq!(unsaid.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        assert!(unsaid.text.contains("reason_missing"), "{path}: {}", unsaid.text);
+    }
+    assert_eq!(house.count("from safelight.operator_acts where action <> 'console.look'").await, 0);
+    assert_eq!(house.count("from safelight.jobs where state = 0").await, 1);
+}
+
+#[tokio::test]
+async fn an_operator_repairs_from_the_console_and_it_is_kept_with_who_and_why() {
+    let house = House::build().await;
+    let waiting = furnished(&house).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let page = format!("/console/jobs/{waiting}");
+    let shown = operator.opens(&page).await;
+    assert!(shown.text.contains("no live worker serves the queue training"), "it says why it waits: {}", shown.text);
+    for (act, outcome) in [("hold", "held"), ("release", "released"), ("cancel", "cancelled")] {
+        let done = operator.presses(&page, &format!("{page}/{act}"), "").await;
+        assert_eq!(
+            (done.status, done.header("location")),
+            (StatusCode::SEE_OTHER, format!("{page}?done={outcome}").as_str())
+        );
+    }
+    let after = operator.opens(&page).await;
+    assert!(after.text.contains("cancelled") && after.text.contains("by test: asked for"), "{}", after.text);
+    assert!(!after.text.contains("name=\"csrf\""), "nothing can be done to what has ended");
+
+    let redriven =
+        operator.presses("/console/dead", "/console/dead/redrive", "&kind=train_model&code=fal_rejected").await;
+    assert_eq!(redriven.header("location"), "/console/dead?done=1_redriven", "{}", redriven.text);
+    assert_eq!(house.count("from safelight.dead_letters").await, 0);
+    for (page, path, more) in [
+        ("/console/controls", "/console/controls/provider/fal", "&act=pause"),
+        ("/console/controls", "/console/controls/kind/train_model", "&act=limit&most=7"),
+        ("/console/controls", "/console/controls/provider/fal", "&act=rate&per_second=2.5&burst="),
+        ("/console/controls", "/console/breakers/fal/close", ""),
+        ("/console/schedules", "/console/schedules/sweep_retention", "&act=pause"),
+    ] {
+        let done = operator.presses(page, path, more).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{path}: {}", done.text);
+    }
+    let controls = operator.opens("/console/controls").await.text;
+    for shows in ["7 at once", "2.5 a second, 3 in one go", "by test: asked for"] {
+        assert!(controls.contains(shows), "{shows}");
+    }
+    assert!(operator.opens("/console/schedules").await.text.contains("Resume"));
+    let overview = operator.opens("/console").await.text;
+    assert!(overview.contains("pauses and open breakers") && overview.contains("This needs a look."));
+    let audit = operator.opens("/console/audit").await.text;
+    assert!(audit.contains("fleet control") && audit.contains(&waiting), "{audit}");
+    let looked = format!(
+        "from safelight.operator_acts where action = 'console.look' and about = '{waiting}' and actor = 'test' and why = 'a test'"
+    );
+    assert!(house.count(&looked).await >= 4, "each look at it is kept with what for");
+}
+
+#[tokio::test]
+async fn jobs_are_found_by_what_an_operator_knows_and_page_by_page() {
+    let house = House::build().await;
+    house
+        .run(
+            "insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
+            select safelight.uuid_v7(), 'training', case when n % 10 = 0 then 'collect_model' else 'train_model' end, '{\"secret\": \"payload\"}',
+                case when n % 2 = 0 then 'koselfie' else 'haloprofile' end, 3, now() + interval '1 day', now(), 5, now(), case when n = 77 then 'fal_busy' end
+            from generate_series(1, 120) n;
+            insert into safelight.jobs_archive (id, queue, kind, version, payload, tenant, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
+            select safelight.uuid_v7(), 'sweeps', 'expire_consents', 1, '{}', null, 1, 0, 'done', now(), now(), now(), now()::date + 21 from generate_series(1, 25000)",
+        )
+        .await;
+    let operator = Browser::of(&house, None, &[Scope::Read]).await;
+    let rows = |answer: &Answer| answer.text.matches("<td><a class=\"id\" href=\"/console/jobs/job_").count();
+    let all = async |address: &str| {
+        let (mut seen, mut address) = (0, address.to_owned());
+        loop {
+            let page = operator.opens(&address).await;
+            assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+            assert!(!page.text.contains("payload"));
+            seen += rows(&page);
+            let Some((before, _)) = page.text.split_once("\" rel=\"next\"") else { return seen };
+            address = before.rsplit("href=\"").next().expect("an address").replace("&amp;", "&");
+        }
+    };
+    assert_eq!(all("/console/jobs?kind=train_model&state=scheduled").await, 108, "every one of them, once");
+    assert_eq!(all("/console/jobs?code=fal_busy").await, 1, "one among 25,120, behind the newest");
+    assert_eq!(all("/console/jobs?tenant=koselfie&kind=collect_model").await, 12);
+    assert_eq!(rows(&operator.opens("/console/jobs?state=held").await), 0);
+    assert_eq!(rows(&operator.opens("/console/jobs?until=2020-01-01T00:00").await), 0);
+    assert_eq!(operator.opens("/console/jobs?from=yesterday").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let known: uuid::Uuid =
+        sqlx::query_scalar("select id from safelight.jobs limit 1").fetch_one(&house.owner).await.expect("one");
+    let known = Id::<id::Job>::from(known);
+    let found = operator.opens(&format!("/console/jobs?id={known}")).await;
+    assert_eq!(found.header("location"), format!("/console/jobs/{known}"));
+    let tenant = Browser::of(&house, Some("koselfie"), &[Scope::Read]).await;
+    assert_eq!(
+        rows(&tenant.opens("/console/jobs?state=scheduled&tenant=haloprofile").await),
+        50,
+        "its own, whatever it asks for"
+    );
+    assert!(!tenant.opens("/console/jobs?state=scheduled").await.text.contains("haloprofile"));
+    for page in ["controls", "schedules", "workers", "audit", "tokens"] {
+        assert_eq!(
+            tenant.opens(&format!("/console/{page}")).await.status,
+            StatusCode::FORBIDDEN,
+            "{page} is the house's"
+        );
+        assert_eq!(operator.opens(&format!("/console/{page}")).await.status, StatusCode::OK, "{page}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_after_eight_hours_and_after_an_hour_alone() {
+    let house = House::build().await;
+    let idle = Browser::of(&house, None, &[Scope::Read]).await;
+    assert_eq!(idle.opens("/console").await.status, StatusCode::OK);
+    house.turn_clock_to("61 minutes").await;
+    assert_eq!(idle.opens("/console").await.status, StatusCode::SEE_OTHER, "an hour alone");
+    let busy = Browser::of(&house, None, &[Scope::Read]).await;
+    for minutes in (61..61 + 8 * 60).step_by(50) {
+        house.turn_clock_to(&format!("{minutes} minutes")).await;
+        assert_eq!(busy.opens("/console").await.status, StatusCode::OK, "{minutes}");
+    }
+    house.turn_clock_to("542 minutes").await;
+    assert_eq!(busy.opens("/console").await.status, StatusCode::SEE_OTHER, "eight hours");
+}
+
+/// How often each large table was read whole.
+async fn scans(house: &House) -> Vec<(String, i64)> {
+    sqlx::query("select pg_stat_force_next_flush()").execute(&house.owner).await.expect("flushed");
+    let sql = "select relname::text, seq_scan from pg_stat_user_tables where schemaname = 'safelight' and n_live_tup > 20000 order by 1";
+    sqlx::query_as(sql).fetch_all(&house.owner).await.expect("numbers")
+}
+
+#[tokio::test]
+async fn no_page_reads_a_large_table_whole() {
+    let house = House::build().await;
+    let backend = house.backend("koselfie").await;
+    let subject = house.person(&backend).await;
+    let order = house.order(&backend, subject, "cs_test_large").await;
+    house
+        .run(
+            "insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
+            select safelight.uuid_v7(), 'training', 'train_model', '{}', 'koselfie', s, now(), now(), 5, now(), case s when 4 then 'provider:fal' end
+            from generate_series(1, 150000) n, lateral (select case n % 3 when 0 then 0 when 1 then 3 else 4 end as s) x;
+            insert into safelight.jobs_archive (id, queue, kind, version, payload, order_id, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
+            select safelight.uuid_v7(), 'sweeps', 'expire_consents', 1, '{}', gen_random_uuid(), 1, 0, 'done', now(), now(), now(), now()::date + 21
+            from generate_series(1, 200000) n;
+            insert into safelight.operator_acts (actor, why, action, outcome, about)
+            select 'x', 'x', 'console.look', 'seen', 'job_' || n from generate_series(1, 50000) n;
+            insert into safelight.job_attempts (job_id, attempt, verdict, code) select gen_random_uuid(), 1, 'retry', 'x' from generate_series(1, 50000)",
+        )
+        .await;
+    house.run("analyze").await;
+    let one: uuid::Uuid =
+        sqlx::query_scalar("select id from safelight.jobs limit 1").fetch_one(&house.owner).await.expect("one");
+    let one = Id::<id::Job>::from(one);
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let before = scans(&house).await;
+    assert!(before.len() >= 4, "the large tables are seen: {before:?}");
+    let pages = [
+        "/console".to_owned(),
+        "/console/jobs".to_owned(),
+        "/console/jobs?state=running".to_owned(),
+        "/console/jobs?state=held".to_owned(),
+        "/console/jobs?kind=send_notice".to_owned(),
+        "/console/jobs?code=no_such_code&tenant=haloprofile".to_owned(),
+        format!("/console/jobs?id={order}"),
+        format!("/console/jobs?id={subject}"),
+        format!("/console/jobs/{one}"),
+        format!("/console/orders/{order}"),
+        "/console/orders".to_owned(),
+        "/console/dead".to_owned(),
+        "/console/deletions".to_owned(),
+        "/console/controls".to_owned(),
+        "/console/schedules".to_owned(),
+        "/console/workers".to_owned(),
+        "/console/audit".to_owned(),
+        "/console/tokens".to_owned(),
+    ];
+    for _ in 0..7 {
+        // Seven times: after five the server may choose a plan for all values.
+        for page in &pages {
+            let began = std::time::Instant::now();
+            assert_eq!(operator.opens(page).await.status, StatusCode::OK, "{page}");
+            println!("{:>5} ms  {page}", began.elapsed().as_millis());
+        }
+    }
+    let after = scans(&house).await;
+    let grown: Vec<_> = after.iter().filter(|row| !before.contains(row)).collect();
+    assert!(grown.is_empty(), "read whole: {grown:?}");
+}
