@@ -10,3 +10,4 @@ mod clauses;
 mod money;
 mod one_job;
 mod order_life;
+mod races;

@@ -54,7 +54,9 @@ static NUMBER: AtomicU32 = AtomicU32::new(0);
 pub async fn postgres() -> &'static Postgres {
     POSTGRES
         .get_or_init(|| async {
-            let postgres = Postgres::start(postgres::Options { fast: true, ..Default::default() })
+            // The races ask which of two commits came first.
+            let settings = vec![("track_commit_timestamp".to_owned(), "on".to_owned())];
+            let postgres = Postgres::start(postgres::Options { fast: true, settings, ..Default::default() })
                 .await
                 .expect("a private Postgres");
             migrated(&postgres, "template_safelight").await;
