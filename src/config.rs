@@ -19,6 +19,7 @@ use safelight_jobs::{
     db::{Address, Pooler},
     job::Queue,
     policy::Policy,
+    policy_rows,
     providers::{
         Secret,
         auth::{Auth, AuthConfig},
@@ -117,6 +118,12 @@ pub(crate) fn policies(folder: Option<&Path>) -> anyhow::Result<Policies> {
         Some(folder) => Policy::load_dir(folder)?,
         None => Policy::bundled()?,
     }))
+}
+
+/// Of each tenant the version in force, provided that the ones this process was given are installed as they are.
+pub(crate) async fn policies_in_force(pool: &sqlx::PgPool, given: &Policies) -> anyhow::Result<Policies> {
+    let given: Vec<Policy> = given.iter().cloned().collect();
+    Ok(Policies::new(policy_rows::in_force(pool, &given).await?))
 }
 
 /// The store.

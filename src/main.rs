@@ -123,7 +123,7 @@ fn main() -> ExitCode {
             Command::Key(command) => command.run().await,
             Command::Schedule(command) => command.run().await,
             Command::Token(command) => command.run().await,
-            Command::Policy(command) => command.run(),
+            Command::Policy(command) => command.run().await,
             Command::Register(command) => command.run(),
             Command::Report(command) => command.run(),
             Command::Audit(command) => command.run().await,

@@ -1,38 +1,73 @@
-//! `safelight policy`: what the tenants' policies say.
+//! `safelight policy`: what the tenants' policies say, what a new version changes, and from when on it counts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
-use safelight_jobs::policy::{DataClass, Policy};
+use safelight_jobs::{
+    db::{self, Role},
+    policy::{DataClass, Policy, diff::diff},
+    policy_rows,
+};
 
 use crate::{config, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCommand {
-    /// A folder of policies, one `<tenant>.toml` each; without it the ones in the binary
-    #[arg(long, env = "SAFELIGHT_POLICIES", global = true)]
-    policies: Option<PathBuf>,
     #[command(subcommand)]
     what: What,
+}
+
+#[derive(Debug, Args)]
+struct Folder {
+    /// A folder of policies, one `<tenant>.toml` each; without it the ones in the binary
+    #[arg(long, env = "SAFELIGHT_POLICIES")]
+    policies: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
     /// Read and check all policies; fails with everything that is wrong
-    Check,
+    Check {
+        #[command(flatten)]
+        folder: Folder,
+    },
     /// Print purposes, rules, accepted gaps and terms of one tenant
     Show {
         /// The tenant's id
         tenant: String,
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Print what a newer policy file says otherwise than an older one
+    Diff {
+        /// The older file
+        older: PathBuf,
+        /// The newer file
+        newer: PathBuf,
+    },
+    /// Print every installed version, when it was announced and from when on it counts
+    Status {
+        #[command(flatten)]
+        database: config::Database,
+    },
+    /// Say that the notice of an installed version is on display in the product from now on: it counts when that has lasted
+    /// as long as the policy says, and not before its own date (K48)
+    Announce {
+        /// The tenant's id
+        tenant: String,
+        /// The version
+        version: String,
+        #[command(flatten)]
+        database: config::Database,
     },
 }
 
 impl PolicyCommand {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
-        let policies = config::policies(self.policies.as_deref())?;
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self.what {
-            What::Check => {
-                for policy in policies.iter() {
+            What::Check { folder } => {
+                for policy in config::policies(folder.policies.as_deref())?.iter() {
                     say(format_args!(
                         "{} {}: fit for use, {} accepted gaps",
                         policy.tenant(),
@@ -41,15 +76,45 @@ impl PolicyCommand {
                     ));
                 }
             }
-            What::Show { tenant } => {
-                let Some(policy) = policies.iter().find(|policy| policy.tenant() == tenant) else {
-                    anyhow::bail!("there is no tenant `{tenant}`");
-                };
-                show(policy);
+            What::Show { tenant, folder } => {
+                let policies = config::policies(folder.policies.as_deref())?;
+                let policy = policies.iter().find(|policy| policy.tenant() == tenant);
+                show(policy.with_context(|| format!("there is no tenant `{tenant}`"))?);
+            }
+            What::Diff { older, newer } => {
+                let (older, newer) = (read(&older)?, read(&newer)?);
+                let changes = diff(&older, &newer);
+                if changes.is_empty() {
+                    say("they say the same");
+                }
+                for change in changes {
+                    say(change);
+                }
+            }
+            What::Status { database } => {
+                let pool = db::connect(database.address(), Role::Owner, 1).await?;
+                for standing in policy_rows::standings(&pool).await? {
+                    let announced =
+                        standing.announced_at.map_or("not announced".to_owned(), |at| format!("announced {at}"));
+                    let counts =
+                        standing.in_force_from.map_or("counts for nobody".to_owned(), |at| format!("counts from {at}"));
+                    let now = if standing.in_force { "  in force" } else { "" };
+                    say(format_args!("{:<14} {:<12} {announced}, {counts}{now}", standing.tenant, standing.version));
+                }
+            }
+            What::Announce { tenant, version, database } => {
+                let pool = db::connect(database.address(), Role::Owner, 1).await?;
+                let from = policy_rows::announce(&pool, &tenant, &version).await?;
+                say(format_args!("{tenant} {version} counts from {from}; restart the processes then, for its plans"));
             }
         }
         Ok(())
     }
+}
+
+fn read(file: &Path) -> anyhow::Result<Policy> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    Ok(Policy::parse(&text)?)
 }
 
 fn show(policy: &Policy) {
@@ -65,6 +130,10 @@ fn show(policy: &Policy) {
             if points.is_empty() { "" } else { " at " },
             points.join(", ")
         ));
+    }
+    say("\nWith whom, under which agreement");
+    for (processor, entry) in policy.processors() {
+        say(format_args!("  {:<10} {}, {}, {}", processor.as_str(), entry.name, entry.agreement, entry.region));
     }
     say("\nWho may process what");
     for rule in policy.rules() {

@@ -34,6 +34,7 @@ impl Api {
         })?;
         let pool = db::connect(self.database.address(), Role::Api, 12).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
+        let policies = config::policies_in_force(&pool, &self.house.policies()?).await?;
         let fal = FalWebhook::new(&FalWebhookConfig {
             keys_url: self.listening.fal_rest_url.clone(),
             account: self.listening.fal_user_id.clone(),
@@ -49,16 +50,8 @@ impl Api {
             secure_cookies: self.house.is_https(),
         };
         let bell = Bell::start(pool.clone());
-        let state = ApiState::new(
-            pool,
-            bell,
-            self.house.vault()?,
-            self.house.policies()?,
-            self.store.client()?,
-            Some(fal),
-            config,
-        )
-        .with_metrics(recorder);
+        let state = ApiState::new(pool, bell, self.house.vault()?, policies, self.store.client()?, Some(fal), config)
+            .with_metrics(recorder);
         tracing::info!(%address, "listening");
         safelight_api::serve(listener, safelight_api::router(state), stop).await?;
         Ok(())

@@ -31,9 +31,11 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
-        let services = Arc::new(self.providers.services(&self.house, &self.store, self.ledger.ledger()?).await?);
+        let mut services = self.providers.services(&self.house, &self.store, self.ledger.ledger()?).await?;
         let address = self.database.address();
         let pool = db::connect(&address, Role::Worker, 12).await?;
+        services.policies = config::policies_in_force(&pool, &services.policies).await?;
+        let services = Arc::new(services);
         // Outcomes; claims, heartbeats and the bell have connections of their own beside it.
         let queue_pool = db::connect_queue(&address, 4).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;

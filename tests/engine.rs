@@ -46,5 +46,7 @@ mod properties;
 mod sealer;
 #[path = "engine/situations.rs"]
 mod situations;
+#[path = "engine/starts.rs"]
+mod starts;
 #[path = "engine/upkeep.rs"]
 mod upkeep;

@@ -8,6 +8,7 @@
 //! [`Policy::load_dir`] and [`Policy::bundled`] give out checked policies only.
 
 mod check;
+pub mod diff;
 mod document;
 mod error;
 mod names;
@@ -28,6 +29,9 @@ pub use document::{
 };
 pub use error::{NotInPolicy, PolicyError};
 pub use names::{Basis, CapturePoint, DataClass, Processor, Purpose, Scope, UnknownName};
+
+/// How long the notice of a change is on display, where a policy does not say: two weeks.
+const DISPLAY_HOURS: i32 = 336;
 
 /// Policies that the binary carries: file name and content.
 const BUNDLED: [(&str, &str); 2] = [
@@ -79,6 +83,18 @@ impl Policy {
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
         let document: Document = toml::from_str(text)
             .map_err(|error| PolicyError::Malformed { file: "the text".to_owned(), why: error.to_string() })?;
+        Ok(Self::of(document))
+    }
+
+    /// Read a policy in the form in which it is stored with its version.
+    ///
+    /// # Errors
+    /// Those of `serde_json`.
+    pub fn from_json(stored: serde_json::Value) -> Result<Self, serde_json::Error> {
+        Ok(Self::of(serde_json::from_value(stored)?))
+    }
+
+    fn of(document: Document) -> Self {
         let mut allowed = BTreeMap::new();
         for (number, gap) in document.accepted_gap.iter().enumerate() {
             for class in &gap.classes {
@@ -90,7 +106,7 @@ impl Policy {
                 allowed.insert((rule.purpose, rule.processor, *class), None);
             }
         }
-        Ok(Self { document, allowed })
+        Self { document, allowed }
     }
 
     /// All policies of a folder, checked, by tenant.
@@ -180,6 +196,12 @@ impl Policy {
     #[must_use]
     pub fn effective_at(&self) -> DateTime<Utc> {
         self.document.effective_at
+    }
+
+    /// How long its notice is on display before it counts, in hours. The first version of a tenant has nobody to tell.
+    #[must_use]
+    pub fn display_hours(&self) -> i32 {
+        self.document.notice_display_hours.unwrap_or(DISPLAY_HOURS)
     }
 
     /// SHA-256 of the published text, in hex.

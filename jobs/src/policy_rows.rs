@@ -1,11 +1,18 @@
-//! Install policies as rows, for gates and clocks to read. A version never changes: the same version with other content is
-//! refused, and so is a service that would start with it.
+//! Policies as rows, for gates and clocks to read. A version never changes: the same version with other content is refused,
+//! and so is a service that would start with it.
+//!
+//! Life of a version: installed by `safelight migrate` -> announced, once its notice is on display -> in force, on its date or
+//! when the notice has been on display long enough, whichever is later (K48). The first version of a tenant has nobody to tell.
 
-use sqlx::PgPool;
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
 
-use crate::policy::{Basis, DataClass, Policy};
+use crate::{
+    audit::Entry,
+    policy::{Basis, DataClass, Policy},
+};
 
-/// A policy cannot be installed.
+/// A policy cannot be installed or used.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     /// Its text or its rules changed, and its version did not.
@@ -16,8 +23,32 @@ pub enum InstallError {
         /// The version.
         version: String,
     },
-    /// The database did not take it.
-    #[error("policy of {tenant} could not be stored")]
+    /// The database does not know it yet.
+    #[error("policy {version} of {tenant} is not installed; run safelight migrate")]
+    NotInstalled {
+        /// The tenant.
+        tenant: String,
+        /// The version.
+        version: String,
+    },
+    /// No version of the tenant counts yet.
+    #[error("no policy of {tenant} is in force; its first version counts from its effective_at")]
+    NoneInForce {
+        /// The tenant.
+        tenant: String,
+    },
+    /// What is stored cannot be read by this version of the program.
+    #[error("the stored policy {version} of {tenant} cannot be read: {why}")]
+    Unreadable {
+        /// The tenant.
+        tenant: String,
+        /// The version.
+        version: String,
+        /// What does not fit.
+        why: String,
+    },
+    /// The database did not answer as it should.
+    #[error("policies of {tenant} could not be stored or read")]
     Database {
         /// The tenant.
         tenant: String,
@@ -27,15 +58,112 @@ pub enum InstallError {
 }
 
 /// Install one policy; a policy that is installed already stays as it is.
+///
+/// # Errors
+/// [`InstallError::Changed`] and those of the database.
 pub async fn install(pool: &PgPool, policy: &Policy) -> Result<(), InstallError> {
-    let known = write(pool, policy)
+    let known = write(pool, policy).await.map_err(at(policy.tenant()))?;
+    if known { Ok(()) } else { Err(changed(policy)) }
+}
+
+fn at(tenant: &str) -> impl FnOnce(sqlx::Error) -> InstallError {
+    move |source| InstallError::Database { tenant: tenant.to_owned(), source }
+}
+
+fn changed(policy: &Policy) -> InstallError {
+    InstallError::Changed { tenant: policy.tenant().to_owned(), version: policy.version().to_owned() }
+}
+
+/// The policies that a service works with: for each tenant the version in force. Those that it was started with must be
+/// installed as they are, so that a text that changed under an old version stops the start.
+///
+/// # Errors
+/// Every [`InstallError`]; the first one that is found.
+pub async fn in_force(pool: &PgPool, started_with: &[Policy]) -> Result<Vec<Policy>, InstallError> {
+    let mut all = Vec::with_capacity(started_with.len());
+    for policy in started_with {
+        let (tenant, version) = (policy.tenant(), policy.version());
+        let mut connection = pool.acquire().await.map_err(at(tenant))?;
+        let installed = sqlx::query_scalar!(
+            "select document_sha256 from safelight.policy_versions where tenant = $1 and version = $2",
+            tenant,
+            version
+        )
+        .fetch_optional(&mut *connection)
         .await
-        .map_err(|source| InstallError::Database { tenant: policy.tenant().to_owned(), source })?;
-    if known {
-        Ok(())
-    } else {
-        Err(InstallError::Changed { tenant: policy.tenant().to_owned(), version: policy.version().to_owned() })
+        .map_err(at(tenant))?
+        .ok_or_else(|| InstallError::NotInstalled { tenant: tenant.to_owned(), version: version.to_owned() })?;
+        if policy.sha256().ok().as_ref() != Some(&installed) {
+            return Err(changed(policy));
+        }
+        all.push(counting(&mut connection, policy).await?);
     }
+    Ok(all)
+}
+
+async fn counting(connection: &mut PgConnection, policy: &Policy) -> Result<Policy, InstallError> {
+    let tenant = policy.tenant();
+    let counts = sqlx::query!(
+        "select version, document from safelight.policy_versions where tenant = $1 and version = safelight.policy_in_force($1)",
+        tenant
+    )
+    .fetch_optional(connection)
+    .await
+    .map_err(at(tenant))?
+    .ok_or_else(|| InstallError::NoneInForce { tenant: tenant.to_owned() })?;
+    if counts.version == policy.version() {
+        return Ok(policy.clone());
+    }
+    Policy::from_json(counts.document).map_err(|error| InstallError::Unreadable {
+        tenant: tenant.to_owned(),
+        version: counts.version,
+        why: error.to_string(),
+    })
+}
+
+/// The notice of a version is on display from now on. Answers from when on the version counts.
+///
+/// # Errors
+/// [`InstallError::NotInstalled`] and those of the database.
+pub async fn announce(pool: &PgPool, tenant: &str, version: &str) -> Result<DateTime<Utc>, InstallError> {
+    let mut tx = crate::db::begin(pool).await.map_err(at(tenant))?;
+    let from = sqlx::query_scalar!("select safelight.announce_policy($1, $2)", tenant, version)
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(at(tenant))?
+        .ok_or_else(|| InstallError::NotInstalled { tenant: tenant.to_owned(), version: version.to_owned() })?;
+    Entry::new("operator", "policy.announced", "on_display").tenant(tenant).write(&mut tx).await.map_err(at(tenant))?;
+    tx.commit().await.map_err(at(tenant))?;
+    Ok(from)
+}
+
+/// Where one installed version stands.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Whose.
+    pub tenant: String,
+    /// Which.
+    pub version: String,
+    /// From when on its notice was on display.
+    pub announced_at: Option<DateTime<Utc>>,
+    /// From when on it counts; none before it is announced.
+    pub in_force_from: Option<DateTime<Utc>>,
+    /// Is it the one that counts now?
+    pub in_force: bool,
+}
+
+/// All installed versions, by tenant and time.
+///
+/// # Errors
+/// Those of the database.
+pub async fn standings(pool: &PgPool) -> Result<Vec<Standing>, sqlx::Error> {
+    sqlx::query_as!(
+        Standing,
+        r#"select tenant, version, announced_at, in_force_from, version is not distinct from safelight.policy_in_force(tenant) as "in_force!"
+        from safelight.policy_versions order by tenant, in_force_from nulls last, version"#
+    )
+    .fetch_all(pool)
+    .await
 }
 
 async fn write(pool: &PgPool, policy: &Policy) -> Result<bool, sqlx::Error> {
@@ -54,14 +182,18 @@ async fn write(pool: &PgPool, policy: &Policy) -> Result<bool, sqlx::Error> {
     .execute(&mut *tx)
     .await?;
     let new = sqlx::query!(
-        r#"insert into safelight.policy_versions (tenant, version, text_sha256, document, document_sha256, effective_at)
-        values ($1, $2, $3, $4, $5, $6) on conflict do nothing"#,
+        r#"insert into safelight.policy_versions (tenant, version, text_sha256, document, document_sha256, effective_at, display_hours,
+            in_force_from)
+        values ($1, $2, $3, $4, $5, $6, $7,
+            case when not exists (select from safelight.policy_versions where tenant = $1) then $6::timestamptz end)
+        on conflict do nothing"#,
         tenant,
         version,
         policy.text_sha256(),
         document,
         document_sha256,
-        policy.effective_at()
+        policy.effective_at(),
+        policy.display_hours()
     )
     .execute(&mut *tx)
     .await?;

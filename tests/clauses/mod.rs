@@ -9,6 +9,8 @@ mod faces;
 mod markers;
 mod notices;
 mod payments;
+mod policies;
+mod processors;
 mod purposes;
 mod restore;
 mod rights;

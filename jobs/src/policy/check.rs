@@ -60,6 +60,9 @@ pub enum Finding {
     /// The text lists it after all.
     #[error("the accepted gap {0} opens what a rule allows already: remove one of them")]
     NeedlessGap(String),
+    /// Nobody would see it.
+    #[error("notice_display_hours is not a positive number of hours")]
+    NoNotice,
     /// Not a hash.
     #[error("text_sha256 is not 64 digits of hex in small letters")]
     NotAHash,
@@ -102,6 +105,9 @@ pub(super) fn findings(document: &Document) -> Vec<Finding> {
 }
 
 fn header(document: &Document, found: &mut Vec<Finding>) {
+    if document.notice_display_hours.is_some_and(|hours| hours <= 0) {
+        found.push(Finding::NoNotice);
+    }
     let id = document.tenant.as_bytes();
     let fits = (2..=31).contains(&id.len())
         && id[0].is_ascii_lowercase()

@@ -18,6 +18,10 @@ pub(super) struct Document {
     pub(super) date: NaiveDate,
     pub(super) effective_at: DateTime<Utc>,
     pub(super) text_sha256: String,
+    /// Hours that the notice of this version is on display in the product before it counts (K48).
+    // Not stored where it is not said: what is installed keeps its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) notice_display_hours: Option<i32>,
     #[serde(default)]
     pub(super) retention: BTreeMap<DataClass, Retention>,
     pub(super) fiscal: Fiscal,
