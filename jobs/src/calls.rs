@@ -13,10 +13,12 @@ use sqlx::PgConnection;
 use crate::{
     gate::{self, Allowed, Ask, For},
     id::{Artifact, Id, Intent, Order, Subject},
+    job::Effect,
     orders::OrderRow,
     policy::{DataClass, Processor},
     providers::fal::{SubmitError, Submitted},
     purge_call::PurgeCall,
+    registry,
     run::Run,
     stop::Stop,
 };
@@ -86,8 +88,18 @@ pub async fn is_accepted(run: &Run, wish: &str) -> Result<bool, Stop> {
     Ok(accepted)
 }
 
-/// Commit the intent behind the gate.
+/// Commit the intent behind the gate. Only a job that declares [`Effect::Reconcile`] may: the engine runs every other one
+/// again as if nothing had left the house.
 pub async fn intend<P: For>(run: &Run, plan: &Plan<'_>) -> Result<(Intended, Allowed<P>), Stop> {
+    if !registry::known(run.kind).is_some_and(|known| known.effect == Effect::Reconcile) {
+        return Err(Stop::give_up(
+            "effect_not_declared",
+            format!(
+                "`{}` asks a provider and does not declare Effect::Reconcile: nothing was sent; declare it",
+                run.kind
+            ),
+        ));
+    }
     let mut tx = run.begin().await?;
     let ask = Ask::of(plan.order.subject, plan.processor, plan.classes).order(plan.order.id).objects(plan.objects);
     let allowed = gate::pass::<P>(&mut tx, ask).await?;

@@ -2,8 +2,18 @@
 
 use chrono::Duration;
 use safelight_jobs::{
-    calls::resolve::{self, NotResolved, Resolution, Resolved, Said},
+    calls::{
+        self, Plan,
+        resolve::{self, NotResolved, Resolution, Resolved, Said},
+    },
+    collect_image::CollectImage,
+    gate::Train,
     id::{Id, Intent, Order},
+    job::{Effect, Job},
+    orders,
+    policy::{DataClass, Processor},
+    run::Run,
+    stop::Stop,
 };
 use safelight_sandbox::{Fault, Rule, fal::Hold};
 use uuid::Uuid;
@@ -213,4 +223,36 @@ async fn a_request_that_fal_has_never_heard_of_ends_its_order_in_refund_review()
     app.stands(order, "refund_review", Some("result_expired")).await;
     app.sandbox.fal.hold(Hold::Nowhere);
     assert_eq!(app.sandbox.fal.trainings(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_does_not_declare_that_it_asks_a_provider_may_not_ask_one() {
+    let app = App::spawn().await;
+    let (_bob, order) = app.small_halo_order().await;
+    app.pays(order).await;
+    app.sandbox.idle().await;
+    let claimed = app.runs_up_to("train_model").await;
+    // The same attempt, first under the name of a job that may run again and again.
+    assert_eq!(CollectImage::EFFECT, Effect::Repeatable);
+    for (kind, code) in [(CollectImage::NAME, Some("effect_not_declared")), ("train_model", None)] {
+        let run = Run::new(kind, &claimed, app.worker.clone(), app.bell(), app.services.clone());
+        let row = orders::read(&run, order).await.unwrap();
+        let plan = Plan {
+            wish: format!("train:{order}"),
+            order: &row,
+            about: None,
+            position: None,
+            processor: Processor::Fal,
+            model: "fal-ai/any",
+            classes: &[DataClass::Upload],
+            objects: &[],
+        };
+        let refused = match calls::intend::<Train>(&run, &plan).await {
+            Err(Stop::GiveUp { code, .. }) => Some(code),
+            Err(stop) => panic!("{stop:?}"),
+            Ok(_) => None,
+        };
+        assert_eq!(refused, code, "{kind}");
+        assert_eq!(app.count("select count(*) from safelight.provider_calls").await, i64::from(code.is_none()));
+    }
 }

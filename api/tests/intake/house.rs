@@ -96,6 +96,7 @@ pub(crate) struct House {
     /// The intake.
     pub(crate) app: Router,
     folder: PathBuf,
+    url: String,
 }
 
 impl Drop for House {
@@ -167,7 +168,12 @@ impl House {
         let vault = Vault::new(MASTER_KEY).expect("a vault");
         let bell = Bell::start(pool.clone());
         let state = ApiState::new(pool, bell, vault, policies, storage, Some(fal), config);
-        Self { owner, sandbox, app: safelight_api::router(state), folder }
+        Self { owner, sandbox, app: safelight_api::router(state), folder, url: url.to_owned() }
+    }
+
+    /// Where its database is: another intake can be built on it.
+    pub(crate) fn database_url(&self) -> String {
+        self.url.clone()
     }
 
     pub(crate) async fn token(&self, tenant: Option<&str>, scopes: &[Scope]) -> String {

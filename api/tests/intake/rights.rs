@@ -5,7 +5,10 @@ use safelight_api::tokens::{self, Scope};
 use safelight_jobs::id::{self, Id};
 use serde_json::{Value, json};
 
-use crate::house::{House, request};
+use crate::{
+    house::{House, SWEEP_SECRET, request},
+    log,
+};
 
 /// Every route that needs a token, and the scopes that open it.
 const ROUTES: &[(&str, &str, &[Scope])] = &[
@@ -63,7 +66,7 @@ fn body_for(method: &str) -> Option<Value> {
 }
 
 #[tokio::test]
-async fn each_route_opens_to_its_scopes_and_to_no_other() {
+async fn h24_each_route_opens_to_its_scopes_and_to_no_other() {
     let house = House::build().await;
     for scope in Scope::ALL {
         let token = house.token(Some("koselfie"), &[scope]).await;
@@ -99,7 +102,7 @@ async fn no_route_is_missing_from_the_matrix() {
 }
 
 #[tokio::test]
-async fn without_a_token_that_holds_nothing_opens() {
+async fn h24_without_a_token_that_holds_nothing_opens() {
     let house = House::build().await;
     let token = house.backend("koselfie").await;
     let (id, secret) = token.rsplit_once('_').expect("parts");
@@ -274,4 +277,26 @@ async fn h28_faces_are_not_compared_for_a_tenant_whose_policy_has_no_such_purpos
     let taken =
         house.post(&other, "/v1/jobs", json!({ "kind": "measure_selfies", "payload": { "order": order } })).await;
     assert_eq!(taken.status, StatusCode::ACCEPTED, "{}", taken.text);
+}
+
+#[tokio::test]
+async fn h24_no_token_of_a_caller_or_of_a_call_reaches_the_log() {
+    log::keep();
+    let house = House::build().await;
+    let token = house.backend("koselfie").await;
+    let subject = house.person(&token).await;
+    let (id, secret) = token.rsplit_once('_').expect("parts");
+    let wrong = format!("{id}_{}", "0".repeat(64));
+    let path = format!("/v1/subjects/{subject}/erase");
+    house.post(&token, "/v1/subjects", json!({ "email": 7 })).await;
+    house.post(&wrong, &path, json!({})).await;
+    house.get("", &format!("/v1/orders/x?token={secret}")).await;
+    let of_a_call = "5ec2e70000000000000000000000cafe";
+    house.post("", &format!("/webhooks/fal/{of_a_call}"), json!({})).await;
+    let logged = log::kept();
+    assert!(logged.matches("answered").count() >= 4, "the log was captured");
+    assert!(logged.contains("/webhooks/fal/{token}"), "a path is logged as its pattern");
+    for word in [secret, &"0".repeat(64), of_a_call, SWEEP_SECRET] {
+        assert!(!logged.contains(word), "`{word}` was logged");
+    }
 }

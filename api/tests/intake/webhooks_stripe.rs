@@ -1,7 +1,5 @@
 //! News of Stripe.
 
-use std::{cell::RefCell, sync::Once};
-
 use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
@@ -9,7 +7,10 @@ use axum::{
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use crate::house::{Answer, House};
+use crate::{
+    house::{Answer, House},
+    log,
+};
 
 const INBOX: &str = "from safelight.webhook_inbox";
 const JOBS: &str = "from safelight.jobs where kind = 'confirm_payment'";
@@ -142,7 +143,7 @@ async fn h6_card_numbers_planted_in_every_field_reach_neither_database_nor_log()
 }
 
 async fn planted_card_numbers_vanish() {
-    keep_the_log();
+    log::keep();
     let house = House::build().await;
     let token = house.backend("haloprofile").await;
     let subject = house.person(&token).await;
@@ -174,7 +175,7 @@ async fn planted_card_numbers_vanish() {
     }
     assert!(planted > 60 && taken > 30, "{taken} of {planted} events were taken");
     let stored = house.everything_stored().await.replace('-', "");
-    let logged = LOG.with_borrow(|log| String::from_utf8_lossy(log).into_owned());
+    let logged = log::kept();
     assert!(logged.contains("answered"), "the log was captured");
     for card in CARDS {
         assert!(!stored.contains(card), "a card number reached the database");
@@ -200,33 +201,5 @@ fn string_fields(value: &Value, at: String, found: &mut Vec<String>) {
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
-thread_local! {
-    /// What was logged on this thread: a test has a thread of its own.
-    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// From now on everything that this program logs, at every level, is kept by its thread.
-fn keep_the_log() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(|| Log).finish();
-        tracing::subscriber::set_global_default(subscriber).expect("the first subscriber");
-    });
-    LOG.with_borrow_mut(Vec::clear);
-}
-
-struct Log;
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        // A thread that ends logs into nothing.
-        let _ = LOG.try_with(|log| log.borrow_mut().extend_from_slice(bytes));
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
