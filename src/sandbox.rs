@@ -1,9 +1,13 @@
 //! `safelight sandbox`: stand-ins of all providers on this machine, until told to stop.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use anyhow::Context;
 use clap::Args;
-use safelight_sandbox::{Options, Sandbox};
+use safelight_sandbox::{FaultPlan, Options, Sandbox};
 
 use crate::process::{say, stop_on_signal};
 
@@ -18,6 +22,9 @@ pub(crate) struct SandboxCommand {
     /// Where the intake listens: Stripe's events go there
     #[arg(long, default_value = "http://127.0.0.1:8080")]
     intake: String,
+    /// A JSON file of what goes wrong at whom: docs/stand-ins.md
+    #[arg(long)]
+    faults: Option<PathBuf>,
     /// Milliseconds that work at Fal takes
     #[arg(long, default_value_t = 2000)]
     fal_delay_ms: u64,
@@ -26,6 +33,7 @@ pub(crate) struct SandboxCommand {
 impl SandboxCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = stop_on_signal();
+        let faults = self.faults.as_deref().map(fault_plan).transpose()?;
         let temporary =
             self.data.is_none().then(|| std::env::temp_dir().join(format!("safelight-sandbox-{}", std::process::id())));
         let folder = self.data.clone().or_else(|| temporary.clone()).unwrap_or_default();
@@ -33,6 +41,9 @@ impl SandboxCommand {
         options.fal_delay = Duration::from_millis(self.fal_delay_ms);
         options.stripe_webhook_url = Some(format!("{}/webhooks/stripe", self.intake.trim_end_matches('/')));
         let sandbox = Sandbox::start(options).await?;
+        if let Some(plan) = faults {
+            plan.apply(&sandbox);
+        }
         let there = sandbox.description();
         if self.json {
             say(serde_json::to_string_pretty(&there)?);
@@ -48,6 +59,11 @@ impl SandboxCommand {
         }
         Ok(())
     }
+}
+
+fn fault_plan(file: &Path) -> anyhow::Result<FaultPlan> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is no plan of faults", file.display()))
 }
 
 /// What Safelight's processes read from their environment to use these stand-ins.

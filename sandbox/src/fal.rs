@@ -285,6 +285,11 @@ impl Fal {
         self.state.busy.idle().await;
     }
 
+    /// Sends what waited for the clock; called when it is turned.
+    pub(crate) fn look_at_the_clock(&self) {
+        self.state.courier.look_at_the_clock();
+    }
+
     /// All hosts go down, as in an outage; what runs inside goes on.
     pub async fn take_down(&self) {
         for server in self.servers.iter() {

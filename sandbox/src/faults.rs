@@ -34,6 +34,11 @@ pub enum Fault {
     PaymentRequired,
     /// Resend: 429 `daily_quota_exceeded`, which no quick retry mends.
     QuotaExceeded,
+    /// The answer is there and comes in sixteen pieces, this long apart; a caller with less patience never has it whole.
+    SlowDrip {
+        /// Between two pieces, milliseconds.
+        millis: u64,
+    },
     /// Stripe: a 500 after execution began; under an idempotency key it is stored and replayed.
     StoredServerError,
     /// A webhook that is never sent.
@@ -45,14 +50,33 @@ pub enum Fault {
         /// How late, milliseconds.
         millis: u64,
     },
+    /// A webhook that comes when the stand-ins' clock has been turned on by that much: hours are turned, not waited for.
+    DelayWebhookByClock {
+        /// How late, minutes.
+        minutes: u32,
+    },
     /// A webhook that is held back until the next one was sent.
     SwapWebhooks,
     /// Fal: cancel answers 202, the work goes on, and the webhook says OK.
     CancelIgnored,
+    /// Fal: from this webhook on another key signs, and the key set shows the new one alone.
+    RotateKey,
+    /// Fal: the result is asked for in time and is gone all the same.
+    ResultExpired,
+    /// Fal: the model's refusal is a sentence where others send a list.
+    PlainDetail,
+    /// Fal: 200, and the picture is black and flagged, where the request wants the safety checker.
+    BlackPicture,
+    /// Stripe: the header holds two `v1` signatures, the first of another secret, as while a secret rolls.
+    TwoSignatures,
     /// Fal: the purge answers 200 as if all went well, and every file is still there.
     PurgeRemovesNothing,
     /// Fal: the purge answers 200; the first file carries an exception and is still there.
     PurgeFailsOneFile,
+    /// Supabase Storage: a deletion answers success, over REST with an empty list, and the object is still there.
+    DeleteRemovesNothing,
+    /// Supabase Storage: 200 with an empty list, though objects are there.
+    ListIsEmpty,
     /// Supabase Auth: 500, `Database error deleting user`; the user stays.
     UserDeletionFails,
 }
@@ -71,7 +95,14 @@ impl Fault {
     }
 
     fn of_webhooks(self) -> bool {
-        matches!(self, Fault::DropWebhook | Fault::DoubleWebhook | Fault::DelayWebhook { .. } | Fault::SwapWebhooks)
+        matches!(
+            self,
+            Fault::DropWebhook
+                | Fault::DoubleWebhook
+                | Fault::DelayWebhook { .. }
+                | Fault::DelayWebhookByClock { .. }
+                | Fault::SwapWebhooks
+        )
     }
 }
 
@@ -161,6 +192,14 @@ impl Faults {
 
     pub(crate) fn take_webhook(&self, label: &str) -> Option<Fault> {
         self.take_if(label, Fault::of_webhooks)
+    }
+
+    /// How far apart the pieces of this answer come, milliseconds.
+    pub(crate) fn take_drip(&self, label: &str) -> Option<u64> {
+        match self.take_if(label, |fault| matches!(fault, Fault::SlowDrip { .. })) {
+            Some(Fault::SlowDrip { millis }) => Some(millis),
+            _ => None,
+        }
     }
 
     pub(crate) fn take(&self, label: &str, fault: Fault) -> bool {

@@ -1,6 +1,7 @@
 //! The door of every stand-in: reads the request, writes it down, lets the faults act, and passes it on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
@@ -14,6 +15,9 @@ use crate::server::Cut;
 
 /// The largest request body that is taken, bytes.
 const LARGEST_BODY: usize = 256 * 1024 * 1024;
+
+/// Pieces of an answer that drips.
+const PIECES: usize = 16;
 
 /// What the door of one stand-in knows.
 pub(crate) struct Front {
@@ -46,7 +50,26 @@ pub(crate) async fn at_the_door(State(front): State<Arc<Front>>, request: Reques
         }
     };
     front.calls.answered(call, response.status().as_u16());
-    response
+    match front.faults.take_drip(&label) {
+        Some(millis) => drip(response, Duration::from_millis(millis)).await,
+        None => response,
+    }
+}
+
+/// The same answer in small pieces, each this long after the one before.
+async fn drip(response: Response, gap: Duration) -> Response {
+    let (parts, body) = response.into_parts();
+    let Ok(whole) = to_bytes(body, LARGEST_BODY).await else { return StatusCode::BAD_GATEWAY.into_response() };
+    let size = whole.len().div_ceil(PIECES).max(1);
+    let pieces = futures::stream::unfold(whole, move |mut rest| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        tokio::time::sleep(gap).await;
+        let piece = rest.split_to(size.min(rest.len()));
+        Some((Ok::<_, std::convert::Infallible>(piece), rest))
+    });
+    Response::from_parts(parts, Body::from_stream(pieces))
 }
 
 fn lose(cut: Option<Cut>) -> Response {

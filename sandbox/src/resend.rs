@@ -197,6 +197,11 @@ impl Resend {
         self.state.busy.idle().await;
     }
 
+    /// Sends what waited for the clock; called when it is turned.
+    pub(crate) fn look_at_the_clock(&self) {
+        self.state.courier.look_at_the_clock();
+    }
+
     /// Resend goes down.
     pub async fn take_down(&self) {
         self.server.take_down().await;

@@ -155,6 +155,8 @@ impl Sandbox {
     pub fn turn_clock(&self, by: chrono::Duration) -> chrono::DateTime<chrono::Utc> {
         let now = self.clock.turn(by);
         self.stripe.look_at_the_clock();
+        self.fal.look_at_the_clock();
+        self.resend.look_at_the_clock();
         now
     }
 

@@ -314,6 +314,7 @@ impl Stripe {
     /// Expires what the sandbox clock has passed; called when the clock is turned.
     pub(crate) fn look_at_the_clock(&self) {
         self.state.expire_overdue();
+        self.state.courier.look_at_the_clock();
     }
 
     /// Stripe goes down.

@@ -73,6 +73,8 @@ struct Inner {
     busy: Busy,
     stop: CancellationToken,
     held: Mutex<Option<Parcel>>,
+    /// Until the clock has come to that instant.
+    later: Mutex<Vec<(DateTime<Utc>, Parcel)>>,
     log: Mutex<Vec<Delivery>>,
 }
 
@@ -85,8 +87,8 @@ impl Courier {
         stop: CancellationToken,
     ) -> anyhow::Result<Courier> {
         let http = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(FIRST_TIMEOUT).build()?;
-        let (held, log) = (Mutex::new(None), Mutex::new(Vec::new()));
-        let inner = Inner { http, clock, faults, patience, busy, stop, held, log };
+        let (held, later, log) = (Mutex::new(None), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let inner = Inner { http, clock, faults, patience, busy, stop, held, later, log };
         Ok(Courier { inner: Arc::new(inner) })
     }
 
@@ -96,6 +98,10 @@ impl Courier {
         let swapped = lock(&self.inner.held).take();
         match fault {
             Some(Fault::DropWebhook) => self.note(&parcel, 0, None),
+            Some(Fault::DelayWebhookByClock { minutes }) => {
+                let due = self.inner.clock.now() + chrono::Duration::minutes(minutes.into());
+                lock(&self.inner.later).push((due, parcel));
+            }
             Some(Fault::SwapWebhooks) => *lock(&self.inner.held) = Some(parcel),
             Some(Fault::DoubleWebhook) => {
                 self.post(vec![parcel.clone()], Duration::ZERO);
@@ -106,6 +112,16 @@ impl Courier {
         }
         if let Some(parcel) = swapped {
             self.post(vec![parcel], Duration::ZERO);
+        }
+    }
+
+    /// Sends what waits for the clock and is due by now; called when the clock is turned.
+    pub(crate) fn look_at_the_clock(&self) {
+        let now = self.inner.clock.now();
+        let due: Vec<Parcel> =
+            lock(&self.inner.later).extract_if(.., |(due, _)| *due <= now).map(|(_, parcel)| parcel).collect();
+        if !due.is_empty() {
+            self.post(due, Duration::ZERO);
         }
     }
 

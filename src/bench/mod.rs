@@ -9,6 +9,8 @@ mod enqueueing;
 mod machine;
 mod scale;
 mod settings;
+#[cfg(feature = "sandbox")]
+mod webhooks;
 mod working;
 
 use std::time::Duration;
@@ -77,6 +79,9 @@ enum What {
         #[command(flatten)]
         place: Place,
     },
+    /// How fast the intake answers Stripe's news at a steady rate
+    #[cfg(feature = "sandbox")]
+    Webhooks(webhooks::Webhooks),
     /// Run a command with DATABASE_URL set to a private Postgres with the settings of the benchmark
     Run {
         /// The command and its arguments
@@ -126,6 +131,8 @@ impl Bench {
                 pool.close().await;
                 Ok(())
             }
+            #[cfg(feature = "sandbox")]
+            What::Webhooks(webhooks) => webhooks.run().await,
             What::Run { command } => machine::run_with_private_server(&command).await,
         }
     }

@@ -480,3 +480,22 @@ async fn n16_h13_a_worker_whose_job_the_fence_took_writes_nothing() {
     assert_eq!(app.deletion_state(deletion).await, "complete");
     nothing_of(&app, &bob).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n9_h16_a_store_that_says_it_deleted_and_did_not_or_lists_nothing_is_not_believed() {
+    let app = App::spawn().await;
+    let (ann, order) = app.basic_order(false).await;
+    app.fulfils(order).await;
+    let objects = app.stored_keys().len();
+    let faults = app.sandbox.supabase.faults();
+    faults.always(Fault::DeleteRemovesNothing);
+    let deletion = app.erases(&ann).await;
+    later(&app, 2).await;
+    assert_eq!(app.stored_keys().len(), objects, "the store lies");
+    assert_ne!(app.deletion_state(deletion).await, "complete", "a success is a claim");
+    assert!(app.count("select count(*) from safelight.deletion_steps where state = 'verified' and class = 'upload' and planned > 0").await == 0);
+    faults.clear();
+    later(&app, 8).await;
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+    nothing_of(&app, &ann).await;
+}

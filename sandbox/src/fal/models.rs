@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::error::ModelError;
 use super::{FAST_TRAINER, FLUX_LORA, IMAGE_TO_IMAGE, NSFW, Oddities, State, TRAINER, lora, portrait};
 use crate::download::download;
+use crate::faults::Fault;
 use crate::lock::lock;
 use crate::token;
 
@@ -273,7 +274,8 @@ impl Shelf {
     async fn pictures(&self, wish: Wish, photos: Vec<DynamicImage>, source: &str) -> Result<Made, ModelError> {
         let lots: Vec<Lot> = {
             let mut counted = lock(&self.state.oddities);
-            (0..wish.count).map(|_| counted.next(source)).collect()
+            let black = || self.state.faults.take(&self.id.to_string(), Fault::BlackPicture);
+            (0..wish.count).map(|_| counted.next(source)).map(|lot| if black() { Lot::Flagged } else { lot }).collect()
         };
         let ((width, height), format, seed) = (wish.size, wish.format, wish.seed);
         let lots: Vec<Lot> = lots

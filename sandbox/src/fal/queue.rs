@@ -187,11 +187,14 @@ impl State {
         let (Some(outcome), Some(until)) = (&request.outcome, request.result_until()) else {
             return detail(StatusCode::BAD_REQUEST, "Request is still in progress");
         };
-        if request.purged || self.clock.now() >= until {
+        let gone = self.faults.take(&id.to_string(), Fault::ResultExpired);
+        if gone || request.purged || self.clock.now() >= until {
             return detail(StatusCode::NOT_FOUND, "Request not found or its result has expired");
         }
         let status = StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(&outcome.body)).into_response();
+        let plain = status.is_client_error() && self.faults.take(&id.to_string(), Fault::PlainDetail);
+        let sentence = json!({ "detail": outcome.body["detail"][0]["msg"] });
+        let mut response = (status, Json(if plain { &sentence } else { &outcome.body })).into_response();
         let headers = response.headers_mut();
         if let Ok(value) = id.to_string().parse() {
             headers.insert("x-fal-request-id", value);

@@ -7,8 +7,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::record::{Outcome, Progress};
-use super::webhook::send_headers;
+use super::webhook::{Keys, send_headers};
 use super::{Hold, State, models};
+use crate::faults::Fault;
 use crate::lock::lock;
 use crate::webhooks::Parcel;
 
@@ -103,6 +104,9 @@ impl State {
             }
             (url, request.result_until(), Bytes::from(body.to_string()))
         };
+        if self.faults.take(&id.to_string(), Fault::RotateKey) {
+            *lock(&self.keys) = Keys::new();
+        }
         let (state, signed) = (self.clone(), body.clone());
         self.courier.send(Parcel {
             id: id.to_string(),

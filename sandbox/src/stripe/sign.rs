@@ -13,6 +13,12 @@ pub(crate) fn header(secret: &str, payload: &[u8], timestamp: i64) -> String {
     format!("t={timestamp},v1={}", hex::encode(mac.finalize().into_bytes()))
 }
 
+/// The same while a secret rolls: the other secret's signature comes first.
+pub(crate) fn rolling_header(other: &str, secret: &str, payload: &[u8], timestamp: i64) -> String {
+    let (first, second) = (header(other, payload, timestamp), header(secret, payload, timestamp));
+    format!("{first},{}", second.split_once(',').map_or("", |(_, signature)| signature))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -1,7 +1,7 @@
 //! Auth's two error shapes: by default a numeric code, for `X-Supabase-Api-Version: 2024-01-01` a text code.
 
 use axum::Json;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -14,5 +14,10 @@ pub(crate) fn auth_error(headers: &HeaderMap, status: u16, code: &'static str, m
         json!({ "code": status, "error_code": code, "msg": message })
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, [("x-sb-error-code", code)], Json(body)).into_response()
+    let mut response = (status, [("x-sb-error-code", code)], Json(body)).into_response();
+    if new_shape {
+        // Echoed: the clients read the text code only where the answer says which shape it has.
+        response.headers_mut().insert("x-supabase-api-version", HeaderValue::from_static("2024-01-01"));
+    }
+    response
 }

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::State;
 use super::objects::ObjectError;
+use crate::faults::Fault;
 
 /// The most names that one removal takes.
 const MOST_NAMES: usize = 1000;
@@ -71,9 +72,38 @@ async fn put(
         Ok(_) => {}
     }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("application/octet-stream");
-    match state.objects.put(&bucket, &path, kind, body).await {
+    let (kind, body) = match kind.split_once("boundary=") {
+        Some((_, boundary)) => match file_in(&body, boundary.trim_matches('"')) {
+            Some(file) => file,
+            None => return storage_error("400", "InvalidRequest", "the form holds no file"),
+        },
+        None => (kind.to_owned(), body),
+    };
+    match state.objects.put(&bucket, &path, &kind, body).await {
         Ok(_) => Json(json!({ "Id": uuid::Uuid::new_v4(), "Key": format!("{bucket}/{path}") })).into_response(),
         Err(why) => refused(&why),
+    }
+}
+
+/// Type and bytes of the first file of a form: the clients for Python, and for browsers, upload that way.
+fn file_in(form: &Bytes, boundary: &str) -> Option<(String, Bytes)> {
+    let find = |from: usize, what: &[u8]| {
+        form.get(from..)?.windows(what.len()).position(|window| window == what).map(|at| from + at)
+    };
+    let line = format!("--{boundary}\r\n");
+    let mut at = find(0, line.as_bytes())? + line.len();
+    loop {
+        let head_ends = find(at, b"\r\n\r\n")?;
+        let head = String::from_utf8_lossy(&form[at..head_ends]).into_owned();
+        let ends = find(head_ends + 4, format!("\r\n--{boundary}").as_bytes())?;
+        if head.to_ascii_lowercase().contains("filename=") {
+            let kind = head
+                .lines()
+                .find_map(|line| line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-type")));
+            let kind = kind.map_or("application/octet-stream", |(_, kind)| kind.trim());
+            return Some((kind.to_owned(), form.slice(head_ends + 4..ends)));
+        }
+        at = ends + line.len() + 2;
     }
 }
 
@@ -108,6 +138,9 @@ async fn remove(
     }
     let mut rows = Vec::new();
     for name in names {
+        if state.faults.take(&format!("DELETE {name}"), Fault::DeleteRemovesNothing) {
+            continue;
+        }
         match state.objects.delete(&bucket, name).await {
             Ok(true) => rows.push(json!({ "bucket_id": bucket, "name": name })),
             Ok(false) | Err(ObjectError::InvalidKey) => {}
@@ -132,7 +165,8 @@ async fn list(
     };
     let folder = if prefix.is_empty() || prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
     let mut rows: Vec<Value> = Vec::new();
-    for object in state.objects.list(&bucket, &folder) {
+    let empty = state.faults.take(&format!("LIST {folder}"), Fault::ListIsEmpty);
+    for object in if empty { Vec::new() } else { state.objects.list(&bucket, &folder) } {
         let rest = &object.key[folder.len()..];
         let row = match rest.split_once('/') {
             Some((name, _)) => json!({ "name": name, "id": null, "metadata": null }),

@@ -17,6 +17,7 @@ use super::objects::StoredObject;
 use super::s3_answer::{self as answer, Page};
 use super::{State, sigv4};
 use crate::clock::wall;
+use crate::faults::Fault;
 use crate::lock::lock;
 use crate::token;
 
@@ -102,6 +103,7 @@ impl Call<'_> {
                 self.copy(bucket, key).await
             }
             (&Method::PUT, None) => self.store(bucket, key, &self.content_type(), self.body.clone()).await,
+            (&Method::DELETE, None) if self.lies(key) => StatusCode::NO_CONTENT.into_response(),
             (&Method::DELETE, None) => match self.state.objects.delete(bucket, key).await {
                 Ok(_) => StatusCode::NO_CONTENT.into_response(),
                 Err(why) => answer::object_error(&why, key),
@@ -199,10 +201,16 @@ impl Call<'_> {
         }
         let mut results = Vec::new();
         for key in keys {
-            let result = self.state.objects.delete(bucket, &key).await.map(|_| ());
+            let result =
+                if self.lies(&key) { Ok(()) } else { self.state.objects.delete(bucket, &key).await.map(|_| ()) };
             results.push((key, result));
         }
         answer::deleted(&results)
+    }
+
+    /// Says that it deleted this, and did not.
+    fn lies(&self, key: &str) -> bool {
+        self.state.faults.take(&format!("DELETE {key}"), Fault::DeleteRemovesNothing)
     }
 
     fn list(&self, bucket: &str) -> Response {
@@ -213,7 +221,8 @@ impl Call<'_> {
         let (mut objects, mut folders) = (Vec::new(), BTreeSet::new());
         let mut next = None;
         let mut last = String::new();
-        for object in self.state.objects.list(bucket, prefix) {
+        let empty = self.state.faults.take(&format!("LIST {prefix}"), Fault::ListIsEmpty);
+        for object in if empty { Vec::new() } else { self.state.objects.list(bucket, prefix) } {
             let rest = &object.key[prefix.len()..];
             let folder = (!delimiter.is_empty()).then(|| rest.find(delimiter)).flatten();
             let folder = folder.map(|at| format!("{prefix}{}", &rest[..at + delimiter.len()]));

@@ -13,3 +13,4 @@ mod storage;
 mod stripe;
 mod stripe_typed;
 mod stripe_webhooks;
+mod traps;

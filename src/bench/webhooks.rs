@@ -1,0 +1,155 @@
+//! `safelight bench webhooks`: how fast the intake answers Stripe's news while many come a second.
+//!
+//! Genuine, signed events of payments of existing orders, each another one, so that each stores a row and enqueues a job. Sent
+//! at a steady rate over the loopback; an answer's time counts from the moment at which its event was due, so that a queue
+//! before the intake is not hidden. The tables of the database are the domain's: a private Postgres, or one of its own.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use safelight_api::{ApiConfig, ApiState};
+use safelight_jobs::{
+    db::{self, Role},
+    policy::Policy,
+    policy_rows,
+    providers::{
+        Secret,
+        storage::{S3Config, Storage},
+    },
+    queue::Bell,
+    services::Policies,
+    vault::Vault,
+};
+use safelight_sandbox::{Options, Sandbox};
+use serde_json::json;
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use super::{Place, machine::Server, working::percentile};
+use crate::process::say;
+
+/// Orders that events are about.
+const ORDERS: u64 = 500;
+/// Wraps keys that nothing is sealed with.
+const MASTER_KEY: &str = "5afe11947000000000000000000000000000000000000000000000000000be9c";
+
+#[derive(Debug, Args)]
+pub(crate) struct Webhooks {
+    /// Events a second
+    #[arg(long, default_value_t = 500)]
+    rate: u32,
+    /// Seconds
+    #[arg(long, default_value_t = 30)]
+    secs: u32,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Webhooks {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let server = Server::at(self.place.database_url.clone()).await?;
+        let owner = db::connect(server.url(), Role::Owner, 4).await?;
+        db::migrate(&owner).await?;
+        for policy in Policy::bundled()? {
+            policy_rows::install(&owner, &policy).await?;
+        }
+        orders(&owner).await?;
+        let folder = std::env::temp_dir().join(format!("safelight-bench-{}", std::process::id()));
+        let sandbox = Sandbox::start(Options::new(&folder)).await?;
+        let stop = CancellationToken::new();
+        let url = intake(server.url(), &sandbox, stop.clone()).await?;
+        let n = u64::from(self.rate) * u64::from(self.secs);
+        // Signed beforehand: the sender must not be what is measured.
+        let events: Vec<String> = (0..n)
+            .map(|number| {
+                let session =
+                    json!({ "id": session(number % ORDERS), "object": "checkout.session", "payment_status": "paid" });
+                sandbox.stripe.event("checkout.session.completed", session).to_string()
+            })
+            .collect();
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let gap = Duration::from_secs(1) / self.rate.max(1);
+        let began = Instant::now();
+        let mut sent = tokio::task::JoinSet::new();
+        for (number, body) in (0_u32..).zip(events) {
+            let due = began + gap * number;
+            tokio::time::sleep_until(due.into()).await;
+            let signature = sandbox.stripe.sign_now(body.as_bytes());
+            let request = http.post(&url).header("stripe-signature", signature).body(body);
+            sent.spawn(async move {
+                let answer = request.send().await;
+                (answer.is_ok_and(|answer| answer.status().is_success()), due.elapsed())
+            });
+        }
+        let (mut waits, mut refused) = (Vec::new(), 0_u64);
+        while let Some(answer) = sent.join_next().await {
+            let (taken, wait) = answer?;
+            refused += u64::from(!taken);
+            waits.push(wait);
+        }
+        waits.sort();
+        let took = began.elapsed();
+        let at = |part: f64| percentile(&waits, part).map_or(0.0, |wait| wait.as_secs_f64() * 1000.0);
+        let jobs: i64 = sqlx::query_scalar("select count(*) from safelight.jobs where kind = 'confirm_payment'")
+            .fetch_one(&owner)
+            .await?;
+        say(json!({
+            "test": "webhooks", "rate": self.rate, "n": n, "secs": took.as_secs_f64(), "refused": refused, "jobs": jobs,
+            "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": at(1.0),
+        }));
+        stop.cancel();
+        sandbox.stop().await;
+        let _ = std::fs::remove_dir_all(folder);
+        Ok(())
+    }
+}
+
+fn session(number: u64) -> String {
+    format!("cs_test_bench{number}")
+}
+
+/// Placed orders with a payment page, of one person.
+async fn orders(owner: &PgPool) -> anyhow::Result<()> {
+    sqlx::raw_sql(
+        "insert into safelight.subjects (id, tenant) values ('00000000-0000-4000-8000-00000000b001', 'koselfie') on conflict do nothing;
+        insert into safelight.upload_batches (id, tenant, subject_id)
+            values ('00000000-0000-4000-8000-00000000b002', 'koselfie', '00000000-0000-4000-8000-00000000b001') on conflict do nothing;",
+    )
+    .execute(owner)
+    .await?;
+    sqlx::query(
+        "insert into safelight.orders (id, tenant, subject_id, batch_id, plan, needs_model, images_wanted, amount_cents, currency, checkout_session, checkout_at)
+        select gen_random_uuid(), 'koselfie', '00000000-0000-4000-8000-00000000b001', '00000000-0000-4000-8000-00000000b002', 'basic', false, 4,
+            1900, 'eur', 'cs_test_bench' || n, safelight.now() from generate_series(0, $1 - 1) n on conflict do nothing",
+    )
+    .bind(i64::try_from(ORDERS)?)
+    .execute(owner)
+    .await?;
+    Ok(())
+}
+
+/// The intake as `safelight api` runs it, on a port of its own. Answers where Stripe's news go.
+async fn intake(database: &str, sandbox: &Sandbox, stop: CancellationToken) -> anyhow::Result<String> {
+    let there = sandbox.description();
+    let pool = db::connect(database, Role::Api, 12).await?;
+    let storage = Storage::s3(&S3Config {
+        endpoint: there.supabase.s3_endpoint.clone(),
+        region: there.supabase.s3_region.clone(),
+        bucket: there.supabase.buckets.first().cloned().unwrap_or_default(),
+        access_key: Secret::new(there.supabase.s3_access_key_id.as_str()),
+        secret_key: Secret::new(there.supabase.s3_secret_access_key.as_str()),
+        timeout: Duration::from_secs(5),
+    })?;
+    let config = ApiConfig {
+        stripe_webhook_secrets: vec![Secret::new(there.stripe.webhook_secret.as_str())],
+        ..ApiConfig::default()
+    };
+    let bell = Bell::start(pool.clone());
+    let state =
+        ApiState::new(pool, bell, Vault::new(MASTER_KEY)?, Policies::new(Policy::bundled()?), storage, None, config);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr().context("no address")?;
+    tokio::spawn(safelight_api::serve(listener, safelight_api::router(state), stop));
+    Ok(format!("http://{address}/webhooks/stripe"))
+}
