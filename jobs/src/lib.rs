@@ -101,7 +101,7 @@ macro_rules! for_each_job {
 pub mod registry {
     //! From a stored name to a typed job: made from the one list.
 
-    use std::{sync::Arc, time::Duration};
+    use std::{pin::Pin, sync::Arc, time::Duration};
 
     use sqlx::PgPool;
 
@@ -165,6 +165,25 @@ pub mod registry {
         },
     }
 
+    type Performing<'a> = Pin<Box<dyn Future<Output = Result<Result<Done, Stop>, Undecodable>> + Send + 'a>>;
+
+    /// On the heap from its first moment: the frame that chooses among all jobs would hold each of their futures.
+    fn started<J: Job>(claimed: &Claimed, pool: PgPool, bell: Bell, services: Arc<Services>) -> Performing<'_> {
+        Box::pin(async move {
+            let job: J = serde_json::from_value(claimed.payload.clone()).map_err(|source| Undecodable::Payload {
+                job: claimed.lease.job.uuid(),
+                kind: J::NAME,
+                source,
+            })?;
+            let run = Run::new(J::NAME, claimed, pool, bell, services);
+            Ok(tokio::select! {
+                biased;
+                ended = Box::pin(perform_one(job, &run)) => ended,
+                stop = run.silent() => Err(stop),
+            })
+        })
+    }
+
     async fn perform_one<J: Job>(job: J, run: &Run) -> Result<Done, Stop> {
         let ended = match job.gate(run).await {
             Ok(pass) => job.run(pass, run).await,
@@ -206,15 +225,7 @@ pub mod registry {
             ) -> Result<Result<Done, Stop>, Undecodable> {
                 match claimed.kind.as_str() {
                     $(<crate::$module::$job as Job>::NAME => {
-                        let kind = <crate::$module::$job as Job>::NAME;
-                        let job: crate::$module::$job = serde_json::from_value(claimed.payload.clone())
-                            .map_err(|source| Undecodable::Payload { job: claimed.lease.job.uuid(), kind, source })?;
-                        let run = Run::new(kind, claimed, pool, bell, services);
-                        Ok(tokio::select! {
-                            biased;
-                            ended = Box::pin(perform_one(job, &run)) => ended,
-                            stop = run.silent() => Err(stop),
-                        })
+                        started::<crate::$module::$job>(claimed, pool, bell, services).await
                     })*
                     _ => Err(Undecodable::UnknownKind { job: claimed.lease.job.uuid(), kind: claimed.kind.clone() }),
                 }
