@@ -125,11 +125,12 @@ impl Drop for App {
 
 impl App {
     pub async fn spawn() -> Self {
-        Self::spawn_with(|_| {}).await
+        Box::pin(Self::spawn_with(|_| {})).await
     }
 
     pub async fn spawn_with(change: impl FnOnce(&mut Options)) -> Self {
-        Self::spawn_at(database().await, change).await
+        // Large: not on the stack of whoever asks.
+        Box::pin(Self::spawn_at(database().await, change)).await
     }
 
     /// On a database that somebody else made.

@@ -35,7 +35,7 @@ async fn bounded<F: Future>(what: &str, future: F) -> F::Output {
 
 /// At once, and again when everything that followed is over.
 async fn runs_twice(kind: &str) {
-    let situation = situation(kind).await;
+    let situation = Box::pin(situation(kind)).await;
     let (app, job) = (&situation.app, situation.job);
     let row = app.row(job).await.unwrap();
     app.runs_to_its_end(job).await;
@@ -60,7 +60,7 @@ fn pretty_eq(kind: &str, now: &serde_json::Value, before: &serde_json::Value) {
 
 /// Attempts that end at a later point each, until one comes through.
 async fn crashes_everywhere(kind: &str, seed: u64) {
-    let situation = situation(kind).await;
+    let situation = Box::pin(situation(kind)).await;
     let (app, job) = (&situation.app, situation.job);
     let mut dice = StdRng::seed_from_u64(seed);
     let (mut polls, mut crashes) = (1, 0);
@@ -153,7 +153,7 @@ async fn ends_well(kind: &str, seed: u64, situation: &Situation) {
 
 /// An attempt that sleeps, loses its job to another one, and goes on when that has ended.
 async fn sleeps_and_goes_on(kind: &str, polls: usize) {
-    let Situation { app, job, images, trainings, .. } = situation(kind).await;
+    let Situation { app, job, images, trainings, .. } = Box::pin(situation(kind)).await;
     app.sandbox.fal.faults().always(Fault::DropWebhook);
     let Some(old) = app.claims_this(job).await else { panic!("it is due") };
     let mut zombie = Box::pin(safelight_worker::perform(&app.worker, &app.services, &old));
@@ -184,7 +184,7 @@ async fn sleeps_and_goes_on(kind: &str, polls: usize) {
 /// sleeper writes when it goes on is seen.
 async fn is_cancelled_in_its_sleep<J: Job>(another: impl Fn(String) -> J) {
     let kind = J::NAME;
-    let Situation { app, mut job, .. } = situation(kind).await;
+    let Situation { app, mut job, .. } = Box::pin(situation(kind)).await;
     // How far an attempt comes with one poll differs from run to run: several rounds over its first moments.
     let mut cancelled = 0;
     'rounds: for round in 0..80 {
@@ -226,7 +226,7 @@ async fn a_sleeper_whose_job_was_cancelled_starts_no_deletion() {
 }
 
 async fn meets_a_closed_gate(kind: &str, withdrawn: Option<Purpose>) {
-    let Situation { app, person, gate, job, .. } = situation(kind).await;
+    let Situation { app, person, gate, job, .. } = Box::pin(situation(kind)).await;
     if gate == Gate::HasNone {
         return;
     }

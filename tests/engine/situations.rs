@@ -81,100 +81,101 @@ async fn pays(world: (App, Person, Id<Order>)) -> (App, Person, Id<Order>) {
 
 /// The situation of a job. A new job is tested from the day on which it is listed: without an entry here nothing passes.
 pub async fn situation(kind: &str) -> Situation {
+    // Boxed, each of them: an unoptimised frame has room for every future that it awaits anywhere.
     let (gate, (app, person, order)) = match kind {
         "confirm_payment" | "generate_batch" | "collect_image" | "check_image" | "measure_selfies"
-        | "compare_faces" | "send_notice" => (Gate::Asks, paid().await),
-        "train_model" => (Gate::Asks, paid_pro().await),
-        "collect_model" => (Gate::Asks, paid_halo().await),
-        "purge_call" => (Gate::HasNone, paid_halo().await),
+        | "compare_faces" | "send_notice" => (Gate::Asks, Box::pin(paid()).await),
+        "train_model" => (Gate::Asks, Box::pin(paid_pro()).await),
+        "collect_model" => (Gate::Asks, Box::pin(paid_halo()).await),
+        "purge_call" => (Gate::HasNone, Box::pin(paid_halo()).await),
         "deliver_order" => {
-            let (app, ann, order) = paid().await;
-            app.run_until_due("compare_faces").await;
-            app.withdraws(&ann, Purpose::Compare).await;
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_until_due("compare_faces")).await;
+            Box::pin(app.withdraws(&ann, Purpose::Compare)).await;
             (Gate::HasNone, (app, ann, order))
         }
         "sweep_retention" => {
-            let (app, ann, order) = paid_halo().await;
-            app.run_due_jobs().await;
+            let (app, ann, order) = Box::pin(paid_halo()).await;
+            Box::pin(app.run_due_jobs()).await;
             app.turn_clock(chrono::Duration::hours(24 * 31)).await;
-            app.enqueues(&SweepRetention { because: "a month later".to_owned() }).await;
+            Box::pin(app.enqueues(&SweepRetention { because: "a month later".to_owned() })).await;
             (Gate::HasNone, (app, ann, order))
         }
         "export_data" => {
-            let (app, ann, order) = paid().await;
-            app.run_due_jobs().await;
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_due_jobs()).await;
             let mut tx = app.tx().await;
             intake::ask_export(&mut tx, ann.tenant, ann.id).await.expect("an export");
             tx.commit().await.expect("a commit");
             (Gate::Asks, (app, ann, order))
         }
         "sweep_deletions" => {
-            let (app, ann, order) = paid().await;
-            app.run_due_jobs().await;
-            app.enqueues(&SweepDeletions { because: "an hour".to_owned() }).await;
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_due_jobs()).await;
+            Box::pin(app.enqueues(&SweepDeletions { because: "an hour".to_owned() })).await;
             (Gate::HasNone, (app, ann, order))
         }
         "sweep_orphans" => {
-            let (app, ann, order) = paid().await;
-            app.run_due_jobs().await;
-            app.enqueues(&SweepOrphans { because: "six hours".to_owned() }).await;
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_due_jobs()).await;
+            Box::pin(app.enqueues(&SweepOrphans { because: "six hours".to_owned() })).await;
             (Gate::HasNone, (app, ann, order))
         }
         "reconcile_calls" => {
-            let (app, ann, order) = paid_halo().await;
+            let (app, ann, order) = Box::pin(paid_halo()).await;
             app.sandbox.fal.faults().always(Fault::DropWebhook);
-            app.run_due_jobs().await;
+            Box::pin(app.run_due_jobs()).await;
             app.sandbox.fal.faults().clear();
-            app.enqueues(&ReconcileCalls { because: "no news".to_owned(), grace_seconds: Some(0) }).await;
+            Box::pin(app.enqueues(&ReconcileCalls { because: "no news".to_owned(), grace_seconds: Some(0) })).await;
             (Gate::HasNone, (app, ann, order))
         }
         "expire_consents" => {
             let app = App::spawn().await;
-            let (ann, order) = app.pro_order().await;
+            let (ann, order) = Box::pin(app.pro_order()).await;
             app.turn_clock(chrono::Duration::hours(26)).await;
-            app.enqueues(&ExpireConsents { because: "a day later".to_owned() }).await;
+            Box::pin(app.enqueues(&ExpireConsents { because: "a day later".to_owned() })).await;
             (Gate::HasNone, (app, ann, order))
         }
         "close_checkout" => {
             let app = App::spawn().await;
-            let (ann, order) = app.pro_order().await;
+            let (ann, order) = Box::pin(app.pro_order()).await;
             app.sandbox.stripe.expire(&app.session(order).await).expect("an open session");
             app.sandbox.idle().await;
             (Gate::HasNone, (app, ann, order))
         }
         "book_money" => {
-            let (app, ann, order) = paid().await;
-            app.run_due_jobs().await;
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_due_jobs()).await;
             app.sandbox.stripe.refund_part(&app.payment(order).await, 100).expect("a refund");
             app.sandbox.idle().await;
             (Gate::HasNone, (app, ann, order))
         }
         "refund_payment" => {
-            let (app, ann, order) = paid().await;
-            app.run_due_jobs().await;
-            app.asks_refund(order, Some(100)).await.expect("a refund");
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_due_jobs()).await;
+            Box::pin(app.asks_refund(order, Some(100))).await.expect("a refund");
             (Gate::HasNone, (app, ann, order))
         }
         "reconcile_money" => {
             let app = App::spawn().await;
-            let (ann, order) = app.basic_order(true).await;
+            let (ann, order) = Box::pin(app.basic_order(true)).await;
             app.sandbox.stripe.faults().always(Fault::DropWebhook);
-            app.pays(order).await;
+            Box::pin(app.pays(order)).await;
             app.sandbox.stripe.faults().clear();
-            app.enqueues(&ReconcileMoney { because: "no_news".to_owned(), hours: None }).await;
+            Box::pin(app.enqueues(&ReconcileMoney { because: "no_news".to_owned(), hours: None })).await;
             (Gate::HasNone, (app, ann, order))
         }
         "prune_history" => {
-            let (app, ann, order) = paid_halo().await;
-            app.run_due_jobs().await;
+            let (app, ann, order) = Box::pin(paid_halo()).await;
+            Box::pin(app.run_due_jobs()).await;
             app.turn_clock(chrono::Duration::days(40)).await;
-            app.enqueues(&PruneHistory { because: "a night".to_owned() }).await;
+            Box::pin(app.enqueues(&PruneHistory { because: "a night".to_owned() })).await;
             (Gate::HasNone, (app, ann, order))
         }
         "delete_data" => {
-            let (app, ann, order) = paid().await;
-            app.run_due_jobs().await;
-            app.erases(&ann).await;
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_due_jobs()).await;
+            Box::pin(app.erases(&ann)).await;
             // Nobody writes late any more: the second look need not wait.
             app.turn_clock(chrono::Duration::minutes(125)).await;
             (Gate::HasNone, (app, ann, order))
@@ -189,7 +190,7 @@ pub async fn situation(kind: &str) -> Situation {
             .expect("an order");
     let (images, trainings) = (usize::try_from(images).expect("a number"), usize::from(trains));
     let mails = usize::from(person.tenant == "koselfie");
-    let job = app.run_until_due(kind).await;
+    let job = Box::pin(app.run_until_due(kind)).await;
     Situation { app, person, order, gate, job, images, trainings, mails }
 }
 
