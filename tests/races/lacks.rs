@@ -35,6 +35,7 @@ impl Stage {
 }
 
 /// Play until it is seen.
+#[expect(clippy::print_stdout, reason = "run by hand, and it tells what was seen")]
 async fn is_missed(lack: Lack) {
     let stage = Stage::set().await;
     stage.lacks(&lack).await;

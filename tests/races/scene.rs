@@ -376,10 +376,14 @@ async fn withdraws_or_erases(pool: &PgPool, act: Act, cast: &Cast) -> Result<(),
     let mut tx = Tx::begin(pool, &queue::Bell::default()).await?;
     let subject = cast.ann.id;
     match act {
-        Act::Erase => drop(intake::erase(&mut tx, "koselfie", subject).await?),
-        Act::WithdrawTraining => drop(intake::withdraw(&mut tx, "koselfie", subject, Purpose::Train).await?),
+        Act::Erase => {
+            intake::erase(&mut tx, "koselfie", subject).await?;
+        }
+        Act::WithdrawTraining => {
+            intake::withdraw(&mut tx, "koselfie", subject, Purpose::Train).await?;
+        }
         Act::WithdrawComparing | Act::WithdrawComparingAndAgreeAgain => {
-            drop(intake::withdraw(&mut tx, "koselfie", subject, Purpose::Compare).await?);
+            intake::withdraw(&mut tx, "koselfie", subject, Purpose::Compare).await?;
         }
     }
     Ok(tx.commit().await?)
