@@ -24,5 +24,3 @@ as $$ select not exists (select from safelight.restore_gate where guarded and cl
 grant select, update on safelight.restore_gate to safelight_worker;
 grant select on safelight.restore_gate to safelight_api, safelight_auditor;
 grant execute on function safelight.life, safelight.may_claim to safelight_worker, safelight_api;
--- Who replays the ledger fences and withdraws; the functions decide nothing about that which a person could not ask for.
-grant execute on function safelight.fence_subject, safelight.withdraw_consent to safelight_worker;

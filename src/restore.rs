@@ -34,7 +34,8 @@ impl Restore {
         let ledger = self.ledger.ledger()?.context(
             "set SAFELIGHT_LEDGER_DIR or SAFELIGHT_LEDGER_BUCKET: without the ledger nothing can be compared",
         )?;
-        let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        // Who replays fences and withdraws, which no worker may.
+        let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         match self.what {
             What::Check => {
                 let compared = restore::compare(&pool, &ledger).await?;

@@ -89,7 +89,7 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
     assert_eq!(ran, Vec::<String>::new(), "it is known to lack an erasure");
 
-    let replayed = restore::replay(&worker, &app.bell(), &ledger).await.unwrap();
+    let replayed = restore::replay(&owner, &app.bell(), &ledger).await.unwrap();
     assert_eq!(replayed.missing.len(), 2);
     let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
     assert!(ran.contains(&"delete_data".to_owned()) && ran.contains(&"sweep_retention".to_owned()), "{ran:?}");
@@ -104,7 +104,7 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     ] {
         assert_eq!(number(&owner, what).await, count, "{what}: evidence of its own");
     }
-    assert_eq!(restore::replay(&worker, &app.bell(), &ledger).await.unwrap().missing, [], "again: nothing is missing");
+    assert_eq!(restore::replay(&owner, &app.bell(), &ledger).await.unwrap().missing, [], "again: nothing is missing");
 }
 
 /// A restart alone is another life, too: it is compared and goes on by itself. A ledger that cannot be read clears nothing.
