@@ -76,8 +76,13 @@ fn statements(policy: &Policy) -> BTreeMap<String, String> {
         said.insert(
             format!("plan {}", plan.id),
             format!(
-                "{} {}, {} images, photos {} to {}",
-                plan.price_cents, plan.currency, plan.images, plan.photos_min, plan.photos_max
+                "{}.{:02} {}, {} images, photos {} to {}",
+                plan.price_cents / 100,
+                plan.price_cents % 100,
+                plan.currency,
+                plan.images,
+                plan.photos_min,
+                plan.photos_max
             ),
         );
     }
@@ -104,13 +109,16 @@ mod tests {
         let changes: Vec<String> =
             diff(&older, &Policy::parse(&newer).unwrap()).iter().map(ToString::to_string).collect();
         assert_eq!(changes.len(), 5, "{changes:#?}");
-        assert!(changes[0].starts_with("~ plan basic: 1900 eur") && changes[0].contains("-> 2100 eur"), "{changes:?}");
+        assert!(
+            changes[0].starts_with("~ plan basic: 19.00 eur") && changes[0].contains("-> 21.00 eur"),
+            "{changes:?}"
+        );
         assert!(
             changes[1].starts_with("~ retention upload: Term { hours: 720") && changes[1].contains("240"),
             "{changes:?}"
         );
-        assert!(changes[2].starts_with("- rule train of upload by fal: accepted gap D7"), "{changes:?}");
-        assert!(changes[3].starts_with("- rule train of model by fal"), "{changes:?}");
+        assert!(changes[2].starts_with("- rule train of model by fal: accepted gap D7"), "{changes:?}");
+        assert!(changes[3].starts_with("- rule train of upload by fal"), "{changes:?}");
         assert_eq!(changes[4], "~ version: 2026-05-25 -> 2027-01-01");
     }
 }
