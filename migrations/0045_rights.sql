@@ -103,10 +103,10 @@ create table safelight.cases (
 create index cases_open on safelight.cases (answer_due) where state = 'open';
 
 grant select on safelight.restrictions, safelight.cases to safelight_api, safelight_worker, safelight_auditor;
-grant insert on safelight.cases to safelight_api, safelight_worker;
+grant insert on safelight.cases to safelight_api;
 grant update (subject_id, identity, identity_by, state, why, answer_due, extended_at, extended_why, deletion_id, closed_at) on safelight.cases
-    to safelight_api, safelight_worker;
-grant execute on function safelight.restrict_subject, safelight.release_subject to safelight_api, safelight_worker;
+    to safelight_api;
+grant execute on function safelight.restrict_subject, safelight.release_subject to safelight_api;
 -- Correction: sealed anew under the person's own key, nothing else.
 grant update (email_sealed, name_sealed) on safelight.accounts to safelight_api;
 -- A case that is verified late has the earlier deadline.

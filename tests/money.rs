@@ -124,6 +124,9 @@ async fn h25_no_role_can_do_another_ones_work() {
     let worker_may_not = [
         format!("select safelight.grant_consent({id}, {id}, 'train', 'checkout', null, null, '', '')"),
         format!("select safelight.fence_subject({id})"),
+        format!("select safelight.restrict_subject({id}, '', null)"),
+        format!("select safelight.release_subject({id})"),
+        "update safelight.cases set state = 'closed'".to_owned(),
         format!("select safelight.record_upload({id}, {id}, {id}, '')"),
         "delete from safelight.consents".to_owned(),
         "insert into safelight.embeddings default values".to_owned(),
