@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     SealError, Sealer,
-    seal::{Row, signed},
+    seal::{row, signed},
 };
 use crate::{
     db,
@@ -152,27 +152,7 @@ async fn lines(tx: &mut PgConnection, deletion: Uuid, size: i64) -> Result<Optio
     let mut entries = Vec::new();
     for r in rows {
         let Some(place) = r.place.filter(|place| *place < size) else { return Ok(None) };
-        let row = Row {
-            row: r.seq,
-            at: r.at,
-            tenant: r.tenant,
-            actor: r.actor,
-            action: r.action,
-            job_kind: r.job_kind,
-            job_id: r.job_id,
-            order_id: r.order_id,
-            alias: r.alias,
-            purpose: r.purpose,
-            grants: r.grants,
-            outcome: r.outcome,
-            counts: r.counts,
-            codes: r.codes,
-            policy_version: r.policy_version,
-            commitment: r.commitment,
-            class: r.class,
-            processor: r.processor,
-            deletion_id: r.deletion_id,
-        };
+        let row = row!(r, seq);
         entries.push(row.entry(u64::try_from(place).unwrap_or(0)));
     }
     let places: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();

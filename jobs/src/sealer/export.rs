@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use safelight_evidence::tiles;
 use sqlx::{PgPool, types::Json};
 
-use super::{SealError, certificates::kept, seal::Row};
+use super::{SealError, certificates::kept, seal::row};
 use crate::{db, providers::witness::file_name};
 
 /// How much was written.
@@ -68,27 +68,7 @@ pub async fn export(pool: &PgPool, folder: &Path) -> Result<Exported, SealError>
     )
     .fetch(&mut *tx);
     while let Some(r) = rows.try_next().await? {
-        let row = Row {
-            row: r.seq,
-            at: r.at,
-            tenant: r.tenant,
-            actor: r.actor,
-            action: r.action,
-            job_kind: r.job_kind,
-            job_id: r.job_id,
-            order_id: r.order_id,
-            alias: r.alias,
-            purpose: r.purpose,
-            grants: r.grants,
-            outcome: r.outcome,
-            counts: r.counts,
-            codes: r.codes,
-            policy_version: r.policy_version,
-            commitment: r.commitment,
-            class: r.class,
-            processor: r.processor,
-            deletion_id: r.deletion_id,
-        };
+        let row = row!(r, seq);
         // As it stands, also if it was edited into something without a canonical form: the checker is to see that.
         let entry = serde_json::to_string(&row.entry(u64::try_from(r.place).unwrap_or(0)))
             .map_err(|error| SealError::Write { what: "the export", why: error.to_string() })?;

@@ -53,6 +53,34 @@ pub(super) struct Row {
     pub(super) deletion_id: Option<Uuid>,
 }
 
+/// The row of an audit entry from a record of a query that asks for all its columns; `$row` is the name of its number.
+macro_rules! row {
+    ($r:ident, $row:ident) => {
+        $crate::sealer::seal::Row {
+            row: $r.$row,
+            at: $r.at,
+            tenant: $r.tenant,
+            actor: $r.actor,
+            action: $r.action,
+            job_kind: $r.job_kind,
+            job_id: $r.job_id,
+            order_id: $r.order_id,
+            alias: $r.alias,
+            purpose: $r.purpose,
+            grants: $r.grants,
+            outcome: $r.outcome,
+            counts: $r.counts,
+            codes: $r.codes,
+            policy_version: $r.policy_version,
+            commitment: $r.commitment,
+            class: $r.class,
+            processor: $r.processor,
+            deletion_id: $r.deletion_id,
+        }
+    };
+}
+pub(super) use row;
+
 impl Row {
     /// As the log has it. A count that is no number becomes one that no entry has, so that the entry is seen as edited.
     pub(super) fn entry(self, seq: u64) -> Entry {
@@ -228,27 +256,7 @@ async fn new_entries(tx: &mut PgConnection, head: &Head, most: u32) -> Result<Ve
     Ok(rows
         .into_iter()
         .map(|r| {
-            let row = Row {
-                row: r.row,
-                at: r.at,
-                tenant: r.tenant,
-                actor: r.actor,
-                action: r.action,
-                job_kind: r.job_kind,
-                job_id: r.job_id,
-                order_id: r.order_id,
-                alias: r.alias,
-                purpose: r.purpose,
-                grants: r.grants,
-                outcome: r.outcome,
-                counts: r.counts,
-                codes: r.codes,
-                policy_version: r.policy_version,
-                commitment: r.commitment,
-                class: r.class,
-                processor: r.processor,
-                deletion_id: r.deletion_id,
-            };
+            let row = row!(r, row);
             (r.xid, row)
         })
         .collect())
