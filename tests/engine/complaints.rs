@@ -97,14 +97,14 @@ async fn complaint_07_tables_stay_small_under_load_and_pinned_snapshots() {
     }
 
     // And under load the hot table is as large as what is in it, not as what ever went through it: without an end of what is
-    // dead these waves would make it four times as large.
+    // dead these waves would make it seven times as large. Vacuum looks once a second, and a fast worker ends two waves in that.
     let mut sizes = vec![pinned];
-    for _ in 0..3 {
+    for _ in 0..6 {
         wave(&db, &ran).await;
         sizes.push(number(&db, HOT_BYTES).await);
     }
-    assert!(sizes.iter().all(|size| *size < 2 * pinned), "the hot table grows with its history: {sizes:?} bytes");
-    assert_eq!(number(&db, "select count(*) from safelight.jobs_archive").await, 4 * WAVE, "the history is elsewhere");
+    assert!(sizes.iter().all(|size| *size < 3 * pinned), "the hot table grows with its history: {sizes:?} bytes");
+    assert_eq!(number(&db, "select count(*) from safelight.jobs_archive").await, 7 * WAVE, "the history is elsewhere");
     stop.cancel();
     worker.await.unwrap().unwrap();
     db.close().await;

@@ -15,7 +15,7 @@ use safelight_jobs::{
     job::Queue,
     queue::{self, Claimed},
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, RwLock, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{backend::give_back, bounds, config::WorkerConfig, keeper::Keeper};
@@ -33,9 +33,15 @@ struct Hands {
 }
 
 impl InFlight {
-    /// Claimed.
-    pub(crate) fn add(&self, count: usize) {
-        self.0.open.fetch_add(count, Ordering::AcqRel);
+    /// Take places for a claim, as many as there are up to `most` in all and `at_once` for this one. What the claim does not
+    /// need is given back by [`Self::sub`].
+    fn reserve(&self, most: usize, at_once: usize) -> usize {
+        let mut taken = 0;
+        let _ = self.0.open.fetch_update(Ordering::AcqRel, Ordering::Acquire, |open| {
+            taken = self.allowed(most).saturating_sub(open).min(at_once);
+            (taken > 0).then_some(open + taken)
+        });
+        taken
     }
     /// An attempt has ended; its outcome is not written yet.
     pub(crate) fn ended(&self) {
@@ -66,10 +72,11 @@ impl InFlight {
     }
     /// How many more may be claimed.
     fn room(&self, most: usize) -> usize {
-        if self.0.unsettled.load(Ordering::Acquire) > most.saturating_mul(4) {
-            return 0;
-        }
-        most.saturating_sub(self.0.open.load(Ordering::Acquire))
+        self.allowed(most).saturating_sub(self.0.open.load(Ordering::Acquire))
+    }
+    /// No more than that, and none at all while outcomes pile up.
+    fn allowed(&self, most: usize) -> usize {
+        if self.0.unsettled.load(Ordering::Acquire) > most.saturating_mul(4) { 0 } else { most }
     }
     pub(crate) async fn changed(&self) {
         self.0.news.notified().await;
@@ -104,7 +111,22 @@ impl Place {
     }
 }
 
+/// One of a queue's two hands in this process. The left one works only in a long queue: while the right one's claim is on its
+/// way it claims as well, so that neither the processor nor the database waits for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hand {
+    Right,
+    Left,
+}
+
+#[derive(Clone)]
 pub(crate) struct Claimer {
+    pub(crate) hand: Hand,
+    /// The right hand's word to the left: this queue is long.
+    pub(crate) long: Arc<Notify>,
+    /// Shared while a claim is on its way and until what it brought is kept; alone while lost claims are given back, or what the
+    /// other hand is about to hear of would be taken for lost.
+    pub(crate) claiming: Arc<RwLock<()>>,
     pub(crate) pool: sqlx::PgPool,
     pub(crate) queue: Queue,
     pub(crate) worker: String,
@@ -126,6 +148,9 @@ impl Claimer {
         let mut place = Place::default();
         // A claim without an answer may have been carried out, or still be.
         let mut doubt = None;
+        if self.hand == Hand::Left {
+            self.rest(self.config.poll).await;
+        }
         while !self.stop.is_cancelled() {
             let mut room = self.in_flight.room(most);
             // In a long queue a claim for every place that becomes free is a statement a job: wait a moment for more.
@@ -138,6 +163,9 @@ impl Claimer {
                 };
                 let _ = tokio::time::timeout(Self::GATHER, more).await;
             }
+            // Half of the places in a long queue, so that the other hand has some.
+            let at_once = if place.reached.is_some() { most.div_ceil(2) } else { most };
+            let room = self.in_flight.reserve(most, at_once);
             if room == 0 {
                 tokio::select! {
                     () = self.stop.cancelled() => break,
@@ -150,12 +178,21 @@ impl Claimer {
             }
             let batch = i32::try_from(room).unwrap_or(i32::MAX);
             let lease = self.config.lease.as_secs_f64();
+            let claiming = self.claiming.read().await;
             let (floor, began) = (place.floor(), Instant::now());
             let claim = queue::claim_from(&self.pool, self.queue, &self.worker, batch, lease, floor);
             let claimed = db::answered(bounds::CLAIM, claim).await;
             if let Ok(claimed) = &claimed {
                 place.claimed(claimed, room, floor.is_none().then(|| began.elapsed()));
+                if self.hand == Hand::Right && place.reached.is_some() {
+                    self.long.notify_one();
+                }
             }
+            self.in_flight.sub(room - claimed.as_ref().map_or(0, Vec::len).min(room));
+            if let Ok(claimed) = &claimed {
+                self.keeper.add(claimed.iter().map(|job| job.lease));
+            }
+            drop(claiming);
             match claimed {
                 // What came before the floor is looked for before it rests.
                 Ok(claimed) if claimed.is_empty() && floor.is_some() => trouble = 0,
@@ -165,9 +202,7 @@ impl Claimer {
                 }
                 Ok(claimed) => {
                     trouble = 0;
-                    self.in_flight.add(claimed.len());
                     let mut unsent = Vec::new();
-                    self.keeper.add(claimed.iter().map(|job| job.lease));
                     for job in claimed {
                         // A closed channel: the worker stops. What it was not given goes back.
                         if let Err(mpsc::error::SendError(job)) = self.jobs.send(job).await {
@@ -188,6 +223,7 @@ impl Claimer {
 
     /// Give back what was claimed without our hearing of it; else it would count as crashed when its lease runs out.
     async fn disown(&self) {
+        let _alone = self.claiming.write().await;
         let held = self.keeper.all();
         let disowned = queue::disown(&self.pool, &self.worker, self.queue, &held);
         match db::answered(bounds::CLAIM, disowned).await {
@@ -199,8 +235,15 @@ impl Claimer {
         }
     }
 
-    /// Until the bell rings or the time is over.
+    /// Until the bell rings or the time is over; the left hand, until the right one asks for it.
     async fn rest(&self, time: Duration) {
+        if self.hand == Hand::Left {
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = self.long.notified() => {}
+            }
+            return;
+        }
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = self.bell.notified() => {}

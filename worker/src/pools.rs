@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::{
     backend::QueueBackend,
     bounds,
-    claimer::{Claimer, InFlight},
+    claimer::{Claimer, Hand, InFlight},
     config::WorkerConfig,
     ears,
     keeper::Keeper,
@@ -95,7 +95,10 @@ pub async fn run_with(
         let in_flight = InFlight::default();
         let (jobs_tx, jobs_rx) = mpsc::channel(config.concurrency.max(1));
         let stop_claiming = stop.child_token();
-        let claimer = Claimer {
+        let right = Claimer {
+            hand: Hand::Right,
+            long: Arc::default(),
+            claiming: Arc::default(),
             pool: claiming.clone(),
             queue,
             worker: name.clone(),
@@ -106,7 +109,8 @@ pub async fn run_with(
             jobs: jobs_tx,
             stop: stop_claiming.clone(),
         };
-        claimers.spawn(claimer.run());
+        claimers.spawn(Claimer { hand: Hand::Left, ..right.clone() }.run());
+        claimers.spawn(right.run());
         let backend = QueueBackend {
             pool: queue_pool.clone(),
             jobs: jobs_rx,

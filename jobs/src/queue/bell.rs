@@ -21,8 +21,9 @@ pub const CHANNEL: &str = "safelight_bell";
 /// A ring that takes longer is given up: by now the claimers have polled.
 const LOUD: Duration = Duration::from_secs(2);
 
-/// At most one ring per queue in this time.
-const HOLD: Duration = Duration::from_millis(4);
+/// After a ring the next one waits so long, for what comes meanwhile to go with it. Shorter than the pauses of a producer that
+/// is not in a hurry, or each of its jobs would wait for the ring before its own.
+const HOLD: Duration = Duration::from_micros(500);
 
 /// A handle to ring with; cheap to clone.
 #[derive(Debug, Clone, Default)]
