@@ -22,7 +22,7 @@ use safelight_jobs::{
     policy_rows,
     providers::{
         Secret,
-        auth::{Auth, AuthConfig},
+        auth::{Auth, AuthConfig, UserTokens, UserTokensConfig},
         fal::{Fal, FalConfig, FileAccess},
         ledger::Ledger,
         mail::{MailConfig, Mailer},
@@ -242,8 +242,6 @@ impl Providers {
             auth: Auth::new(&AuthConfig {
                 project_url: self.supabase_url.clone(),
                 service_key: Secret::new(self.supabase_service_key.as_str()),
-                legacy_jwt_secret: None,
-                issuer: None,
                 timeout: CALL,
             })?,
             faces: Faces::new(engine),
@@ -272,6 +270,12 @@ pub(crate) struct Working {
     /// Seconds that a graceful stop waits for running jobs
     #[arg(long, env = "SAFELIGHT_DRAIN_SECONDS", default_value_t = 20)]
     drain_seconds: u64,
+    /// Address at which this worker answers /metrics (its own counters) and /health; nowhere without it
+    #[arg(long, env = "SAFELIGHT_METRICS_LISTEN")]
+    pub(crate) metrics_listen: Option<String>,
+    /// Bearer of /metrics there; open without it
+    #[arg(long, env = "METRICS_SECRET", hide_env_values = true)]
+    metrics_secret: Option<String>,
     /// Tick the schedule in this process, too
     #[arg(long, env = "SAFELIGHT_WITH_CRON", default_value_t = false, action = clap::ArgAction::SetTrue)]
     pub(crate) with_cron: bool,
@@ -285,6 +289,10 @@ fn queue(name: &str) -> Result<Queue, String> {
 }
 
 impl Working {
+    /// The secret of the worker's own numbers.
+    pub(crate) fn metrics_secret(&self) -> Option<Secret> {
+        self.metrics_secret.as_deref().filter(|secret| !secret.is_empty()).map(Secret::new)
+    }
     /// The worker's settings.
     pub(crate) fn config(&self) -> WorkerConfig {
         WorkerConfig {
@@ -324,6 +332,12 @@ pub(crate) struct Listening {
     /// Requests of one token a minute in one process, where the token has no number of its own; 6000 if not given
     #[arg(long, env = "SAFELIGHT_TOKEN_PER_MINUTE")]
     pub(crate) token_per_minute: Option<u32>,
+    /// Supabase, https://REF.supabase.co: its signed-in users may use their own rights at /v1/me; without it nobody may
+    #[arg(long, env = "SUPABASE_URL")]
+    supabase_url: Option<String>,
+    /// The older shared secret of user tokens; not for projects with signing keys
+    #[arg(long, env = "SUPABASE_JWT_SECRET", hide_env_values = true)]
+    supabase_jwt_secret: Option<String>,
 }
 
 impl Listening {
@@ -338,6 +352,17 @@ impl Listening {
             .filter(|secret| !secret.is_empty())
             .map(|secret| Secret::new(secret.as_str()))
             .collect()
+    }
+    /// What sign-ins of persons are checked with.
+    pub(crate) fn sign_in(&self) -> anyhow::Result<Option<UserTokens>> {
+        let Some(project_url) = self.supabase_url.clone().filter(|url| !url.is_empty()) else { return Ok(None) };
+        let secret = self.supabase_jwt_secret.as_deref().filter(|secret| !secret.is_empty());
+        Ok(Some(UserTokens::new(&UserTokensConfig {
+            project_url,
+            legacy_jwt_secret: secret.map(Secret::new),
+            issuer: None,
+            timeout: Duration::from_secs(5),
+        })?))
     }
     /// The metrics' secret.
     pub(crate) fn metrics_secret(&self) -> Option<Secret> {

@@ -23,6 +23,7 @@ mod schedule;
 mod serve;
 mod sweep;
 mod token;
+mod traces;
 mod work;
 
 #[cfg(feature = "sandbox")]
@@ -44,6 +45,9 @@ struct Cli {
     /// Log as JSON, one object a line
     #[arg(long, env = "SAFELIGHT_LOG_JSON", global = true)]
     log_json: bool,
+    /// A collector of traces, for example http://127.0.0.1:4318: the intake's and the worker's spans go there (OTLP over HTTP)
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", global = true)]
+    otlp_endpoint: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -102,7 +106,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    process::log(&cli.log, cli.log_json);
+    let traces = match cli.traces() {
+        Ok(traces) => traces,
+        Err(error) => return process::sorry(&error),
+    };
+    process::log(&cli.log, cli.log_json, traces.as_ref());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return process::sorry(&anyhow::anyhow!(error).context("the runtime could not start")),
@@ -136,8 +144,22 @@ fn main() -> ExitCode {
             Command::Demo(command) => command.run().await,
         }
     });
+    drop(traces); // what is under way is delivered first
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => process::sorry(&error),
+    }
+}
+
+impl Cli {
+    /// Of the processes that serve and work; a command's answer is no trace.
+    fn traces(&self) -> anyhow::Result<Option<traces::Traces>> {
+        let part = match self.command {
+            Command::Api(_) => "safelight-api",
+            Command::Worker(_) => "safelight-worker",
+            _ => return Ok(None),
+        };
+        let endpoint = self.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
+        endpoint.map(|endpoint| traces::Traces::to(endpoint, part)).transpose()
     }
 }

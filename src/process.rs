@@ -4,24 +4,24 @@ use std::{io::IsTerminal, process::ExitCode};
 
 use safelight_jobs::{db, sealer};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
-use crate::{config, operator};
+use crate::{config, operator, traces::Traces};
 
 /// Set by a parent that holds the process by its standard input.
 pub(crate) const STOP_WITH_STDIN: &str = "SAFELIGHT_STOP_WITH_STDIN";
 
-/// Log to standard error; standard output belongs to a command's answer.
-pub(crate) fn log(filter: &str, json: bool) {
+/// Log to standard error; standard output belongs to a command's answer. Spans go to a collector as well, if there is one.
+pub(crate) fn log(filter: &str, json: bool, traces: Option<&Traces>) {
     // The runtime's own lines say nothing that ours do not.
     let filter = EnvFilter::try_new(format!("apalis_core=warn,sqlx::postgres::notice=error,{filter}"))
         .unwrap_or_else(|_| EnvFilter::new("info"));
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(traces.map(Traces::layer));
     let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     if json {
-        registry.with(text.json()).init();
+        registry.with(text.json().with_filter(filter)).init();
     } else {
-        registry.with(text.with_target(false).compact()).init();
+        registry.with(text.with_target(false).compact().with_filter(filter)).init();
     }
 }
 

@@ -51,7 +51,8 @@ impl Api {
         };
         let bell = Bell::start(pool.clone());
         let state = ApiState::new(pool, bell, self.house.vault()?, policies, self.store.client()?, Some(fal), config)
-            .with_metrics(recorder);
+            .with_metrics(recorder)
+            .with_sign_in(self.listening.sign_in()?);
         tracing::info!(%address, "listening");
         safelight_api::serve(listener, safelight_api::router(state), stop).await?;
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Args;
 use safelight_jobs::{
     db::{self, Role},
@@ -43,6 +44,18 @@ impl Worker {
             tokio::spawn(restore::guard(pool.clone(), ledger, stop.clone()));
         }
         let sealing = process::seal_beside(&self.sealing, address.clone(), &stop).await?;
+        if let Some(address) = &self.working.metrics_listen {
+            let listener = tokio::net::TcpListener::bind(address).await.with_context(|| {
+                format!("cannot listen on {address} for the worker's numbers; choose another with --metrics-listen")
+            })?;
+            let counted = safelight_api::metrics_recorder()?;
+            let (secret, stop) = (self.working.metrics_secret(), stop.clone());
+            tokio::spawn(async move {
+                if let Err(error) = safelight_api::serve_beside(listener, counted, secret, stop).await {
+                    tracing::error!(%error, "the worker's numbers cannot be read any more");
+                }
+            });
+        }
         let config = self.working.config();
         if self.working.with_cron {
             let (pool, stop) = (pool.clone(), stop.clone());

@@ -28,6 +28,8 @@ mod enqueue;
 mod failures;
 #[path = "engine/fleet.rs"]
 mod fleet;
+#[path = "engine/foreign_bytes.rs"]
+mod foreign_bytes;
 #[path = "engine/gather.rs"]
 mod gather;
 #[path = "engine/leases.rs"]
@@ -48,5 +50,7 @@ mod sealer;
 mod situations;
 #[path = "engine/starts.rs"]
 mod starts;
+#[path = "engine/traces.rs"]
+mod traces;
 #[path = "engine/upkeep.rs"]
 mod upkeep;

@@ -49,6 +49,15 @@ pub enum Error {
     /// 401. The token is not known, or expired, or was revoked.
     #[error("this token is not known, or expired, or was revoked; create one with `safelight token create`")]
     BadToken,
+    /// 401. The sign-in is not one that is believed here.
+    #[error("{why}")]
+    SignInRefused {
+        /// A sentence.
+        why: String,
+    },
+    /// 401. The sign-in is good, and belongs to nobody who is registered.
+    #[error("this sign-in belongs to no person who is registered here, or whose erasure is over")]
+    SignInUnknown,
     /// 403. The token lacks a scope.
     #[error("this token lacks the scope `{needs}`")]
     Scope {
@@ -154,6 +163,9 @@ pub enum Error {
     /// 503. Too many follow something at once.
     #[error("too many follow something here at once; ask without waiting, or again shortly")]
     Busy,
+    /// 503. More requests at once than this process takes.
+    #[error("more requests at once than this process takes; ask again in a second, or start another one")]
+    Overloaded,
     /// 503. The schema is older than this program.
     #[error("the database lacks migrations of this version; run `safelight migrate`")]
     NotMigrated,
@@ -169,7 +181,12 @@ impl Error {
             Self::BadJson { .. } | Self::BodyBroke | Self::BadId(_) | Self::KeyShape | Self::WebhookRefused { .. } => {
                 StatusCode::BAD_REQUEST
             }
-            Self::NoToken | Self::BadToken | Self::SweepRefused | Self::MetricsRefused => StatusCode::UNAUTHORIZED,
+            Self::NoToken
+            | Self::BadToken
+            | Self::SignInRefused { .. }
+            | Self::SignInUnknown
+            | Self::SweepRefused
+            | Self::MetricsRefused => StatusCode::UNAUTHORIZED,
             Self::Scope { .. } | Self::NoTenant | Self::OfTheHouse | Self::FormForeign => StatusCode::FORBIDDEN,
             Self::NotFound { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -186,9 +203,12 @@ impl Error {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Busy | Self::KeysUnavailable { .. } | Self::DatabaseDown | Self::StorageDown | Self::NotMigrated => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Busy
+            | Self::Overloaded
+            | Self::KeysUnavailable { .. }
+            | Self::DatabaseDown
+            | Self::StorageDown
+            | Self::NotMigrated => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -205,6 +225,8 @@ impl Error {
             Self::ConsentBundled => "consent_bundled",
             Self::NoToken => "no_token",
             Self::BadToken => "bad_token",
+            Self::SignInRefused { .. } => "sign_in_refused",
+            Self::SignInUnknown => "sign_in_unknown",
             Self::Scope { .. } => "scope_missing",
             Self::NoTenant => "tenant_required",
             Self::OfTheHouse => "house_required",
@@ -228,6 +250,7 @@ impl Error {
             Self::StorageDown => "storage_unavailable",
             Self::TooOften { .. } => "rate_limited",
             Self::Busy => "too_many_wait",
+            Self::Overloaded => "overloaded",
             Self::NotMigrated => "schema_outdated",
             Self::Internal => "internal",
         }
@@ -268,6 +291,7 @@ impl From<&Error> for Problem {
         let code = error.code();
         let retry_after = match error {
             Error::TooOften { seconds } => Some(*seconds),
+            Error::Overloaded => Some(1),
             _ => None,
         };
         Self { status: error.status(), code, title: codes::title(code), detail: error.to_string(), retry_after }

@@ -47,6 +47,7 @@ impl Modify for Credentials {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_with(Components::new);
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme("sign_in", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         components.add_security_scheme("sweep", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     }
 }
@@ -55,6 +56,7 @@ impl Modify for Credentials {
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(routes::described().into_openapi());
+    document.merge(routes::of_a_person().into_openapi());
     document.merge(routes::open().into_openapi());
     document
 }

@@ -6,6 +6,8 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 /// Upper bounds of request times, in seconds.
 const BUCKETS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Upper bounds of what jobs take, in seconds: a training may take an hour.
+const JOB_BUCKETS: &[f64] = &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0];
 /// How often measured times are put into their buckets, so that they do not pile up while nobody reads them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -32,6 +34,7 @@ pub fn metrics_recorder() -> Result<PrometheusHandle, RecorderError> {
     }
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full("safelight_job_seconds".to_owned()), JOB_BUCKETS)?
         .build_recorder();
     let handle = recorder.handle();
     match metrics::set_global_recorder(recorder) {
@@ -45,6 +48,12 @@ pub fn metrics_recorder() -> Result<PrometheusHandle, RecorderError> {
                 "How long answers took, by method and route."
             );
             metrics::describe_counter!("safelight_webhooks_total", "What providers told us, by provider and outcome.");
+            metrics::describe_counter!(
+                "safelight_http_overloaded_total",
+                "Requests that found no seat and were sent away."
+            );
+            metrics::describe_histogram!("safelight_job_seconds", "How long attempts took, by job.");
+            metrics::describe_counter!("safelight_job_attempts_total", "Attempts, by job and verdict.");
             let upkeep = HANDLE.get_or_init(|| handle.clone()).clone();
             tokio::spawn(async move {
                 loop {

@@ -30,6 +30,9 @@ impl Operation<'_> {
         let Some(ask) = self.said["security"][0].as_object().and_then(|all| all.iter().next()) else {
             return "nothing".to_owned();
         };
+        if ask.0 == "sign_in" {
+            return "the sign-in of the person".to_owned();
+        }
         let scope = ask.1[0].as_str().map(|scope| format!("the scope {scope}"));
         scope.unwrap_or_else(|| format!("the {} secret", ask.0))
     }

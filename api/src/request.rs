@@ -11,6 +11,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use safelight_jobs::traces;
 use serde_json::json;
 use tracing::Instrument;
 use uuid::Uuid;
@@ -32,6 +33,9 @@ pub(crate) async fn around(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let trace = Trace::of(request.headers());
     let span = tracing::info_span!("request", request.id = %id, trace.id = %trace.id(), http.method = %method, http.route = %route);
+    traces::continues(&span, &trace.0);
+    // Where traces are collected, jobs go on from this span; elsewhere from the caller's.
+    let trace = traces::of(&span).map_or(trace, Trace);
     let mut request = request;
     request.extensions_mut().insert(trace);
     async move {
@@ -102,7 +106,7 @@ fn written_down(mut response: Response, request_id: &str) -> Response {
     }
     match problem.status {
         StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("5"));
         }
         StatusCode::UNAUTHORIZED => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"safelight\""));

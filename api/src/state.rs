@@ -5,7 +5,7 @@ use std::sync::Arc;
 use metrics_exporter_prometheus::PrometheusHandle;
 use safelight_jobs::{
     policy::Policy,
-    providers::{Secret, fal_webhook::FalWebhook, storage::Storage},
+    providers::{Secret, auth::UserTokens, fal_webhook::FalWebhook, storage::Storage},
     queue::Bell,
     services::Policies,
     vault::Vault,
@@ -50,6 +50,8 @@ pub struct Inner {
     pub storage: Storage,
     /// Checks what comes from fal; none: every delivery is sent away to come again.
     pub fal_webhook: Option<FalWebhook>,
+    /// Checks sign-ins of persons; none: nobody acts without the tenant's backend.
+    pub sign_in: Option<UserTokens>,
     /// What the process has counted; none: only what the database says is shown.
     pub metrics: Option<PrometheusHandle>,
     /// Settings.
@@ -79,6 +81,7 @@ impl ApiState {
             policies,
             storage,
             fal_webhook,
+            sign_in: None,
             metrics: None,
             config,
             rates,
@@ -91,6 +94,15 @@ impl ApiState {
     pub fn with_metrics(mut self, handle: PrometheusHandle) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.metrics = Some(handle);
+        }
+        self
+    }
+
+    /// Let persons who are signed in use their own rights. Call it before the state is shared; later it does nothing.
+    #[must_use]
+    pub fn with_sign_in(mut self, tokens: Option<UserTokens>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.sign_in = tokens;
         }
         self
     }

@@ -2,8 +2,16 @@
 //! the row of every job that the request enqueues, and from there along to the jobs that follow.
 //! Source: w3.org/TR/trace-context, read November 2026.
 
-use axum::http::HeaderMap;
+use std::convert::Infallible;
+
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, request::Parts},
+};
 use rand::RngCore;
+use safelight_jobs::run::Tx;
+
+use crate::{error::Error, state::ApiState};
 
 /// The trace of one request, as the W3C writes it.
 #[derive(Debug, Clone)]
@@ -16,9 +24,22 @@ impl Trace {
         Self(carried.map_or_else(new, str::to_owned))
     }
 
+    /// Begin the one transaction of this request; what it enqueues carries this trace.
+    pub(crate) async fn begin(self, state: &ApiState) -> Result<Tx, Error> {
+        Ok(Tx::begin(&state.pool, &state.bell).await?.traced(Some(self.0)))
+    }
+
     /// Its id, without the span's.
     pub(crate) fn id(&self) -> &str {
         self.0.split('-').nth(1).unwrap_or_default()
+    }
+}
+
+/// The one that [`crate::request`] found, for routes that take no token.
+impl<S: Send + Sync> FromRequestParts<S> for Trace {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self(new())))
     }
 }
 

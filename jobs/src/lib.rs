@@ -62,6 +62,7 @@ pub mod sweep_deletions;
 pub mod sweep_orphans;
 pub mod sweep_retention;
 pub mod timeline;
+pub mod traces;
 pub mod train_model;
 pub mod vault;
 pub mod webhooks;

@@ -193,6 +193,7 @@ impl App {
     /// Run jobs, let the stand-ins finish and call back, until nothing happens any more. Answers what ran.
     pub async fn run_due_jobs(&self) -> Vec<String> {
         let mut ran = Vec::new();
+        let mut rounds_without = 0;
         loop {
             let drained = safelight_worker::drain(&self.worker, &self.services, "test").await.expect("a drain");
             let idle = drained.ran.is_empty();
@@ -201,6 +202,8 @@ impl App {
             if idle && self.due_jobs().await == 0 {
                 return ran;
             }
+            rounds_without = if idle { rounds_without + 1 } else { 0 };
+            assert!(rounds_without < 500, "jobs are due and nobody takes them");
             assert!(ran.len() < 5000, "jobs run in a circle: {:?}", &ran[ran.len() - 20..]);
         }
     }
@@ -280,8 +283,6 @@ fn services(sandbox: &Sandbox, url: &str) -> Services {
         auth: Auth::new(&AuthConfig {
             project_url: there.supabase.url.clone(),
             service_key: Secret::new(there.supabase.secret_key.as_str()),
-            legacy_jwt_secret: None,
-            issuer: None,
             timeout: CALL,
         })
         .expect("auth"),

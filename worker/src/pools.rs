@@ -12,6 +12,7 @@ use safelight_jobs::{
     registry,
     services::Services,
     stop::{Done, Stop},
+    traces,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -184,10 +185,15 @@ async fn pool_of(
 }
 
 /// One attempt of one job. A panic is a bug of one job, not the end of the others: it is a retry with a code.
-async fn attempt(job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynError> {
+async fn attempt(mut job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynError> {
     let Hands(perform) = (*hands).clone();
     let span = tracing::info_span!("job", job.name = %job.kind, job.id = %job.lease.job, attempt = job.attempt + 1);
     let (kind, spent) = (job.kind.clone(), job.attempt);
+    if let Some(from) = &job.traceparent {
+        traces::continues(&span, from);
+    }
+    // What follows from this attempt goes on from its span, where traces are collected.
+    job.traceparent = traces::of(&span).or(job.traceparent);
     async move {
         let began = std::time::Instant::now();
         if job.late {

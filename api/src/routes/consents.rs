@@ -46,7 +46,7 @@ pub(crate) struct NewGrant {
 pub(crate) struct Granted {
     /// The consent event.
     #[schema(value_type = String, example = "grant_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
-    grant: Id<id::Grant>,
+    pub(super) grant: Id<id::Grant>,
 }
 
 /// Record one consent.
@@ -59,6 +59,14 @@ pub(crate) async fn grant(
     At(subject): At<Subject>,
     body: RawJson,
 ) -> Result<Response, Error> {
+    let grant = one_consent(&body, subject)?;
+    let mut tx = caller.begin(&state).await?;
+    let grant = intake::grant(&mut tx, caller.tenant()?, &grant).await?;
+    caller.finish(tx, StatusCode::CREATED, &Granted { grant }).await
+}
+
+/// The consent that a body gives in this person's name.
+pub(super) fn one_consent(body: &RawJson, subject: Id<Subject>) -> Result<Grant, Error> {
     if is_bundle(&body.read()?) {
         return Err(Error::ConsentBundled);
     }
@@ -67,7 +75,7 @@ pub(crate) async fn grant(
         Error::BadBody { why } if why.starts_with("duplicate field `purpose`") => Error::ConsentBundled,
         other => other,
     })?;
-    let grant = Grant {
+    Ok(Grant {
         subject,
         purpose: new.purpose,
         capture_point: new.capture_point,
@@ -75,10 +83,7 @@ pub(crate) async fn grant(
         order: new.order,
         wording_sha256: new.wording_sha256,
         policy_version: new.policy_version,
-    };
-    let mut tx = caller.begin(&state).await?;
-    let grant = intake::grant(&mut tx, caller.tenant()?, &grant).await?;
-    caller.finish(tx, StatusCode::CREATED, &Granted { grant }).await
+    })
 }
 
 /// Several purposes, or flags instead of a purpose.
@@ -99,7 +104,7 @@ fn is_bundle(body: &Value) -> bool {
 pub(crate) struct Withdrawal {
     /// For what.
     #[schema(value_type = String, example = "compare")]
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
 }
 
 /// What a withdrawal set going.
@@ -126,9 +131,13 @@ pub(crate) async fn withdraw(
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
     let done = intake::withdraw(&mut tx, caller.tenant()?, subject, body.value.purpose).await?;
-    let answer =
-        Withdrawn { jobs_cancelled: done.jobs_cancelled, deletion: done.deletion, answer_due: done.answer_due };
-    caller.finish(tx, StatusCode::ACCEPTED, &answer).await
+    caller.finish(tx, StatusCode::ACCEPTED, &Withdrawn::from(done)).await
+}
+
+impl From<intake::Withdrawn> for Withdrawn {
+    fn from(done: intake::Withdrawn) -> Self {
+        Self { jobs_cancelled: done.jobs_cancelled, deletion: done.deletion, answer_due: done.answer_due }
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub(crate) mod enqueue_jobs;
 pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod jobs;
+pub(crate) mod me;
 pub(crate) mod metrics;
 pub(crate) mod operate_jobs;
 pub(crate) mod order_events;
@@ -25,7 +26,7 @@ pub(crate) mod webhooks;
 use axum::{extract::DefaultBodyLimit, middleware};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{caller, idempotency, state::ApiState};
+use crate::{caller, idempotency, person, state::ApiState};
 
 /// The largest JSON body, in bytes.
 const MOST_JSON: usize = 64 * 1024;
@@ -79,6 +80,24 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(controls::close_breaker))
         .routes(routes!(schedules::list))
         .routes(routes!(schedules::change))
+}
+
+/// What a signed-in person may do about themselves.
+pub(crate) fn me(state: &ApiState) -> OpenApiRouter<ApiState> {
+    of_a_person()
+        .layer(middleware::from_fn_with_state(state.clone(), person::authenticate))
+        .layer(DefaultBodyLimit::max(MOST_JSON))
+}
+
+/// The routes under `/v1/me`, without their layers.
+pub(crate) fn of_a_person() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(me::read))
+        .routes(routes!(me::grant))
+        .routes(routes!(me::withdraw))
+        .routes(routes!(me::export))
+        .routes(routes!(me::read_export))
+        .routes(routes!(me::erase))
 }
 
 /// Everything that proves itself in another way, or shows no one's data.

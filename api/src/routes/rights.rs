@@ -157,8 +157,13 @@ pub(crate) async fn export(
 ) -> Result<Response, Error> {
     let mut tx = Tx::begin(&state.pool, &state.bell).await?;
     let asked = intake::ask_export(&mut tx, caller.tenant()?, subject).await?;
-    let answer = Exporting { export: asked.export, expires_at: asked.expires_at, already: asked.already };
-    caller.finish(tx, StatusCode::ACCEPTED, &answer).await
+    caller.finish(tx, StatusCode::ACCEPTED, &Exporting::from(asked)).await
+}
+
+impl From<intake::ExportAsked> for Exporting {
+    fn from(asked: intake::ExportAsked) -> Self {
+        Self { export: asked.export, expires_at: asked.expires_at, already: asked.already }
+    }
 }
 
 /// An export as it stands.
@@ -185,13 +190,23 @@ pub(crate) async fn read_export(
     At(subject): At<Subject>,
     At(artifact): At<Artifact>,
 ) -> Result<Response, Error> {
+    export_of(&state, artifact, subject, caller.sees_only()).await
+}
+
+/// One person's export, for who may see that tenant's; none: every tenant's.
+pub(super) async fn export_of(
+    state: &ApiState,
+    artifact: Id<Artifact>,
+    subject: Id<Subject>,
+    tenant: Option<&str>,
+) -> Result<Response, Error> {
     let row = sqlx::query!(
         r#"select a.storage_key, a.state, a.delete_after, safelight.readable(a) as "readable!", a.delete_after <= safelight.now() as "over!"
         from safelight.artifacts a
         where a.id = $1 and a.subject_id = $2 and a.class = 'export' and ($3::text is null or a.tenant = $3)"#,
         artifact.uuid(),
         subject.uuid(),
-        caller.sees_only()
+        tenant
     )
     .fetch_optional(&state.pool)
     .await?

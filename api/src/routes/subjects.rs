@@ -104,6 +104,11 @@ pub(crate) async fn erase(
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
     let begun = intake::erase(&mut tx, caller.tenant()?, subject).await?;
-    let answer = Erasure { deletion: begun.deletion, answer_due: begun.answer_due, already: begun.already };
-    caller.finish(tx, StatusCode::ACCEPTED, &answer).await
+    caller.finish(tx, StatusCode::ACCEPTED, &Erasure::from(begun)).await
+}
+
+impl From<intake::ErasureStarted> for Erasure {
+    fn from(begun: intake::ErasureStarted) -> Self {
+        Self { deletion: begun.deletion, answer_due: begun.answer_due, already: begun.already }
+    }
 }

@@ -16,7 +16,6 @@ use safelight_jobs::{
     prune_history::PruneHistory,
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
-    run::Tx,
     sweep_deletions::SweepDeletions,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
@@ -24,7 +23,7 @@ use safelight_jobs::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{caller::bearer, error::Error, idempotency, openapi::Problem, state::ApiState};
+use crate::{caller::bearer, error::Error, idempotency, openapi::Problem, state::ApiState, trace::Trace};
 
 /// A sweep that was asked for.
 #[derive(Serialize, ToSchema)]
@@ -43,9 +42,10 @@ pub(crate) struct Asked {
 pub(crate) async fn by_get(
     State(state): State<ApiState>,
     Path(sweep): Path<String>,
+    trace: Trace,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    ask(&state, &sweep, &headers).await
+    ask(&state, &sweep, trace, &headers).await
 }
 
 /// Start a sweep.
@@ -55,17 +55,18 @@ pub(crate) async fn by_get(
 pub(crate) async fn by_post(
     State(state): State<ApiState>,
     Path(sweep): Path<String>,
+    trace: Trace,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    ask(&state, &sweep, &headers).await
+    ask(&state, &sweep, trace, &headers).await
 }
 
-async fn ask(state: &ApiState, sweep: &str, headers: &HeaderMap) -> Result<Response, Error> {
+async fn ask(state: &ApiState, sweep: &str, trace: Trace, headers: &HeaderMap) -> Result<Response, Error> {
     let presented = bearer(headers).unwrap_or_default();
     if !state.config.sweep_secret.as_ref().is_some_and(|secret| secret.matches(presented)) {
         return Err(Error::SweepRefused);
     }
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = trace.begin(state).await?;
     let minute = sqlx::query_scalar!(r#"select floor(extract(epoch from safelight.now()) / 60)::bigint as "minute!""#)
         .fetch_one(&mut *tx)
         .await?;

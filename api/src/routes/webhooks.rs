@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::{error::Error, idempotency, input, openapi::Problem, state::ApiState};
+use crate::{error::Error, idempotency, input, openapi::Problem, state::ApiState, trace::Trace};
 
 /// What became of the news.
 #[derive(Serialize, ToSchema)]
@@ -37,6 +37,7 @@ pub(crate) struct Receipt {
     responses((status = 200, description = "Taken", body = Receipt), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn stripe(
     State(state): State<ApiState>,
+    trace: Trace,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Error> {
@@ -47,7 +48,7 @@ pub(crate) async fn stripe(
     if event.livemode != state.config.livemode {
         return Ok(received("stripe", "other_mode"));
     }
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = trace.begin(&state).await?;
     let outcome = webhooks::stripe(&mut tx, &event).await?;
     settle(tx, outcome).await?;
     Ok(received("stripe", outcome.as_str()))
@@ -61,6 +62,7 @@ pub(crate) async fn stripe(
 pub(crate) async fn fal(
     State(state): State<ApiState>,
     Path(token): Path<String>,
+    trace: Trace,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Error> {
@@ -69,7 +71,7 @@ pub(crate) async fn fal(
         why: "fal's webhooks are not configured here; until they are, send it again later".to_owned(),
     })?;
     let event = check.verify(&raw, &headers, wall_clock()).await.map_err(|error| refused("fal", from_fal(error)))?;
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = trace.begin(&state).await?;
     let outcome = webhooks::fal(&mut tx, &token, &event).await?;
     settle(tx, outcome).await?;
     Ok(received("fal", outcome.as_str()))

@@ -8,7 +8,10 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::house::{House, photo};
+use crate::{
+    house::{House, photo},
+    persons::SignedIn,
+};
 
 fn document() -> Value {
     serde_json::to_value(safelight_api::openapi()).expect("a document")
@@ -93,6 +96,7 @@ async fn every_curl_line_of_the_documents_works() {
         ("SAFELIGHT", address),
         ("TOKEN", token),
         ("OPERATOR", operator),
+        ("SIGN_IN", SignedIn::at(&house, "koselfie", "documents").await.jwt),
         ("ORDER", order.to_string()),
         ("PHOTO", file.display().to_string()),
     ]

@@ -22,6 +22,7 @@ use safelight_jobs::{
     policy_rows,
     providers::{
         Secret,
+        auth::{UserTokens, UserTokensConfig},
         fal_webhook::{FalWebhook, FalWebhookConfig},
         storage::{S3Config, Storage},
     },
@@ -167,7 +168,14 @@ impl House {
         let policies = Policies::new(Policy::bundled().expect("policies"));
         let vault = Vault::new(MASTER_KEY).expect("a vault");
         let bell = Bell::start(pool.clone());
-        let state = ApiState::new(pool, bell, vault, policies, storage, Some(fal), config);
+        let sign_in = UserTokens::new(&UserTokensConfig {
+            project_url: described.supabase.url.clone(),
+            legacy_jwt_secret: None,
+            issuer: None,
+            timeout: Duration::from_secs(5),
+        })
+        .expect("the project's sign-ins");
+        let state = ApiState::new(pool, bell, vault, policies, storage, Some(fal), config).with_sign_in(Some(sign_in));
         Self { owner, sandbox, app: safelight_api::router(state), folder, url: url.to_owned() }
     }
 

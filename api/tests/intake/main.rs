@@ -14,6 +14,7 @@ mod log;
 mod metrics;
 mod operators;
 mod orders;
+mod persons;
 mod rights;
 mod sweeps;
 mod waiting;

@@ -23,7 +23,7 @@ use super::{
 
 mod token;
 
-pub use token::{TokenError, UserClaims, UserTokens};
+pub use token::{TokenError, UserClaims, UserTokens, UserTokensConfig};
 
 /// Auth's answers are short, in bytes.
 const MOST: usize = 64 * 1024;
@@ -38,10 +38,6 @@ pub struct AuthConfig {
     pub project_url: String,
     /// `sb_secret_…`, or the older service_role key, which is a JWT.
     pub service_key: Secret,
-    /// The older shared secret that signs user tokens; `None` for projects with signing keys.
-    pub legacy_jwt_secret: Option<Secret>,
-    /// What tokens name as their issuer; `None` for `{project_url}/auth/v1`.
-    pub issuer: Option<String>,
     /// The longest one call may take.
     pub timeout: Duration,
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use reqwest::{
-    Client, RequestBuilder, StatusCode,
+    Client, Request, RequestBuilder, StatusCode,
     header::{HeaderMap, HeaderValue, RETRY_AFTER},
 };
+use tracing::{Instrument, field};
 use url::{Host, Url};
 
 /// A client cannot be made from these settings. Nothing was sent.
@@ -178,9 +179,21 @@ impl Lost {
     }
 }
 
-/// Sends once and reads an answer of at most `most` bytes.
+/// Sends once and reads an answer of at most `most` bytes. Its span names the host and never the path, which may carry a token.
 pub(super) async fn exchange(request: RequestBuilder, most: usize) -> Result<Answer, Lost> {
-    let mut response = request.send().await.map_err(|e| Lost::from_error(&e))?;
+    let (client, request) = request.build_split();
+    let request = request.map_err(|e| Lost::from_error(&e))?;
+    let host = request.url().host_str().unwrap_or_default().to_owned();
+    let span = tracing::info_span!("provider_call", server.address = %host, http.method = %request.method(), http.status = field::Empty);
+    let sent = send(client, request, most).instrument(span.clone()).await;
+    if let Ok(answer) = &sent {
+        span.record("http.status", answer.status.as_u16());
+    }
+    sent
+}
+
+async fn send(client: Client, request: Request, most: usize) -> Result<Answer, Lost> {
+    let mut response = client.execute(request).await.map_err(|e| Lost::from_error(&e))?;
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = BytesMut::new();
     // A failure from here on is never `Unsent`: the provider has answered.

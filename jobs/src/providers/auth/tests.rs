@@ -10,9 +10,12 @@ fn vectors() -> Value {
 }
 
 fn config(url: &str, key: &str) -> AuthConfig {
-    AuthConfig {
+    AuthConfig { project_url: url.to_owned(), service_key: Secret::new(key), timeout: Duration::from_secs(5) }
+}
+
+fn believed(url: &str) -> UserTokensConfig {
+    UserTokensConfig {
         project_url: url.to_owned(),
-        service_key: Secret::new(key),
         legacy_jwt_secret: None,
         issuer: Some("https://projectref.supabase.co/auth/v1".into()),
         timeout: Duration::from_secs(5),
@@ -24,12 +27,12 @@ fn shared() -> String {
 }
 
 fn with_shared_secret(url: &str) -> UserTokens {
-    UserTokens::new(&AuthConfig { legacy_jwt_secret: Some(Secret::new(shared())), ..config(url, "k") }).unwrap()
+    UserTokens::new(&UserTokensConfig { legacy_jwt_secret: Some(Secret::new(shared())), ..believed(url) }).unwrap()
 }
 
 async fn with_published_keys(keys: Value) -> (StandIn, UserTokens) {
     let server = StandIn::start([Reply::json(200, keys)]).await;
-    let tokens = UserTokens::new(&config(&server.url, "k")).unwrap();
+    let tokens = UserTokens::new(&believed(&server.url)).unwrap();
     (server, tokens)
 }
 
@@ -172,7 +175,7 @@ async fn a_project_without_published_keys_refuses_and_an_unreachable_one_says_so
     let token = vectors()["es256"]["token"].as_str().unwrap().to_owned();
     let (_server, empty) = with_published_keys(json!({"keys": []})).await;
     assert_eq!(empty.verify_user_jwt(&token, NOW).await, Err(TokenError::Forged));
-    let nobody = UserTokens::new(&config(&nobody().await, "k")).unwrap();
+    let nobody = UserTokens::new(&believed(&nobody().await)).unwrap();
     assert_eq!(nobody.verify_user_jwt(&token, NOW).await, Err(TokenError::NoKeys));
 }
 
@@ -180,6 +183,6 @@ async fn a_project_without_published_keys_refuses_and_an_unreachable_one_says_so
 fn h23_neither_a_key_in_the_open_nor_a_guessable_secret_is_taken() {
     assert!(matches!(Auth::new(&config("http://ref.supabase.co", "sb_1")), Err(ConfigError::PlainHttp { .. })));
     assert!(matches!(Auth::new(&config("https://ref.supabase.co", "")), Err(ConfigError::BadSecret { .. })));
-    let short = AuthConfig { legacy_jwt_secret: Some(Secret::new("")), ..config("https://ref.supabase.co", "k") };
+    let short = UserTokensConfig { legacy_jwt_secret: Some(Secret::new("")), ..believed("https://ref.supabase.co") };
     assert!(matches!(UserTokens::new(&short), Err(ConfigError::BadSetting { .. })));
 }

@@ -12,7 +12,6 @@ use jsonwebtoken::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::AuthConfig;
 use crate::providers::{
     ConfigError, Secret,
     http::{Base, Limits, client},
@@ -57,6 +56,19 @@ pub enum TokenError {
     NoKeys,
 }
 
+/// Whose tokens are believed. No key of the service is needed for it.
+#[derive(Clone)]
+pub struct UserTokensConfig {
+    /// `https://REF.supabase.co`
+    pub project_url: String,
+    /// The older shared secret that signs user tokens; `None` for projects with signing keys.
+    pub legacy_jwt_secret: Option<Secret>,
+    /// What tokens name as their issuer; `None` for `{project_url}/auth/v1`.
+    pub issuer: Option<String>,
+    /// The longest that fetching the keys may take.
+    pub timeout: Duration,
+}
+
 /// The check, with the project's keys in memory. Made once.
 pub struct UserTokens {
     keys: Jwks<JwkSet>,
@@ -73,7 +85,7 @@ struct Wire {
 
 impl UserTokens {
     /// Checks the settings; fetches nothing yet.
-    pub fn new(config: &AuthConfig) -> Result<Self, ConfigError> {
+    pub fn new(config: &UserTokensConfig) -> Result<Self, ConfigError> {
         let base = Base::parse("supabase", &config.project_url)?;
         if config.legacy_jwt_secret.as_ref().is_some_and(|secret| secret.expose().len() < 32) {
             return Err(ConfigError::BadSetting {

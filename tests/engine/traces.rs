@@ -1,0 +1,110 @@
+//! A collector that stands beside real processes: one trace runs from the request over the row of the job to the provider call, and
+//! carries nobody's data.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::{Json, Router, extract::State, routing::post};
+use serde_json::{Value, json};
+
+use crate::{app::App, pools::SOON, processes::Fleet};
+
+/// What a collector was sent, span by span.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Value>>>);
+
+/// One span, as far as this test looks at it.
+#[derive(Debug, Clone)]
+struct Span {
+    name: String,
+    trace: String,
+    id: String,
+    parent: String,
+    said: HashMap<String, String>,
+}
+
+impl Collector {
+    /// Listens on this machine; the address is what a process is given.
+    async fn listens() -> (Self, String) {
+        let collector = Self::default();
+        let router = Router::new().route("/v1/traces", post(take)).with_state(collector.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (collector, address)
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let all = self.0.lock().unwrap();
+        let scopes = all.iter().flat_map(|sent| sent["resourceSpans"].as_array().unwrap());
+        let spans = scopes.flat_map(|resource| resource["scopeSpans"].as_array().unwrap());
+        spans
+            .flat_map(|scope| scope["spans"].as_array().unwrap())
+            .map(|span| Span {
+                name: text(&span["name"]),
+                trace: text(&span["traceId"]),
+                id: text(&span["spanId"]),
+                parent: text(&span["parentSpanId"]),
+                said: span["attributes"]
+                    .as_array()
+                    .map(Vec::as_slice)
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|said| (text(&said["key"]), text(&said["value"]["stringValue"])))
+                    .collect(),
+            })
+            .collect()
+    }
+
+    /// A span below this one, by its name and one of its attributes.
+    fn below(&self, parent: &Span, name: &str, key: &str, value: &str) -> Option<Span> {
+        self.spans().into_iter().find(|span| {
+            span.trace == parent.trace
+                && span.parent == parent.id
+                && span.name == name
+                && span.said.get(key).is_some_and(|said| said == value)
+        })
+    }
+}
+
+async fn take(State(collector): State<Collector>, Json(sent): Json<Value>) -> Json<Value> {
+    collector.0.lock().unwrap().push(sent);
+    Json(json!({}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_runs_from_the_request_over_the_job_to_the_provider_and_carries_nobodys_data() {
+    let app = App::spawn().await;
+    let (collector, endpoint) = Collector::listens().await;
+    let (ann, order) = app.pro_order().await;
+    let batch_delay = ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned());
+    let fleet = Fleet::start_with(&app, &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), batch_delay]).await;
+    app.pays(order).await;
+
+    let whole = async {
+        loop {
+            let webhook = collector.spans().into_iter().find(|span| {
+                span.name == "request" && span.said.get("http.route").is_some_and(|route| route == "/webhooks/stripe")
+            });
+            if let Some(webhook) = webhook
+                && let Some(confirm) = collector.below(&webhook, "job", "job.name", "confirm_payment")
+                && let Some(call) = collector.below(&confirm, "provider_call", "server.address", "127.0.0.1")
+                && let Some(follows) = collector.below(&confirm, "job", "job.name", "train_model")
+            {
+                return (call, follows);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let (call, _) = tokio::time::timeout(SOON, whole).await.unwrap_or_else(|_| panic!("{:#?}", collector.spans()));
+    assert_eq!(call.said["http.method"], "GET", "Stripe is asked about the session");
+
+    let everything = serde_json::to_string(&*collector.0.lock().unwrap()).unwrap();
+    for never in [ann.email.as_str(), "cs_test", "whsec_", "/v1/checkout", "X-Amz", "token="] {
+        assert!(!everything.contains(never), "{never} reached the collector");
+    }
+    drop(fleet);
+}
