@@ -104,3 +104,39 @@ impl<E: Exports> Exports for Discreet<E> {
         self.0.set_resource(resource);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use opentelemetry::trace::{Span as _, Status, Tracer as _};
+
+    use super::*;
+
+    #[derive(Debug, Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+    impl Exports for Kept {
+        async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+            self.0.lock().expect("kept").extend(batch);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn h29_what_nobody_allowed_does_not_leave_in_a_span() {
+        let kept = Kept::default();
+        let provider = SdkTracerProvider::builder().with_simple_exporter(Discreet(kept.clone())).build();
+        let mut span = provider.tracer("test").start("request");
+        span.set_attribute(KeyValue::new("http.route", "/v1/orders/{order}"));
+        span.set_attribute(KeyValue::new("http.path", "/v1/orders/ann@example.org"));
+        span.add_event("log line", vec![KeyValue::new("why", "ann@example.org")]);
+        span.set_status(Status::error("ann@example.org"));
+        span.end();
+        let sent = kept.0.lock().expect("kept");
+        let words: Vec<&str> = sent[0].attributes.iter().map(|attribute| attribute.key.as_str()).collect();
+        assert_eq!((sent.len(), words), (1, vec!["http.route"]));
+        assert!(!format!("{sent:?}").contains("ann@"), "{sent:?}");
+        assert_eq!(sent[0].status, Status::error(""), "that it failed is told");
+    }
+}

@@ -89,8 +89,8 @@ fn without_a_commit_that_extends_a_long_transaction_costs_a_healthy_attempt_its_
 }
 
 #[test]
-fn without_sparing_what_it_holds_a_worker_disowns_an_attempt_that_is_well() {
-    breaks(Fence::DisownSparesHeld, WELL);
+fn without_the_token_of_the_lost_claim_a_worker_disowns_an_attempt_that_is_well() {
+    breaks(Fence::TokenInDisown, WELL);
 }
 
 /// States from which the job need not end any more although nothing goes wrong from there on: nobody wakes a sleeper,

@@ -216,6 +216,23 @@ async fn a_job_given_back_is_ready_at_once_and_has_spent_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_answer_was_lost_is_given_back_and_what_the_workers_other_claim_took_stays_with_it() {
+    let app = App::spawn().await;
+    app.enqueues_work("a look").await;
+    app.enqueues_work("another look").await;
+    let lost = app.claims().await;
+    let heard_of = app.claims().await;
+    assert_eq!(queue::disown(&app.worker, &[lost.lease.token]).await.unwrap(), 1);
+    assert_eq!(queue::disown(&app.worker, &[lost.lease.token]).await.unwrap(), 0, "as often as one likes");
+    let states: Vec<(uuid::Uuid, i16, i32, i16)> =
+        sqlx::query_as("select id, state, attempt, crashes from safelight.jobs order by state")
+            .fetch_all(&app.db)
+            .await
+            .unwrap();
+    assert_eq!(states, [(lost.lease.job.uuid(), 0, 0, 0), (heard_of.lease.job.uuid(), 1, 0, 0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_is_cut_while_it_begins_leaves_no_transaction_open() {
     let app = App::spawn().await;
     let one = db::connect(&app.database_url, Role::Worker, 1).await.unwrap();

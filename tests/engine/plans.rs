@@ -69,7 +69,8 @@ async fn every_statement_of_the_queue_finds_its_rows_by_an_index_among_a_million
         leases.iter().zip(&verdicts).map(|(&lease, verdict)| Outcome { lease, verdict: verdict.clone() }).collect();
     assert_eq!(queue::settle(&pool, &outcomes).await.unwrap(), 6);
     queue::give_back(&pool, &leases[6..10]).await.unwrap();
-    queue::disown(&pool, "w", Queue::Training, &leases[10..]).await.unwrap();
+    let lost = queue::claim(&pool, Queue::Training, "w", 5, 60.0).await.unwrap();
+    assert_eq!(queue::disown(&pool, &[lost[0].lease.token]).await.unwrap(), 5);
     queue::rescue(&pool, 3).await.unwrap();
     queue::open_lanes(&pool).await.unwrap();
     let mut tx = db::begin(&pool).await.unwrap();

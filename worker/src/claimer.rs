@@ -15,8 +15,9 @@ use safelight_jobs::{
     job::Queue,
     queue::{self, Claimed},
 };
-use tokio::sync::{Notify, RwLock, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{backend::give_back, bounds, config::WorkerConfig, keeper::Keeper};
 
@@ -124,9 +125,6 @@ pub(crate) struct Claimer {
     pub(crate) hand: Hand,
     /// The right hand's word to the left: this queue is long.
     pub(crate) long: Arc<Notify>,
-    /// Shared while a claim is on its way and until what it brought is kept; alone while lost claims are given back, or what the
-    /// other hand is about to hear of would be taken for lost.
-    pub(crate) claiming: Arc<RwLock<()>>,
     pub(crate) pool: sqlx::PgPool,
     pub(crate) queue: Queue,
     pub(crate) worker: String,
@@ -146,8 +144,8 @@ impl Claimer {
         let most = self.config.concurrency;
         let mut trouble = 0_u32;
         let mut place = Place::default();
-        // A claim without an answer may have been carried out, or still be.
-        let mut doubt = None;
+        // A claim without an answer may have been carried out, or still be: until then, by its token.
+        let mut doubt: Vec<(Instant, Uuid)> = Vec::new();
         if self.hand == Hand::Left {
             self.rest(self.config.poll).await;
         }
@@ -172,15 +170,14 @@ impl Claimer {
                     () = self.in_flight.changed() => continue,
                 }
             }
-            if let Some(until) = doubt {
-                self.disown().await;
-                doubt = Some(until).filter(|&until| Instant::now() < until);
+            if !doubt.is_empty() {
+                self.disown(&doubt.iter().map(|(_, token)| *token).collect::<Vec<_>>()).await;
+                doubt.retain(|(until, _)| Instant::now() < *until);
             }
             let batch = i32::try_from(room).unwrap_or(i32::MAX);
             let lease = self.config.lease.as_secs_f64();
-            let claiming = self.claiming.read().await;
-            let (floor, began) = (place.floor(), Instant::now());
-            let claim = queue::claim_from(&self.pool, self.queue, &self.worker, batch, lease, floor);
+            let (token, floor, began) = (Uuid::new_v4(), place.floor(), Instant::now());
+            let claim = queue::claim_from(&self.pool, self.queue, &self.worker, token, batch, lease, floor);
             let claimed = db::answered(bounds::CLAIM, claim).await;
             if let Ok(claimed) = &claimed {
                 place.claimed(claimed, room, floor.is_none().then(|| began.elapsed()));
@@ -192,7 +189,6 @@ impl Claimer {
             if let Ok(claimed) = &claimed {
                 self.keeper.add(claimed.iter().map(|job| job.lease));
             }
-            drop(claiming);
             match claimed {
                 // What came before the floor is looked for before it rests.
                 Ok(claimed) if claimed.is_empty() && floor.is_some() => trouble = 0,
@@ -212,7 +208,7 @@ impl Claimer {
                     give_back(&self.pool, &self.keeper, &self.in_flight, &unsent).await;
                 }
                 Err(error) => {
-                    doubt = Some(Instant::now() + bounds::SETTLE);
+                    doubt.push((Instant::now() + bounds::SETTLE, token));
                     trouble = trouble.saturating_add(1);
                     tracing::warn!(queue = self.queue.as_str(), %error, "could not claim; trying again");
                     self.rest(Duration::from_millis(100).saturating_mul(trouble.min(20))).await;
@@ -222,11 +218,8 @@ impl Claimer {
     }
 
     /// Give back what was claimed without our hearing of it; else it would count as crashed when its lease runs out.
-    async fn disown(&self) {
-        let _alone = self.claiming.write().await;
-        let held = self.keeper.all();
-        let disowned = queue::disown(&self.pool, &self.worker, self.queue, &held);
-        match db::answered(bounds::CLAIM, disowned).await {
+    async fn disown(&self, claims: &[Uuid]) {
+        match db::answered(bounds::CLAIM, queue::disown(&self.pool, claims)).await {
             Ok(0) => {}
             Ok(count) => {
                 tracing::info!(queue = self.queue.as_str(), count, "claims whose answer was lost were given back")

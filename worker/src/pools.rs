@@ -99,7 +99,6 @@ pub async fn run_with(
         let right = Claimer {
             hand: Hand::Right,
             long: Arc::default(),
-            claiming: Arc::default(),
             pool: claiming.clone(),
             queue,
             worker: name.clone(),

@@ -50,7 +50,7 @@ pub async fn claim(
     batch: i32,
     lease_seconds: f64,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
-    claim_from(pool, queue, worker, batch, lease_seconds, None).await
+    claim_from(pool, queue, worker, Uuid::new_v4(), batch, lease_seconds, None).await
 }
 
 /// The same without looking at ranks before `floor`: for a worker that empties a long queue and knows that it has taken
@@ -60,11 +60,11 @@ pub async fn claim_from(
     pool: &PgPool,
     queue: Queue,
     worker: &str,
+    token: Uuid,
     batch: i32,
     lease_seconds: f64,
     floor: Option<DateTime<Utc>>,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
-    let token = Uuid::new_v4();
     let mut write = db::write(pool).await?;
     let rows = sqlx::query!(
         r#"select id as "id!", kind as "kind!", version as "version!", payload as "payload!", attempt as "attempt!",

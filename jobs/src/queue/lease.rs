@@ -90,17 +90,14 @@ pub async fn give_back(pool: &PgPool, leases: &[Lease]) -> Result<u64, sqlx::Err
     Ok(done.rows_affected())
 }
 
-/// Return what a worker claimed from one queue and never heard of, because the answer to its claim was lost: all but what it
-/// holds. Nothing of it was begun, so nothing is spent and no crash is counted.
-pub async fn disown(pool: &PgPool, worker: &str, queue: Queue, held: &[Lease]) -> Result<u64, sqlx::Error> {
-    let tokens: Vec<Uuid> = held.iter().map(|lease| lease.token).collect();
+/// Return what claims took whose answers were lost, by the fencing tokens of those claims. Nothing of it was begun, so nothing is
+/// spent and no crash is counted; what other claims of the same worker took stays with it.
+pub async fn disown(pool: &PgPool, claims: &[Uuid]) -> Result<u64, sqlx::Error> {
     let mut write = db::write(pool).await?;
     let done = sqlx::query!(
         r#"update safelight.jobs set state = 0, lease_token = null, lease_until = null, worker = null, started_at = null
-        where state = 1 and worker = $1 and queue = $2 and lease_token <> all ($3)"#,
-        worker,
-        queue.as_str(),
-        &tokens,
+        where state = 1 and lease_token = any ($1)"#,
+        claims,
     )
     .execute(&mut *write)
     .await?;

@@ -40,8 +40,8 @@ pub enum Fence {
     LongCommitExtends,
     /// The database ends a transaction in which nothing happens any more.
     IdleTransactionEnds,
-    /// A worker that disowns a claim whose answer it never had spares what it holds.
-    DisownSparesHeld,
+    /// A worker that disowns a claim whose answer it never had goes by the token of that claim.
+    TokenInDisown,
 }
 
 /// The protocol, whole or without one of its fences.
@@ -430,7 +430,7 @@ impl Model for Protocol {
         if house.row.place == Place::Ready && may_return {
             acts.push(Act::ClaimIsLost);
         }
-        let spared = !house.row.unknown && self.has(Fence::DisownSparesHeld);
+        let spared = !house.row.unknown && self.has(Fence::TokenInDisown);
         if house.row.place == Place::Running && free && may_return && !spared {
             acts.push(Act::Disowns);
         }
