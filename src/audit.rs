@@ -24,6 +24,8 @@ pub(crate) struct Audit {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// What operators did and looked at, with who and why, newest first
+    Acts(Acts),
     /// Make a key for a log: the private one for SAFELIGHT_LOG_KEY, the public one to give away
     Key {
         /// The log's name, as an address without a scheme: photos.example/audit
@@ -49,6 +51,64 @@ enum What {
 }
 
 #[derive(Debug, Args)]
+struct Acts {
+    /// About one job, order, deletion or act on many: job_…, order_…, deletion_…, bulk_…
+    #[arg(long)]
+    about: Option<String>,
+    /// Of one operator: a token's name, or cli:LOGIN
+    #[arg(long)]
+    actor: Option<String>,
+    /// How many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1000))]
+    most: i64,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: config::Database,
+}
+
+impl Acts {
+    async fn run(self) -> anyhow::Result<()> {
+        let pool = db::connect(self.database.address(), Role::Api, 1).await?;
+        let rows = sqlx::query!(
+            r#"select at, actor, why, action, outcome, about from safelight.operator_acts
+            where ($1::text is null or about = $1) and ($2::text is null or actor = $2) order by id desc limit $3"#,
+            self.about,
+            self.actor,
+            self.most
+        )
+        .fetch_all(&pool)
+        .await?;
+        if self.json {
+            let acts: Vec<_> = rows
+                .iter()
+                .map(|row| {
+                    json!({ "at": row.at, "actor": row.actor, "why": row.why, "action": row.action, "outcome": row.outcome, "about": row.about })
+                })
+                .collect();
+            say(json!({ "acts": acts }));
+            return Ok(());
+        }
+        for row in &rows {
+            say(format_args!(
+                "{}  {:<16} {:<22} {:<10} {}: {}",
+                row.at.format("%F %T"),
+                row.actor,
+                row.action,
+                row.outcome,
+                row.about,
+                row.why
+            ));
+        }
+        if rows.is_empty() {
+            say("nobody did anything");
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Args)]
 struct Seal {
     /// As JSON
     #[arg(long)]
@@ -62,6 +122,7 @@ struct Seal {
 impl Audit {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self.what {
+            What::Acts(acts) => acts.run().await,
             What::Key { name, json } => key(&name, json),
             What::Seal(seal) => seal.run().await,
             What::Export { folder, json, database } => export(&folder, json, &database).await,

@@ -1,18 +1,18 @@
-//! `safelight job`: explain, cancel, hold, release, retry and discard one job. Every act is stored with who and why; no
-//! payload is shown.
+//! `safelight job`: explain, cancel, hold, release, retry and discard one job, and read its payload. Every act is stored with who
+//! and why, and so is who read a payload.
 
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
     id::{self, Id},
     operate::{self, Act, OperateError},
-    queue,
+    payload, queue,
 };
 use serde_json::json;
 
 use crate::{
     config,
-    operator::{Why, ring},
+    operator::{Why, confirm, ring},
     process::say,
 };
 
@@ -41,7 +41,13 @@ enum JobAct {
         json: bool,
     },
     /// Take it out of the queue; a running attempt is cut within two seconds and writes nothing
-    Cancel(Wanted),
+    Cancel {
+        #[command(flatten)]
+        wanted: Wanted,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Keep it from running until it is released; its attempts are frozen
     Hold(Wanted),
     /// Let a held job run
@@ -49,7 +55,15 @@ enum JobAct {
     /// Do not wait for its time any longer; a dead letter gets another life
     Retry(Wanted),
     /// Give a dead letter up for good
-    Discard(Wanted),
+    Discard {
+        #[command(flatten)]
+        wanted: Wanted,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print what it was given: ids and codes, as JSON
+    Payload(Wanted),
 }
 
 impl JobCommand {
@@ -65,11 +79,24 @@ impl JobCommand {
                 }
                 return Ok(());
             }
-            JobAct::Cancel(wanted) => (Act::Cancel, wanted),
+            JobAct::Cancel { wanted, yes } => {
+                confirm(yes, &format!("Take {} out of the queue for good?", wanted.job))?;
+                (Act::Cancel, wanted)
+            }
             JobAct::Hold(wanted) => (Act::Hold, wanted),
             JobAct::Release(wanted) => (Act::Release, wanted),
             JobAct::Retry(wanted) => (Act::Retry, wanted),
-            JobAct::Discard(wanted) => (Act::Discard, wanted),
+            JobAct::Discard { wanted, yes } => {
+                confirm(yes, &format!("Give {} up for good?", wanted.job))?;
+                (Act::Discard, wanted)
+            }
+            JobAct::Payload(Wanted { job, why }) => {
+                let mut tx = db::begin(&pool).await?;
+                let payload = payload::read(&mut tx, job, why.operator()).await?;
+                tx.commit().await?;
+                say(json!({ "job": job, "payload": payload }));
+                return Ok(());
+            }
         };
         let mut tx = db::begin(&pool).await?;
         operate::on_job(&mut tx, act, job, why.operator()).await?;

@@ -8,13 +8,17 @@ mod config;
 mod control;
 mod cron;
 mod dead;
+mod deletions;
 mod job;
+mod jobs;
 mod key;
+mod manual;
 mod migrate;
 mod operator;
 mod policy;
 mod process;
 mod provider;
+mod queue;
 mod refund;
 mod register;
 mod report;
@@ -33,7 +37,7 @@ mod sandbox;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// The job system for AI photo services whose privacy policy is part of the program.
 #[derive(Debug, Parser)]
@@ -68,14 +72,20 @@ enum Command {
     Refund(refund::Refund),
     /// What people ask for by mail or letter, and until when an answer is due
     Case(case::CaseCommand),
-    /// Look at provider calls whose outcome nobody knows, and say what became of them
+    /// Look at the providers and at calls whose outcome nobody knows, and say what became of them
     Provider(provider::Provider),
     /// Pause, limit and resume queues, kinds, tenants and providers
     Control(control::Control),
-    /// Explain, cancel, hold and release one job
+    /// What stands in the queues
+    Queue(queue::Queue),
+    /// Explain, cancel, hold and release one job, and read its payload
     Job(job::JobCommand),
+    /// Find jobs, and act on all that match
+    Jobs(jobs::Jobs),
     /// Look at dead letters and redrive them
     Dead(dead::Dead),
+    /// Open deletions by their legal deadline, and the steps of one
+    Deletions(deletions::Deletions),
     /// The master key that wraps the keys of persons: look, and replace it
     Key(key::Key),
     /// What runs at set times
@@ -96,6 +106,10 @@ enum Command {
     Restore(restore::Restore),
     /// Measure the queue
     Bench(bench::Bench),
+    /// Print what a shell completes
+    Completions(manual::Completions),
+    /// Print the manual page, or write one for each command
+    Manual(manual::Manual),
     /// Run stand-ins of all providers, for development
     #[cfg(feature = "sandbox")]
     Sandbox(sandbox::SandboxCommand),
@@ -127,7 +141,10 @@ fn main() -> ExitCode {
             Command::Provider(command) => command.run().await,
             Command::Control(command) => command.run().await,
             Command::Job(command) => command.run().await,
+            Command::Jobs(command) => command.run().await,
             Command::Dead(command) => command.run().await,
+            Command::Queue(command) => command.run().await,
+            Command::Deletions(command) => command.run().await,
             Command::Key(command) => command.run().await,
             Command::Schedule(command) => command.run().await,
             Command::Token(command) => command.run().await,
@@ -138,6 +155,8 @@ fn main() -> ExitCode {
             Command::Certificate(command) => command.run().await,
             Command::Restore(command) => command.run().await,
             Command::Bench(command) => command.run().await,
+            Command::Completions(command) => command.run(Cli::command()),
+            Command::Manual(command) => command.run(Cli::command()),
             #[cfg(feature = "sandbox")]
             Command::Sandbox(command) => command.run().await,
             #[cfg(feature = "sandbox")]

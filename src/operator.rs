@@ -77,6 +77,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> Option<u8> {
     match error.downcast_ref::<OperateError>()? {
         OperateError::Reason
         | OperateError::TooWide
+        | OperateError::Search(_)
         | OperateError::OfTheHouse
         | OperateError::Fleet(FleetError::Impossible(_)) => Some(2),
         OperateError::NotFound(_) | OperateError::Fleet(FleetError::Unknown { .. }) => Some(5),

@@ -57,6 +57,7 @@ enum What {
         /// The tenant's id
         tenant: String,
         /// The version
+        #[arg(id = "announced", value_name = "VERSION")]
         version: String,
         #[command(flatten)]
         database: config::Database,

@@ -107,3 +107,9 @@ pub(crate) fn sorry(error: &anyhow::Error) -> ExitCode {
 pub(crate) fn say(line: impl std::fmt::Display) {
     println!("{line}");
 }
+
+/// A line for the person beside the answer, which machines do not read.
+#[expect(clippy::print_stderr, reason = "what is said to a person is no part of the answer")]
+pub(crate) fn remark(line: impl std::fmt::Display) {
+    eprintln!("{line}");
+}

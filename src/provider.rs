@@ -1,11 +1,11 @@
-//! `safelight provider`: provider calls whose outcome nobody knows, and a person's word about them.
+//! `safelight provider`: the providers with what holds their jobs back, calls whose outcome nobody knows, and a person's word about them.
 
 use clap::{Args, Subcommand, ValueEnum};
 use safelight_jobs::{
     calls::resolve::{self, Resolution, Resolved, Said},
     db::{self, Role},
     id::{Id, Intent},
-    queue::Bell,
+    queue::{self, Bell},
     run::Tx,
 };
 use serde_json::json;
@@ -22,6 +22,12 @@ pub(crate) struct Provider {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// What runs and is set aside of each provider, its limit, rate and pause, and whether it is in trouble
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// List calls
     Calls {
         /// Those whose outcome nobody knows, oldest first
@@ -60,8 +66,10 @@ enum Outcome {
 
 impl Provider {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        let role = if matches!(self.what, What::List { .. }) { Role::Api } else { Role::Worker };
+        let pool = db::connect(self.database.address(), role, 2).await?;
         match self.what {
+            What::List { json } => providers(&pool, json).await,
             What::Calls { json, .. } => list(&pool, json).await,
             What::Resolve { call, outcome, request, why, by } => {
                 let resolution = match (outcome, request) {
@@ -85,6 +93,38 @@ impl Provider {
             }
         }
     }
+}
+
+async fn providers(pool: &sqlx::PgPool, as_json: bool) -> anyhow::Result<()> {
+    let loads = queue::provider_loads(pool).await?;
+    let (controls, breakers) = (queue::controls(pool).await?, queue::breakers(pool).await?);
+    let mut all = Vec::new();
+    for load in loads {
+        let control = controls.iter().find(|c| c.scope == "provider" && c.name == load.provider);
+        let breaker = breakers.iter().find(|b| b.provider == load.provider).map_or("closed", |b| b.state.as_str());
+        if as_json {
+            all.push(
+                json!({ "provider": load.provider, "running": load.running, "set_aside": load.aside, "breaker": breaker,
+                "paused": control.is_some_and(|c| c.paused), "most": control.and_then(|c| c.most),
+                "per_second": control.and_then(|c| c.per_second), "burst": control.and_then(|c| c.burst) }),
+            );
+            continue;
+        }
+        let mut says = vec![format!("{} running, {} set aside", load.running, load.aside)];
+        if breaker != "closed" {
+            says.push(format!("in trouble ({breaker})"));
+        }
+        if let Some(control) = control {
+            says.extend(control.paused.then(|| "paused".to_owned()));
+            says.extend(control.most.map(|most| format!("{most} at once")));
+            says.extend(control.per_second.map(|rate| format!("{rate} a second")));
+        }
+        say(format_args!("{:<10} {}", load.provider, says.join(", ")));
+    }
+    if as_json {
+        say(json!({ "providers": all }));
+    }
+    Ok(())
 }
 
 async fn list(pool: &sqlx::PgPool, as_json: bool) -> anyhow::Result<()> {

@@ -8,6 +8,8 @@ mod app;
 mod awake;
 #[path = "engine/bell.rs"]
 mod bell;
+#[path = "engine/bulk.rs"]
+mod bulk;
 #[path = "engine/chaos.rs"]
 mod chaos;
 #[path = "engine/chaos_checker.rs"]

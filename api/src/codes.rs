@@ -7,6 +7,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("bad_email", 422, "Not a mail address"),
     ("bad_id", 400, "Not an id of the expected kind"),
     ("bad_json", 400, "The body is not JSON"),
+    ("bad_query", 400, "The words of the address cannot be read"),
     ("bad_session", 422, "Not an id of a Stripe Checkout Session"),
     ("bad_token", 401, "The token is not known, expired or revoked"),
     ("body_broke_off", 400, "The request could not be read"),

@@ -40,6 +40,9 @@ pub enum Error {
     /// 400. An id in the path has another shape.
     #[error("{0}")]
     BadId(String),
+    /// 400. The words behind the `?` of the address cannot be read.
+    #[error("a word behind the `?` is of another type, is there twice, or is not known; GET /openapi.json lists them")]
+    BadQuery,
     /// 422. More than one purpose in one consent.
     #[error("one consent names exactly one purpose: send `purpose` as one word, and one request for each purpose")]
     ConsentBundled,
@@ -178,9 +181,12 @@ impl Error {
     /// The status that is sent.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadJson { .. } | Self::BodyBroke | Self::BadId(_) | Self::KeyShape | Self::WebhookRefused { .. } => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::BadJson { .. }
+            | Self::BodyBroke
+            | Self::BadId(_)
+            | Self::BadQuery
+            | Self::KeyShape
+            | Self::WebhookRefused { .. } => StatusCode::BAD_REQUEST,
             Self::NoToken
             | Self::BadToken
             | Self::SignInRefused { .. }
@@ -222,6 +228,7 @@ impl Error {
             Self::TooLarge => "body_too_large",
             Self::BodyBroke => "body_broke_off",
             Self::BadId(_) => "bad_id",
+            Self::BadQuery => "bad_query",
             Self::ConsentBundled => "consent_bundled",
             Self::NoToken => "no_token",
             Self::BadToken => "bad_token",

@@ -2,8 +2,8 @@
 
 use axum::{
     body::Bytes,
-    extract::{FromRequest, FromRequestParts, RawPathParams, Request, rejection::BytesRejection},
-    http::{header, request::Parts},
+    extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request, rejection::BytesRejection},
+    http::{Uri, header, request::Parts},
 };
 use safelight_jobs::id::{Id, Kind};
 use serde::de::DeserializeOwned;
@@ -24,6 +24,22 @@ impl<S: Send + Sync, K: Kind> FromRequestParts<S> for At<K> {
         let text = params.iter().find(|(name, _)| *name == K::PREFIX).map_or("", |(_, value)| value);
         text.parse().map(Self).map_err(|error: safelight_jobs::id::BadId| bad(error.to_string()))
     }
+}
+
+/// The words behind the `?` of an address, read as `T`.
+pub(crate) struct Asked<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+    type Rejection = Error;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        query(&parts.uri).map(Self)
+    }
+}
+
+/// The same of any address.
+pub(crate) fn query<T: DeserializeOwned>(address: &Uri) -> Result<T, Error> {
+    // Its message may repeat a value, which is not said back.
+    Query::try_from_uri(address).map(|Query(read)| read).map_err(|_| Error::BadQuery)
 }
 
 /// A JSON body that was read as `T`. `T` denies unknown fields.

@@ -1,27 +1,10 @@
 //! The numbers that the console and the metrics show: counts and ages, no one's data.
 
-use safelight_jobs::{job::Queue, sweep};
+use safelight_jobs::{
+    queue::{self, QueueNumbers},
+    sweep,
+};
 use sqlx::PgPool;
-
-/// Jobs of one state in one queue are counted up to here: a page must not read ten million rows to say that they are many.
-pub(crate) const COUNTED: i32 = 10_000;
-
-/// The state of one queue.
-#[derive(Debug, Clone)]
-pub(crate) struct QueueNumbers {
-    pub(crate) name: &'static str,
-    /// Due now.
-    pub(crate) ready: i64,
-    /// Due later.
-    pub(crate) waiting: i64,
-    /// Due, and set aside until there is room: a pause, a limit, a rate, a breaker, a lane.
-    pub(crate) aside: i64,
-    pub(crate) running: i64,
-    pub(crate) held: i64,
-    pub(crate) paused: bool,
-    /// How long the first of the ready jobs has been due, in seconds.
-    pub(crate) oldest_seconds: Option<i64>,
-}
 
 /// The state of the house, or of one tenant in it.
 #[derive(Debug, Clone)]
@@ -66,8 +49,6 @@ pub(crate) struct SweepNumbers {
     pub(crate) name: String,
     /// How long ago it ended, in seconds; none: it never ran.
     pub(crate) age_seconds: Option<i64>,
-    pub(crate) found: i64,
-    pub(crate) acted: i64,
     /// What it left; none: it could not check.
     pub(crate) residue: Option<i64>,
 }
@@ -76,64 +57,36 @@ pub(crate) struct SweepNumbers {
 pub(crate) async fn sweeps(pool: &PgPool) -> Result<Vec<SweepNumbers>, sqlx::Error> {
     let kinds: Vec<String> = sweep::KINDS.iter().map(|&kind| kind.to_owned()).collect();
     let rows = sqlx::query!(
-        r#"select k.kind as "kind!", floor(extract(epoch from safelight.now() - s.finished_at))::bigint as age, s.found, s.acted, s.residue
+        r#"select k.kind as "kind!", floor(extract(epoch from safelight.now() - s.finished_at))::bigint as age, s.residue
         from unnest($1::text[]) with ordinality k(kind, place)
-        left join lateral (select finished_at, found, acted, residue from safelight.sweeps
+        left join lateral (select finished_at, residue from safelight.sweeps
             where kind = k.kind and finished_at is not null order by finished_at desc limit 1) s on true
         order by k.place"#,
         &kinds
     )
     .fetch_all(pool)
     .await?;
-    let number = |count: Option<i32>| count.map_or(0, i64::from);
     Ok(rows
         .into_iter()
-        .map(|row| SweepNumbers {
-            name: row.kind,
-            age_seconds: row.age,
-            found: number(row.found),
-            acted: number(row.acted),
-            residue: row.residue.map(i64::from),
-        })
+        .map(|row| SweepNumbers { name: row.kind, age_seconds: row.age, residue: row.residue.map(i64::from) })
         .collect())
 }
 
 impl Numbers {
     /// Of one tenant, or of the house.
     pub(crate) async fn read(pool: &PgPool, tenant: Option<&str>) -> Result<Self, sqlx::Error> {
-        let names: Vec<String> = Queue::ALL.iter().map(|queue| queue.as_str().to_owned()).collect();
-        let rows = sqlx::query!(
-            r#"select queue as "queue!", due as "due!", come as "come!", later as "later!", aside as "aside!", running as "running!",
-                held as "held!", paused as "paused!", oldest_seconds from safelight.queue_numbers($1, $2, $3)"#,
-            &names,
-            tenant,
-            COUNTED
-        )
-        .fetch_all(pool)
-        .await?;
-        let queues = Queue::ALL.into_iter().map(|queue| {
-            let row = rows.iter().find(|row| row.queue == queue.as_str());
-            QueueNumbers {
-                name: queue.as_str(),
-                ready: row.map_or(0, |row| row.due + row.come),
-                waiting: row.map_or(0, |row| row.later),
-                aside: row.map_or(0, |row| row.aside),
-                running: row.map_or(0, |row| row.running),
-                held: row.map_or(0, |row| row.held),
-                paused: row.is_some_and(|row| row.paused),
-                oldest_seconds: row.and_then(|row| row.oldest_seconds),
-            }
-        });
-        let queues = queues.collect();
+        let queues = queue::numbers(pool, tenant).await?;
         let row = sqlx::query!(
             r#"select
                 (select count(*) from safelight.workers where seen_at > clock_timestamp() - interval '1 minute') as "workers!",
                 (select count(*) from safelight.provider_calls where state = 'unknown' and ($1::text is null or tenant = $1)) as "unknown!",
                 (select coalesce(floor(extract(epoch from safelight.now() - min(created_at))), 0)::bigint from safelight.provider_calls
                     where state = 'unknown' and ($1::text is null or tenant = $1)) as "oldest_unknown!",
-                (select count(*) from safelight_fiscal.balance b left join safelight.orders o on o.id = b.order_id
-                    where ((o.state = 'refund_review' and b.kept_cents > 0) or b.review is not null)
-                    and ($1::text is null or b.tenant = $1)) as "reviews!",
+                (select count(*) from (
+                    select b.stripe_session from safelight.orders o join safelight_fiscal.balance b on b.order_id = o.id
+                        where o.state = 'refund_review' and b.kept_cents > 0 and ($1::text is null or b.tenant = $1)
+                    union select s.stripe_session from safelight_fiscal.sales s
+                        where s.review is not null and ($1::text is null or s.tenant = $1)) r) as "reviews!",
                 (select count(*) from safelight.differences where resolved_at is null and ($1::text is null or tenant = $1)) as "differences!",
                 (select count(*) from safelight.dead_letters where $1::text is null or tenant = $1) as "dead!",
                 (select count(*) from safelight.deletions where state <> 'complete' and ($1::text is null or tenant = $1)) as "open!",

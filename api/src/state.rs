@@ -107,6 +107,11 @@ impl ApiState {
         self
     }
 
+    /// How many requests wait for news in this process now.
+    pub fn waiting(&self) -> usize {
+        waiting::MOST - self.waiters.available_permits()
+    }
+
     pub(crate) fn policy(&self, tenant: &str) -> Result<&Policy, Error> {
         Ok(self.policies.of(tenant)?)
     }

@@ -27,6 +27,7 @@ pub(crate) const MOST: usize = 200;
 
 /// Whether to wait for news.
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Wait {
     /// Wait up to so many seconds, 25 at the most: with `if-none-match` until it is another one than the one you know, which
     /// answers 304 if it stays the same; without it until it has ended.

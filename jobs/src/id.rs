@@ -47,6 +47,8 @@ kinds! {
     Sweep = "sweep",
     /// What somebody asks for, with its deadline.
     Case = "case",
+    /// One act on all jobs that match a search.
+    Bulk = "bulk",
     /// One wish to give money back.
     Refund = "refund",
 }

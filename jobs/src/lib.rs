@@ -7,8 +7,10 @@
 //!
 //! Read first: [`job`], then [`train_model`], then [`queue`].
 
+pub mod act_on_jobs;
 pub mod audit;
 pub mod book_money;
+pub mod bulk;
 mod bundle;
 pub mod calls;
 pub mod check_image;
@@ -39,6 +41,7 @@ pub mod measure_selfies;
 mod money;
 pub mod operate;
 pub mod orders;
+pub mod payload;
 pub mod policy;
 pub mod policy_rows;
 pub mod providers;
@@ -93,6 +96,7 @@ macro_rules! for_each_job {
             reconcile_money::ReconcileMoney,
             expire_consents::ExpireConsents,
             prune_history::PruneHistory,
+            act_on_jobs::ActOnJobs,
             purge_call::PurgeCall,
             delete_data::DeleteData,
         }

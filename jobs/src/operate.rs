@@ -10,7 +10,7 @@ use crate::{
     audit::Entry,
     id::{self, Id},
     job::{Effect, Queue},
-    queue::{self, By, Change, Filter, FleetError, Scope},
+    queue::{self, By, Change, Filter, FleetError, Scope, search::BadSearch},
     registry, schedule,
 };
 
@@ -104,6 +104,9 @@ pub enum OperateError {
     /// 422. Nothing narrows the act.
     #[error("say which: a job, a kind, a code or a tenant, or that all are meant")]
     TooWide,
+    /// 422. A search that cannot be asked.
+    #[error(transparent)]
+    Search(#[from] BadSearch),
     /// 403. Only the house may do what every tenant feels.
     #[error("this acts on every tenant: it takes a token of the house")]
     OfTheHouse,
@@ -116,7 +119,7 @@ pub enum OperateError {
 }
 
 /// A reason that may be stored: said, short, one line, and without a mail address.
-fn said(operator: Operator<'_>) -> Result<By<'_>, OperateError> {
+pub(crate) fn said(operator: Operator<'_>) -> Result<By<'_>, OperateError> {
     let why = operator.by.why.trim();
     let fits = (1..=LONGEST_WHY).contains(&why.len()) && !why.chars().any(|c| c.is_control() || c == '@');
     if fits { Ok(By { actor: operator.by.actor, why }) } else { Err(OperateError::Reason) }

@@ -2,6 +2,7 @@
 //! destroy, and the codes they end with.
 
 use safelight_jobs::{
+    act_on_jobs::ActOnJobs,
     id::Id,
     job::Queue,
     queue::{self, Outcome, Verdict},
@@ -64,13 +65,19 @@ async fn a_job_is_explained_held_released_retried_and_cancelled_from_the_command
     assert!(complaint.contains("is held: release lets it run"), "{complaint}");
     let released = app.prints(&["job", "release", &job, "--why", "it is there", "--json"]).await;
     assert_eq!(released, json!({ "job": job, "outcome": "released" }));
-    assert_eq!(app.prints(&["job", "cancel", &job, "--why", "not wanted", "--json"]).await["outcome"], "cancelled");
+    assert_eq!(app.types(&["job", "cancel", &job, "--why", "not wanted"]).await.0, 7, "nobody said yes");
+    let payload = app.prints(&["job", "payload", &job, "--why", "which order is it"]).await;
+    assert_eq!(payload, json!({ "job": job, "payload": {} }));
+    assert_eq!(
+        app.prints(&["job", "cancel", &job, "--yes", "--why", "not wanted", "--json"]).await["outcome"],
+        "cancelled"
+    );
     let (code, _, complaint) = app.types(&["job", "retry", &job, "--why", "wanted after all"]).await;
     assert_eq!(code, 6);
     assert!(complaint.contains("is ended"), "{complaint}");
 
     let nobody = Id::<safelight_jobs::id::Job>::new().to_string();
-    for words in [["job", "cancel", &nobody, "--why", "x"].as_slice(), &["job", "explain", &nobody]] {
+    for words in [["job", "cancel", &nobody, "--yes", "--why", "x"].as_slice(), &["job", "explain", &nobody]] {
         let (code, _, complaint) = app.types(words).await;
         assert_eq!(code, 5, "{complaint}");
         assert!(complaint.contains(&nobody));
@@ -78,13 +85,13 @@ async fn a_job_is_explained_held_released_retried_and_cancelled_from_the_command
     for words in [
         ["job", "cancel", &nobody].as_slice(),
         &["job", "cancel", "order_1", "--why", "x"],
-        &["job", "cancel", &nobody, "--why", "ann@example.org asked"],
+        &["job", "cancel", &nobody, "--yes", "--why", "ann@example.org asked"],
     ] {
         assert_eq!(app.types(words).await.0, 2, "{words:?} is no use of the command");
     }
     let promise = Id::<safelight_jobs::id::Job>::from(app.waits("delete_data", Queue::Deletion).await).to_string();
     assert_eq!(
-        app.types(&["job", "cancel", &promise, "--why", "too slow"]).await.0,
+        app.types(&["job", "cancel", &promise, "--yes", "--why", "too slow"]).await.0,
         6,
         "a deletion ends when it is seen"
     );
@@ -122,6 +129,46 @@ async fn dead_letters_are_listed_redriven_and_discarded_and_nothing_is_taken_bac
     assert_eq!((code, out.as_str()), (0, "1 redriven\n"));
     let (_, out, _) = app.types(&["dead", "list"]).await;
     assert_eq!(out, "no dead letter matches\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_found_and_all_that_match_are_acted_on_from_the_command_line() {
+    let app = App::spawn().await;
+    for code in ["fal_rejected", "fal_rejected", "crashed"] {
+        app.gives_up("train_model", Queue::Training, code).await;
+    }
+    app.waits("send_notice", Queue::Notices).await;
+    let (code, out, _) = app.types(&["jobs", "list", "--state", "dead", "--code", "fal_rejected"]).await;
+    assert_eq!((code, out.lines().count()), (0, 2), "{out}");
+    assert!(out.contains("train_model       dead       fal_rejected"), "{out}");
+    let listed = app.prints(&["jobs", "list", "--most", "3", "--json"]).await;
+    assert_eq!(listed["jobs"].as_array().unwrap().len(), 3);
+    let rest = app.prints(&["jobs", "list", "--before", listed["next"].as_str().unwrap(), "--json"]).await;
+    assert_eq!((rest["jobs"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
+
+    let wish = ["jobs", "retry", "--code", "fal_rejected", "--why", "topped up"];
+    let (code, _, complaint) = app.types(&wish).await;
+    assert_eq!(code, 7, "{complaint}");
+    assert!(complaint.contains("retry 2 jobs (code=fal_rejected)?"), "{complaint}");
+    assert_eq!(complaint.matches("train_model       dead").count(), 2, "they are shown before: {complaint}");
+    for (words, code) in [
+        (["jobs", "retry", "--yes", "--why", "x"].as_slice(), 2),
+        (&["jobs", "retry", "--code", "ann@example.org", "--yes", "--why", "x"], 2),
+        (&["jobs", "retry", "--state", "waiting", "--yes", "--why", "x"], 2),
+        (&["jobs", "release", "--code", "fal_rejected", "--yes", "--why", "x"], 5),
+        (&["jobs", "acts", &Id::<safelight_jobs::id::Bulk>::new().to_string()], 5),
+    ] {
+        assert_eq!(app.types(words).await.0, code, "{words:?}");
+    }
+    assert_eq!(app.count("select count(*) from safelight.bulk_acts").await, 0, "nothing was changed");
+    let asked = app.prints(&[&wish[..], &["--yes", "--json"]].concat()).await;
+    assert_eq!((&asked["state"], &asked["matched"], &asked["done"]), (&json!("under_way"), &json!(2), &json!(0)));
+    app.performs_one::<ActOnJobs>().await;
+    let bulk = asked["bulk"].as_str().unwrap();
+    let done = app.prints(&["jobs", "acts", bulk, "--json"]).await;
+    assert_eq!((&done["state"], &done["done"], &done["actor"]), (&json!("done"), &json!(2), &json!("cli:ops_1")));
+    let (_, out, _) = app.types(&["jobs", "acts"]).await;
+    assert!(out.contains("retry    done      2 of 2") && out.contains("by cli:ops_1: topped up"), "{out}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,4 +216,68 @@ async fn the_fleet_and_the_schedule_are_controlled_from_the_command_line() {
     let resumed = app.prints(&["schedule", "resume", "sweep_retention", "--why", "done", "--json"]).await;
     assert_eq!(resumed, json!({ "schedule": "sweep_retention", "state": "resumed" }));
     assert_eq!(app.types(&["schedule", "pause", "sweep_nothing", "--why", "x"]).await.0, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_providers_deletions_and_acts_are_listed_for_people_and_for_machines() {
+    let app = App::spawn().await;
+    app.waits("train_model", Queue::Training).await;
+    let job = Id::<safelight_jobs::id::Job>::from(app.waits("send_notice", Queue::Notices).await).to_string();
+    app.types(&["job", "hold", &job, "--why", "a test"]).await;
+    app.types(&["control", "limit", "provider", "fal", "7", "--why", "their limit"]).await;
+    let (code, out, complaint) = app.types(&["queue", "list"]).await;
+    assert_eq!(code, 0, "{complaint}");
+    assert!(out.lines().any(|line| line.split_whitespace().take(6).eq(["training", "1", "0", "0", "0", "0"])), "{out}");
+    let queues = app.prints(&["queue", "list", "--json"]).await;
+    let notices = queues["queues"].as_array().unwrap().iter().find(|queue| queue["queue"] == "notices").unwrap();
+    assert_eq!((&notices["held"], &notices["ready"]), (&json!(1), &json!(0)));
+    let (_, out, _) = app.types(&["provider", "list"]).await;
+    assert!(out.contains("0 running, 0 set aside, 7 at once"), "{out}");
+    assert_eq!(app.prints(&["provider", "list", "--json"]).await["providers"][0]["breaker"], "closed");
+
+    let (ann, _) = app.pro_order().await;
+    let deletion = app.erases(&ann).await.to_string();
+    let (_, out, _) = app.types(&["deletions", "list"]).await;
+    assert!(out.contains(&deletion) && out.contains("0 of 0  steps seen  due "), "{out}");
+    assert_eq!(app.prints(&["deletions", "list", "--json"]).await["deletions"][0]["deletion"], json!(deletion));
+    assert_eq!(app.prints(&["deletions", "list", "--finished", "--json"]).await["deletions"], json!([]));
+    let shown = app.prints(&["deletions", "show", &deletion, "--json"]).await;
+    assert_eq!((&shown["waits"]["code"], &shown["trigger"]), (&json!("no_worker"), &json!("erasure")));
+    let nothing = Id::<safelight_jobs::id::Deletion>::new().to_string();
+    assert_eq!(app.types(&["deletions", "show", &nothing]).await.0, 5);
+
+    let acts = app.prints(&["audit", "acts", "--about", &job, "--json"]).await;
+    assert_eq!((&acts["acts"][0]["why"], &acts["acts"][0]["actor"]), (&json!("a test"), &json!("cli:ops_1")));
+    assert_eq!(app.types(&["audit", "acts", "--actor", "nobody"]).await.1, "nobody did anything\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_and_the_manual_know_every_command() {
+    let app = App::spawn().await;
+    let (_, help, _) = app.types(&["--help"]).await;
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next().filter(|_| !line.starts_with("   ")))
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() > 20, "{commands:?}");
+    let folder = std::env::temp_dir().join(format!("safelight-manual-{}", uuid::Uuid::new_v4().simple()));
+    let (code, _, complaint) = app.types(&["manual", folder.to_str().unwrap()]).await;
+    assert_eq!(code, 0, "{complaint}");
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script, complaint) = app.types(&["completions", shell]).await;
+        assert_eq!(code, 0, "{complaint}");
+        for command in &commands {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+    for command in &commands {
+        let page = std::fs::read_to_string(folder.join(format!("safelight-{command}.1"))).unwrap();
+        assert!(page.starts_with(".ie") || page.contains(".TH"), "{command}: {page}");
+    }
+    assert!(std::fs::read_to_string(folder.join("safelight.1")).unwrap().contains("Exit codes"));
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -148,6 +148,7 @@ impl App {
                 'keys', (select jsonb_agg(k order by key) from safelight.job_keys k),
                 'steps', (select jsonb_agg(s order by job_id, name) from safelight.job_steps s),
                 'attempts', (select jsonb_agg(a order by at) from safelight.job_attempts a),
+                'bulk', (select jsonb_agg(b order by id) from safelight.bulk_acts b),
                 'archive', (select jsonb_agg(a order by id) from safelight.jobs_archive a),
                 'dead', (select jsonb_agg(d order by id) from safelight.dead_letters d),
                 'calls', (select jsonb_agg(jsonb_build_array(id, wish, purge) order by id) from safelight.provider_calls),

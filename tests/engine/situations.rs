@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use safelight_jobs::{
+    bulk,
     expire_consents::ExpireConsents,
     id::{Id, Order},
     intake,
     job::{Job, Queue},
+    operate::{Act, Operator},
     policy::{CapturePoint, Purpose},
     prune_history::PruneHistory,
-    queue::{self, Claimed},
+    queue::{self, By, Claimed, search::Wanted},
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
     sweep_deletions::SweepDeletions,
@@ -165,6 +167,11 @@ pub async fn situation(kind: &str) -> Situation {
             Box::pin(app.enqueues(&ReconcileMoney { because: "no_news".to_owned(), hours: None })).await;
             (Gate::HasNone, (app, ann, order))
         }
+        "act_on_jobs" => {
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.holds_and_wants_released("confirm_payment")).await;
+            (Gate::HasNone, (app, ann, order))
+        }
         "prune_history" => {
             let (app, ann, order) = Box::pin(paid_halo()).await;
             Box::pin(app.run_due_jobs()).await;
@@ -195,6 +202,23 @@ pub async fn situation(kind: &str) -> Situation {
 }
 
 impl App {
+    /// An operator held all jobs of a kind, and wants them to go on.
+    async fn holds_and_wants_released(&self, kind: &str) {
+        let held: Vec<Uuid> = sqlx::query_scalar("select id from safelight.jobs where kind = $1")
+            .bind(kind)
+            .fetch_all(&self.db)
+            .await
+            .expect("jobs");
+        let mut tx = self.tx().await;
+        assert!(queue::hold_all(&mut tx, &held, "by_operator").await.expect("held") > 0);
+        tx.commit().await.expect("a commit");
+        let mut tx = self.tx().await;
+        let wanted = Wanted { kind: Some(kind.to_owned()), ..Wanted::default() };
+        let operator = Operator { by: By { actor: "ops_1", why: "it is over" }, tenant: None };
+        bulk::ask(&mut tx, &self.db, Act::Release, wanted, operator).await.expect("an act");
+        tx.commit().await.expect("a commit");
+    }
+
     pub async fn enqueues<J: Job>(&self, job: &J) -> Uuid {
         let mut tx = self.tx().await;
         let id = tx.enqueue(job).await.expect("a job").id;

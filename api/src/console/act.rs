@@ -38,6 +38,11 @@ impl Form {
         text.parse().map(Some).map_err(|_| why())
     }
 
+    /// Whose session it is.
+    pub(super) fn viewer(&self) -> &Viewer {
+        &self.viewer
+    }
+
     /// Who acts, and why. An empty reason is refused by the act itself.
     pub(super) fn operator(&self) -> Operator<'_> {
         self.viewer.operator(self.field("why").unwrap_or_default())

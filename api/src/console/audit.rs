@@ -101,6 +101,6 @@ async fn acts(state: &ApiState, before: Option<Uuid>) -> Result<Markup, Error> {
 
 /// The page of what an act was about, if it has one.
 fn page_of(about: &str) -> Option<String> {
-    let pages = [("job_", "jobs"), ("order_", "orders"), ("deletion_", "deletions")];
+    let pages = [("job_", "jobs"), ("order_", "orders"), ("deletion_", "deletions"), ("bulk_", "bulk")];
     pages.iter().find(|(prefix, _)| about.starts_with(prefix)).map(|(_, page)| format!("/console/{page}/{about}"))
 }

@@ -38,12 +38,9 @@ pub(super) async fn page(
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let mut kinds: Vec<String> = registry::ALL.iter().map(|known| known.name.to_owned()).collect();
     kinds.sort_unstable();
-    let mut providers: Vec<String> =
-        registry::ALL.iter().filter_map(|known| known.provider).map(|provider| provider.as_str().to_owned()).collect();
-    providers.sort_unstable();
-    providers.dedup();
+    let providers = providers();
     let queues: Vec<String> = Queue::ALL.iter().map(|queue| queue.as_str().to_owned()).collect();
-    let view = View { viewer: &viewer, controls: &controls, breakers: &breakers, now };
+    let view = View { viewer: &viewer, controls: &controls, breakers: &breakers, now, page: "/console/controls" };
     let body = html! {
         h1 { "Controls" }
         (act::said(done.done.as_deref()))
@@ -56,11 +53,23 @@ pub(super) async fn page(
     Ok(framed("Controls", Page::Controls, &viewer, &body))
 }
 
-struct View<'a> {
-    viewer: &'a Viewer,
-    controls: &'a [Control],
-    breakers: &'a [Breaker],
-    now: DateTime<Utc>,
+/// Whom jobs ask, by name.
+fn providers() -> Vec<String> {
+    let mut names: Vec<String> =
+        registry::ALL.iter().filter_map(|known| known.provider).map(|provider| provider.as_str().to_owned()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// What the lists of a page are made of.
+pub(super) struct View<'a> {
+    pub(super) viewer: &'a Viewer,
+    pub(super) controls: &'a [Control],
+    pub(super) breakers: &'a [Breaker],
+    pub(super) now: DateTime<Utc>,
+    /// Where an act of it leads back to.
+    pub(super) page: &'static str,
 }
 
 impl View<'_> {
@@ -68,18 +77,20 @@ impl View<'_> {
         html! {
             section {
                 h2 { (title) }
-                ul.controls { @for name in names { (self.one(scope, name)) } }
+                ul.controls { @for name in names { (self.one(scope, name, &html! {})) } }
             }
         }
     }
 
-    fn one(&self, scope: Scope, name: &str) -> Markup {
+    /// One control with its acts, and what more there is to say of it.
+    pub(super) fn one(&self, scope: Scope, name: &str, more: &Markup) -> Markup {
         let control = self.controls.iter().find(|c| c.scope == scope.as_str() && c.name == name);
         let breaker =
             self.breakers.iter().find(|b| scope == Scope::Provider && b.provider == name && b.state != "closed");
         let paused = control.is_some_and(|control| control.paused);
         let address = format!("/console/controls/{}/{name}", scope.as_str());
-        let wants = |act: &str, more: Markup| html! { input type="hidden" name="act" value=(act); (more) };
+        let back = html! { input type="hidden" name="page" value=(self.page); };
+        let wants = |act: &str, more: Markup| html! { input type="hidden" name="act" value=(act); (back) (more) };
         html! {
             li class={ "control" @if paused || breaker.is_some() { " lit" } } {
                 div.control-says {
@@ -92,6 +103,7 @@ impl View<'_> {
                         @if let (Some(rate), Some(burst)) = (control.per_second, control.burst) { span.small { " · " (rate) " a second, " (burst) " in one go" } }
                         p.small { (words::distance(self.now, control.changed_at)) " by " (control.actor) @if let Some(why) = &control.why { ": " (why) } }
                     }
+                    (more)
                 }
                 div.acts {
                     @if paused { (act::button(self.viewer, &address, "Resume", name, &wants("resume", html! {}))) }
@@ -103,11 +115,16 @@ impl View<'_> {
                         label { "Starts a second; empty lifts it" input name="per_second" type="number" min="0.01" step="0.01" inputmode="decimal" value=[control.and_then(|c| c.per_second)]; }
                         label { "Starts in one go" input name="burst" type="number" min="1" inputmode="numeric" value=[control.and_then(|c| c.burst)]; }
                     }))) }
-                    @if breaker.is_some() { (act::button(self.viewer, &format!("/console/breakers/{name}/close"), "Close breaker", name, &html! {})) }
+                    @if breaker.is_some() { (act::button(self.viewer, &format!("/console/breakers/{name}/close"), "Close breaker", name, &back)) }
                 }
             }
         }
     }
+}
+
+/// The page that the form stood on.
+fn page_of(form: &Form) -> &'static str {
+    if form.field("page") == Some("/console/providers") { "/console/providers" } else { "/console/controls" }
 }
 
 /// Change a control.
@@ -133,7 +150,7 @@ pub(super) async fn change(
     operate::on_control(&mut tx, scope, &name, change, form.operator()).await?;
     Queue::ALL.into_iter().for_each(|queue| tx.ring(queue));
     tx.commit().await?;
-    Ok(act::done("/console/controls", outcome))
+    Ok(act::done(page_of(&form), outcome))
 }
 
 /// Close a breaker.
@@ -146,5 +163,5 @@ pub(super) async fn close_breaker(
     operate::close_breaker(&mut tx, &provider, form.operator()).await?;
     Queue::ALL.into_iter().for_each(|queue| tx.ring(queue));
     tx.commit().await?;
-    Ok(act::done("/console/controls", "breaker_closed"))
+    Ok(act::done(page_of(&form), "breaker_closed"))
 }

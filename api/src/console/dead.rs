@@ -35,7 +35,7 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Dead letters" }
         (act::said(done.done.as_deref()))
-        p.lead { "Jobs that gave up. Mend the cause, then redrive: they rise under their old ids, with all their attempts back. One act takes the oldest " (AT_ONCE) " of a group." }
+        p.lead { "Jobs that gave up. Mend the cause, then redrive: they rise under their old ids, with all their attempts back. One act takes the oldest " (AT_ONCE) " of a group; \"Look at them\" leads to an act on all of it." }
         section aria-label="Groups" {
             @if groups.is_empty() { p.none { "There are none." } }
             @for group in &groups {

@@ -4,10 +4,13 @@ use axum::{extract::State, response::Response};
 use maud::html;
 use safelight_jobs::{
     audit::Entry,
-    id::{Deletion, Id, Subject},
+    delete_data::DeleteData,
+    id::{self, Deletion, Id, Subject},
+    job::Job,
+    queue,
 };
 
-use super::{Page, Trouble, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
 use crate::{error::Error, input::At, routes::certificates, state::ApiState};
 
 /// The page.
@@ -41,11 +44,22 @@ pub(super) async fn page(
     )
     .fetch_one(&state.pool)
     .await?;
+    let key = DeleteData { deletion }.key();
+    let job = sqlx::query_scalar!("select job_id from safelight.job_keys where key = $1", key.as_str())
+        .fetch_optional(&state.pool)
+        .await?
+        .map(Id::<id::Job>::from);
+    let waits = match job {
+        Some(job) if row.completed_at.is_none() => queue::explain(&state.pool, job).await?.map(|known| (job, known)),
+        _ => None,
+    };
     let late = row.completed_at.is_none() && row.answer_due < row.now;
     let body = html! {
         p.eyebrow { a href="/console/deletions" { "Deletions" } " / deletion" }
         h1.id { (deletion) }
         p.lead { @if late { (words::state("late")) " " } (words::state(&row.state)) }
+        @if let Some((job, known)) = &waits { p.after { "Its job " (link("jobs", &job.to_string())) ": " strong { (words::said(&known.code)) } ", " (known.detail) "." } }
+        @else if row.completed_at.is_none() { p.after { "Nobody works on it: the sweep of deletions drives it again within the hour." } }
         dl.facts {
             div { dt { "tenant" } dd { (row.tenant) } }
             div { dt { "because of" } dd { (words::said(&row.trigger)) @if let Some(purpose) = &row.purpose { " for " (purpose) } } }

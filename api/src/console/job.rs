@@ -1,5 +1,5 @@
 //! One job: why it does not run, its attempts and waits, the provider calls it made, what operators did, what the audit log
-//! says, and what may be done to it. Its payload is never shown.
+//! says, and what may be done to it. Its payload is shown to operators only, to each who says why.
 
 use axum::{
     extract::{Path, Query, State},
@@ -10,6 +10,7 @@ use safelight_jobs::{
     audit::Entry,
     id::{self, Id, Intent, Order, Subject},
     operate::{self, Act},
+    payload as payloads,
     queue::{self, Explanation},
     run::Tx,
 };
@@ -124,7 +125,9 @@ fn buttons(viewer: &Viewer, job: Id<id::Job>, stands: &str) -> Markup {
     html! {
         div.acts { @for (what, label) in fitting {
             (act::button(viewer, &format!("/console/jobs/{job}/{}", what.as_str()), label, "this job", &html! {}))
-        } }
+        }
+            (act::button(viewer, &format!("/console/jobs/{job}/payload"), "Read payload", "of this job", &html! {}))
+        }
     }
 }
 
@@ -239,4 +242,24 @@ pub(super) async fn act(
     }
     tx.commit().await?;
     Ok(act::done(&format!("/console/jobs/{job}"), wanted.outcome()))
+}
+
+/// Read its payload. Who did and why is kept before it is shown.
+pub(super) async fn payload(
+    State(state): State<ApiState>,
+    job: Result<At<id::Job>, Error>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    let At(job) = job?;
+    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let payload = payloads::read(&mut tx, job, form.operator()).await?;
+    tx.commit().await?;
+    let shown = serde_json::to_string_pretty(&payload).map_err(|_| Error::Internal)?;
+    let body = html! {
+        p.eyebrow { a href="/console/jobs" { "Jobs" } " / " a href={ "/console/jobs/" (job) } { "job" } " / payload" }
+        h1.id { (job) }
+        p.lead { "Ids and codes. That you read it is kept with your reason." }
+        pre.scroll tabindex="0" { (shown) }
+    };
+    Ok(framed("Payload", Page::Jobs, form.viewer(), &body))
 }

@@ -1,20 +1,23 @@
-//! Finding jobs: by id, kind, state, tenant, order, code and time, newest first, a page at a time.
+//! Finding jobs: by id, kind, state, tenant, order, person, code and time, newest first, a page at a time. Looking for the jobs of one
+//! order or person is a look at their case, and is kept.
 
 use axum::{
     extract::{Query, State},
+    http::Uri,
     response::{IntoResponse, Redirect, Response},
 };
 use chrono::{DateTime, NaiveDateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::{
+    audit::Entry,
     id::{self, Deletion, Id, Order, Subject},
-    queue::search::{self, Search, State as Stands},
+    queue::search::{self, Search, State as Stands, Wanted},
     registry,
 };
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, bulk, overview::link, page as framed, sign_in::Viewer, words};
 use crate::{error::Error, state::ApiState};
 
 /// Rows of one page.
@@ -23,7 +26,7 @@ const MOST: usize = 50;
 /// What the form asks for. An empty field does not narrow.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(super) struct Wanted {
+pub(super) struct Sought {
     id: String,
     kind: String,
     state: String,
@@ -34,28 +37,26 @@ pub(super) struct Wanted {
     before: String,
 }
 
-impl Wanted {
-    fn search<'a>(&'a self, viewer: &'a Viewer) -> Result<Search<'a>, Error> {
-        let word = |text: &'a str| Some(text.trim()).filter(|text| !text.is_empty());
-        let mut search = Search {
+impl Sought {
+    /// As the domain asks it, for this viewer.
+    pub(super) fn wanted(&self, viewer: &Viewer) -> Result<Wanted, Error> {
+        let word = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let mut wanted = Wanted {
             kind: word(&self.kind),
-            tenant: viewer.tenant().or(word(&self.tenant)),
+            state: word(&self.state).map(|state| state.parse()).transpose()?,
+            tenant: viewer.tenant().map(str::to_owned).or(word(&self.tenant)),
             code: word(&self.code),
             from: instant(&self.from)?,
             until: instant(&self.until)?,
-            before: word(&self.before).and_then(|id| id.parse::<Id<id::Job>>().ok()).map(Id::uuid),
-            ..Search::default()
+            ..Wanted::default()
         };
-        if let Some(state) = word(&self.state) {
-            search.state = Some(Stands::named(state).ok_or_else(|| Error::not_found(format!("the state {state}")))?);
-        }
         if let Some(id) = word(&self.id) {
             let (order, subject) = (id.parse::<Id<Order>>(), id.parse::<Id<Subject>>());
             let bare = || id.parse::<Uuid>().ok().map(Id::<id::Job>::from);
             match (id.parse::<Id<id::Job>>().ok().or_else(bare), order, subject) {
-                (Some(job), ..) => search.job = Some(job),
-                (_, Ok(order), _) => search.order = Some(order),
-                (.., Ok(subject)) => search.subject = Some(subject),
+                (Some(job), ..) => wanted.job = Some(job),
+                (_, Ok(order), _) => wanted.order = Some(order),
+                (.., Ok(subject)) => wanted.subject = Some(subject),
                 _ => {
                     return Err(Error::BadId(
                         "paste the id of a job (job_…), an order (order_…) or a person (subject_…)".to_owned(),
@@ -63,7 +64,7 @@ impl Wanted {
                 }
             }
         }
-        Ok(search)
+        Ok(wanted.checked()?)
     }
 
     /// The address of the page that begins here.
@@ -87,6 +88,17 @@ impl Wanted {
     }
 }
 
+/// What of one person's case is looked at by this search.
+fn look(wanted: &Wanted) -> Option<(String, Entry)> {
+    let entry = Entry::new("operator", "console.look", "seen");
+    let entry = match (wanted.subject, wanted.order) {
+        (Some(subject), _) => entry.subject(subject),
+        (None, Some(order)) => entry.order(order),
+        (None, None) => return None,
+    };
+    Some((wanted.case()?, entry))
+}
+
 /// As a browser's field for times sends it, in UTC.
 fn instant(text: &str) -> Result<Option<DateTime<Utc>>, Error> {
     let text = text.trim();
@@ -103,23 +115,29 @@ fn instant(text: &str) -> Result<Option<DateTime<Utc>>, Error> {
 pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
-    Query(wanted): Query<Wanted>,
+    address: Uri,
+    Query(sought): Query<Sought>,
 ) -> Result<Response, Trouble> {
-    let search = wanted.search(&viewer)?;
-    let found = search::search(&state.pool, search, MOST).await?;
-    if let (Some(job), Some(_)) = (search.job, found.jobs.first()) {
+    let wanted = sought.wanted(&viewer)?;
+    if let Some((case, entry)) = look(&wanted) {
+        viewer.looks_at(&state, &case, entry).await?;
+    }
+    let before = sought.before.parse::<Id<id::Job>>().ok().map(Id::uuid);
+    let found = search::search(&state.pool, Search { before, ..wanted.search() }, MOST).await?;
+    if let (Some(job), Some(_)) = (wanted.job, found.jobs.first()) {
         return Ok(Redirect::to(&format!("/console/jobs/{job}")).into_response());
     }
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
-        h1 { "Jobs" }
-        (form(&wanted, &viewer))
+        div.head { h1 { "Jobs" } a href="/console/bulk" { "Acts on many jobs" } }
+        (form(&sought, &viewer))
+        @if !found.jobs.is_empty() || found.next.is_some() { (bulk::choice(&viewer, &address)) }
         section aria-label="Found" {
             @if found.jobs.is_empty() { p.none {
                 @if found.next.is_some() { "None among the newest. Older ones were not looked at yet." } @else { "No job matches." }
             } } @else { (table(&found.jobs, now)) }
             @if let Some(next) = found.next {
-                p.after { a href=(wanted.address(next)) rel="next" { "Older, from " (id_time(next)) } }
+                p.after { a href=(sought.address(next)) rel="next" { "Older, from " (id_time(next)) } }
             }
         }
     };
@@ -134,7 +152,7 @@ fn id_time(id: Uuid) -> String {
         .unwrap_or_default()
 }
 
-fn form(wanted: &Wanted, viewer: &Viewer) -> Markup {
+fn form(wanted: &Sought, viewer: &Viewer) -> Markup {
     let mut kinds: Vec<&str> = registry::ALL.iter().map(|known| known.name).collect();
     kinds.sort_unstable();
     html! {
@@ -157,7 +175,7 @@ fn form(wanted: &Wanted, viewer: &Viewer) -> Markup {
     }
 }
 
-fn table(jobs: &[search::Job], now: DateTime<Utc>) -> Markup {
+pub(super) fn table(jobs: &[search::Job], now: DateTime<Utc>) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Jobs" { table {
             thead { tr { th scope="col" { "job" } th scope="col" { "kind" } th scope="col" { "state" } th scope="col" { "code" } th scope="col" { "tenant" } th scope="col" { "order" } th.n scope="col" { "attempts" } th.n scope="col" { "waits" } th.n scope="col" { "made" } th.n scope="col" { "ended" } } }

@@ -6,6 +6,8 @@
 
 mod act;
 mod audit;
+mod bulk;
+mod cases;
 mod controls;
 mod dead;
 mod deletion;
@@ -15,8 +17,11 @@ mod jobs;
 mod order;
 mod orders;
 mod overview;
+mod policies;
+mod providers;
 mod schedules;
 mod sign_in;
+mod sweeps;
 mod tokens;
 mod words;
 mod workers;
@@ -51,6 +56,10 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/jobs", get(jobs::page))
         .route("/console/jobs/{job}", get(job::page))
         .route("/console/jobs/{job}/{act}", post(job::act))
+        .route("/console/jobs/{job}/payload", post(job::payload))
+        .route("/console/bulk", get(bulk::list).post(bulk::ask))
+        .route("/console/bulk/preview", get(bulk::preview))
+        .route("/console/bulk/{bulk}", get(bulk::page))
         .route("/console/dead", get(dead::page))
         .route("/console/dead/{fate}", post(dead::act))
         .route("/console/orders", get(orders::page))
@@ -58,6 +67,10 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/deletions", get(deletions::page))
         .route("/console/deletions/{deletion}", get(deletion::page))
         .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))
+        .route("/console/cases", get(cases::page))
+        .route("/console/providers", get(providers::page))
+        .route("/console/sweeps", get(sweeps::page))
+        .route("/console/policies", get(policies::page))
         .route("/console/controls", get(controls::page))
         .route("/console/controls/{scope}/{name}", post(controls::change))
         .route("/console/breakers/{provider}/close", post(controls::close_breaker))
@@ -85,21 +98,29 @@ enum Page {
     Dead,
     Orders,
     Deletions,
+    Cases,
+    Sweeps,
+    Providers,
     Controls,
     Schedules,
     Workers,
+    Policies,
     Audit,
     Tokens,
 }
 
 impl Page {
     /// Address, name, and whether it is for people of the house only.
-    const ALL: [(Self, &'static str, &'static str, bool); 10] = [
+    const ALL: [(Self, &'static str, &'static str, bool); 14] = [
         (Self::Overview, "/console", "Overview", false),
         (Self::Jobs, "/console/jobs", "Jobs", false),
         (Self::Dead, "/console/dead", "Dead letters", false),
         (Self::Orders, "/console/orders", "Orders", false),
         (Self::Deletions, "/console/deletions", "Deletions", false),
+        (Self::Cases, "/console/cases", "Cases", false),
+        (Self::Sweeps, "/console/sweeps", "Sweeps", false),
+        (Self::Policies, "/console/policies", "Policies", false),
+        (Self::Providers, "/console/providers", "Providers", true),
         (Self::Controls, "/console/controls", "Controls", true),
         (Self::Schedules, "/console/schedules", "Schedules", true),
         (Self::Workers, "/console/workers", "Workers", true),

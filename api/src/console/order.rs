@@ -34,6 +34,7 @@ pub(super) async fn page(
         p.eyebrow { a href="/console/orders" { "Orders" } " / order" }
         h1.id { (order) }
         p.lead { (words::state(&row.state)) @if let Some(problem) = &row.problem { " " (words::said(problem)) } }
+        (waits(&state, order, &row.state, row.checkout_at.is_some()).await?)
         dl.facts {
             div { dt { "tenant" } dd { (row.tenant) } }
             div { dt { "plan" } dd { (row.plan) @if row.needs_model { ", with a model" } } }
@@ -51,6 +52,47 @@ pub(super) async fn page(
         (calls(&state, order).await?)
     };
     Ok(framed("Order", Page::Orders, &viewer, &body))
+}
+
+/// Why nothing has come of it yet: the page that a customer waits for, or what its jobs and calls wait for.
+async fn waits(state: &ApiState, order: Id<Order>, stands: &str, checkout: bool) -> Result<Markup, Error> {
+    match stands {
+        "placed" if checkout => return Ok(html! { p.after { "It waits for the payment at Stripe." } }),
+        "placed" => return Ok(html! { p.after { "It waits for its checkout to begin." } }),
+        "refund_review" => {
+            return Ok(
+                html! { p.after { "It waits for a person: mend the cause and redrive its dead letter, or " code { "safelight refund" } "." } },
+            );
+        }
+        "paid" | "training" | "generating" => {}
+        _ => return Ok(html! {}),
+    }
+    let jobs = sqlx::query!(
+        r#"select j.id, j.kind, e.code as "code!", e.detail as "detail!" from (
+            select id, kind from safelight.jobs where order_id = $1 order by state = 1 desc, run_at, id limit 3) j
+        cross join lateral safelight.explain_job(j.id) e"#,
+        order.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    let calls = sqlx::query!(
+        r#"select processor, count(*) as "number!", min(created_at) as "first!", bool_or(state = 'unknown') as "unknown!"
+        from safelight.provider_calls where order_id = $1 and state in ('intended', 'unknown', 'submitted') group by processor"#,
+        order.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! {
+        section aria-label="Why it waits" {
+            h2 { "Why it waits" }
+            @if jobs.is_empty() && calls.is_empty() { p { "Nothing of it is under way: " code { "reconcile_calls" } " looks at it within minutes, and takes it to refund review if it is lost." } }
+            ul.why {
+                @for job in &jobs { li { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) " " (words::said(&job.kind)) ": " strong { (words::said(&job.code)) } ", " (job.detail) "." } }
+                @for call in &calls { li { (call.number) " calls at " (call.processor) " without an end, the first of " (words::time(call.first))
+                    @if call.unknown { "; the outcome of one is " (words::state("unknown")) } "." } }
+            }
+        }
+    })
 }
 
 async fn images(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {

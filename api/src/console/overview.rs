@@ -1,20 +1,15 @@
-//! The overview: what needs a person now, the queues, the orders, the open deletions.
+//! The overview: what needs a person now, the queues with their load, the orders, the open deletions.
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::{
-    due,
-    id::{Deletion, Id, Intent, Order},
-    intake,
+    id::{Deletion, Id, Order},
+    queue::COUNTED,
 };
 
 use super::{Page, Trouble, page as framed, sign_in::Viewer, words};
-use crate::{
-    error::Error,
-    numbers::{self, COUNTED, Numbers, SweepNumbers},
-    state::ApiState,
-};
+use crate::{error::Error, numbers::Numbers, state::ApiState};
 
 /// The most rows of one list.
 const MOST: i64 = 10;
@@ -34,14 +29,10 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
                 button type="submit" { "Open" }
             }
         }
-        (needs(&numbers))
+        (needs(&numbers, tenant.is_none()))
         (queues(&numbers))
         (orders(&state, tenant, now).await?)
         (deletions(&state, tenant, now).await?)
-        (cases(&intake::cases(&state.pool, tenant, false).await?, now, numbers.restricted))
-        (due(&due::due(&state.pool, tenant).await?))
-        (sweeps(&numbers::sweeps(&state.pool).await?))
-        (unknown_calls(&state, tenant, now).await?)
     };
     Ok(framed("Overview", Page::Overview, &viewer, &body))
 }
@@ -49,22 +40,25 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
 /// A call that is unknown for longer than this needs a person: webhook and listing have had their time.
 const UNKNOWN_TOO_LONG_SECONDS: i64 = 3600;
 
-fn needs(numbers: &Numbers) -> Markup {
+fn needs(numbers: &Numbers, house: bool) -> Markup {
+    let opens = |page: &str| {
+        house || !Page::ALL.iter().any(|(_, address, _, of_the_house)| *of_the_house && page.starts_with(address))
+    };
     let too_long = numbers.oldest_unknown_seconds > UNKNOWN_TOO_LONG_SECONDS;
     let cards = [
         (numbers.deletions_late, "deletions past their deadline", "/console/deletions"),
-        (numbers.cases_late, "cases past their deadline", "#cases"),
+        (numbers.cases_late, "cases past their deadline", "/console/cases"),
         (numbers.deletions_stuck, "deletions stuck", "/console/deletions"),
         (
             numbers.unknown_calls,
             if too_long { "provider calls unknown (call_unknown_too_long)" } else { "provider calls unknown" },
-            "#calls",
+            "/console/providers#calls",
         ),
         (numbers.refund_reviews, "refund reviews", "/console/orders?state=refund_review"),
         (numbers.differences, "differences in money", "/console/orders?state=refund_review"),
         (numbers.dead_letters, "dead letters", "/console/dead"),
-        (numbers.overdue_artifacts, "objects an hour past their term", "/console/deletions"),
-        (numbers.missing_objects, "rows without their object", "#sweeps"),
+        (numbers.overdue_artifacts, "objects an hour past their term", "/console/sweeps"),
+        (numbers.missing_objects, "rows without their object", "/console/sweeps"),
         (numbers.claims_refused, "database that must be compared with the erasure ledger", "/console/audit"),
         (numbers.controls_set, "pauses and open breakers", "/console/controls"),
         (numbers.workers_silent, "workers silent", "/console/workers"),
@@ -77,7 +71,7 @@ fn needs(numbers: &Numbers) -> Markup {
             }
             ul.cards {
                 @for (count, what, page) in cards {
-                    li class={ "card" @if count > 0 { " lit" } } { strong { (count) } @if count > 0 { a href=(page) { (what) } } @else { span { (what) } } }
+                    li class={ "card" @if count > 0 { " lit" } } { strong { (count) } @if count > 0 && opens(page) { a href=(page) { (what) } } @else { span { (what) } } }
                 }
             }
         }
@@ -100,7 +94,7 @@ fn queues(numbers: &Numbers) -> Markup {
     }
 }
 
-fn count(number: i64) -> Markup {
+pub(super) fn count(number: i64) -> Markup {
     html! { td.n { @if number == 0 { span.none { "0" } } @else if number >= i64::from(COUNTED) { (COUNTED) " or more" } @else { (number) } } }
 }
 
@@ -183,85 +177,6 @@ async fn deletions(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -
                     " " (words::distance(now, row.at))
                 } "." }
             }
-        }
-    })
-}
-
-fn cases(cases: &[intake::CaseRow], now: DateTime<Utc>, restricted: i64) -> Markup {
-    html! {
-        section #cases {
-            h2 { "Cases" span.aside { (restricted) " people restricted" } }
-            @if cases.is_empty() { p.none { "None is open." } } @else { div.scroll tabindex="0" role="region" aria-label="Open cases" { table {
-                thead { tr { th { "case" } th { "tenant" } th { "asks for" } th { "identity" } th { "deletion" } th.n { "legal deadline" } } }
-                tbody { @for case in cases.iter().take(usize::try_from(MOST).unwrap_or_default()) { tr {
-                    td { code { (case.case) } } td { (case.tenant) } td { (words::said(&case.kind)) } td { (words::state(&case.identity)) }
-                    td { @if let Some(deletion) = case.deletion { (link("deletions", &deletion.to_string())) } }
-                    td.n { @if case.late { (words::state("late")) " " } (words::distance(now, case.answer_due)) }
-                } } }
-            } } }
-        }
-    }
-}
-
-fn due(due: &[due::Due]) -> Markup {
-    html! {
-        section {
-            h2 { "Due by its clock" span.aside { "unreadable from its instant on; the sweep comes every minute" } }
-            @if due.is_empty() { p.none { "Nothing is due now or in the next seven days." } } @else { div.scroll tabindex="0" role="region" aria-label="Due" { table {
-                thead { tr { th { "tenant" } th { "class" } th.n { "now" } @for day in 1..=due::DAYS { th.n { "day " (day) } } } }
-                tbody { @for line in due { tr {
-                    td { (line.tenant) } td { (words::said(&line.class)) } (count(line.now)) @for day in line.days { (count(day)) }
-                } } }
-            } } }
-        }
-    }
-}
-
-fn sweeps(sweeps: &[SweepNumbers]) -> Markup {
-    html! {
-        section #sweeps {
-            h2 { "Sweeps" }
-            div.scroll tabindex="0" role="region" aria-label="Sweeps" { table {
-                thead { tr { th { "sweep" } th.n { "last run" } th.n { "found" } th.n { "acted" } th.n { "left" } } }
-                tbody { @for sweep in sweeps { tr {
-                    th scope="row" { (sweep.name) }
-                    @match sweep.age_seconds {
-                        None => { td.n colspan="4" { span.none { "never" } } }
-                        Some(seconds) => {
-                            td.n { (words::age(seconds)) " ago" } (count(sweep.found)) (count(sweep.acted))
-                            @match sweep.residue { Some(residue) => (count(residue)), None => td.n { (words::state("could_not_check")) } }
-                        }
-                    }
-                } } }
-            } }
-        }
-    }
-}
-
-async fn unknown_calls(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Result<Markup, Error> {
-    let rows = sqlx::query!(
-        r#"select id, tenant, processor, purpose, order_id, created_at from safelight.provider_calls
-        where state = 'unknown' and ($1::text is null or tenant = $1) order by created_at limit $2"#,
-        tenant,
-        MOST
-    )
-    .fetch_all(&state.pool)
-    .await?;
-    if rows.is_empty() {
-        return Ok(html! {});
-    }
-    Ok(html! {
-        section #calls {
-            h2 { "Provider calls with unknown outcome" }
-            div.scroll tabindex="0" role="region" aria-label="Unknown calls" { table {
-                thead { tr { th { "call" } th { "tenant" } th { "processor" } th { "purpose" } th { "order" } th.n { "made" } } }
-                tbody { @for row in &rows { tr {
-                    td { code { (Id::<Intent>::from(row.id)) } }
-                    td { (row.tenant) } td { (row.processor) } td { (row.purpose) }
-                    td { @if let Some(order) = row.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
-                    td.n { (words::distance(now, row.created_at)) }
-                } } }
-            } }
         }
     })
 }

@@ -25,12 +25,6 @@ pub(super) async fn page(
 ) -> Result<Response, Trouble> {
     viewer.of_the_house()?;
     let rows = schedule::list(&state.pool).await?;
-    let sweeps = sqlx::query!(
-        r#"select kind, started_at, finished_at, found, acted, residue from safelight.sweeps s
-        where started_at = (select max(started_at) from safelight.sweeps x where x.kind = s.kind) order by kind"#
-    )
-    .fetch_all(&state.pool)
-    .await?;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
         h1 { "Schedules" }
@@ -52,17 +46,7 @@ pub(super) async fn page(
                 }
             } }
         }
-        section {
-            h2 { "Sweeps" span.aside { "the last run of each; what was still due afterwards, or that it could not be looked at" } }
-            @if sweeps.is_empty() { p.none { "None has run." } } @else { div.scroll tabindex="0" role="region" aria-label="Sweeps" { table {
-                thead { tr { th scope="col" { "sweep" } th scope="col" { "began" } th scope="col" { "ended" } th.n scope="col" { "found" } th.n scope="col" { "acted on" } th.n scope="col" { "still due" } } }
-                tbody { @for row in &sweeps { tr {
-                    th scope="row" { (words::said(&row.kind)) } td { (words::distance(now, row.started_at)) } td { (words::maybe_time(row.finished_at)) }
-                    td.n { (row.found.map_or("–".to_owned(), |n| n.to_string())) } td.n { (row.acted.map_or("–".to_owned(), |n| n.to_string())) }
-                    td.n { (row.residue.map_or("could not check".to_owned(), |n| n.to_string())) }
-                } } }
-            } } }
-        }
+        p.after { "What the sweeps found: " a href="/console/sweeps" { "Sweeps" } "." }
     };
     Ok(framed("Schedules", Page::Schedules, &viewer, &body))
 }

@@ -45,7 +45,7 @@ pub(super) fn state(word: &str) -> Markup {
             "tag good"
         }
         "stuck" | "dead" | "unknown" | "failed" | "refund_review" | "late" | "paused" | "in_trouble" | "silent"
-        | "crashed" | "gave_up" => "tag bad",
+        | "crashed" | "gave_up" | "stopped" => "tag bad",
         "refused" | "expired" | "withheld" | "cancelled" | "held" | "gone" | "revoked" => "tag dim",
         _ => "tag",
     };

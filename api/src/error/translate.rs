@@ -5,7 +5,7 @@ use safelight_jobs::{
     intake::IntakeError,
     operate::OperateError,
     providers::storage::StorageError,
-    queue::{EnqueueError, FleetError},
+    queue::{EnqueueError, FleetError, search::BadSearch},
     stop::Stop,
     vault::VaultError,
 };
@@ -110,6 +110,7 @@ impl From<OperateError> for Error {
             OperateError::MustEnd(_) => Self::Conflict { code: "job_must_end", why: error.to_string() },
             OperateError::Reason => Self::Invalid { code: "reason_missing", why: error.to_string() },
             OperateError::TooWide => Self::Invalid { code: "too_wide", why: error.to_string() },
+            OperateError::Search(bad) => bad.into(),
             OperateError::OfTheHouse => Self::OfTheHouse,
             OperateError::Fleet(FleetError::Unknown { scope, name, known }) => {
                 Self::NotFound { what: format!("the {} `{name}` (there are: {known})", scope.as_str()) }
@@ -119,6 +120,16 @@ impl From<OperateError> for Error {
             }
             OperateError::Database(error) | OperateError::Fleet(FleetError::Database(error)) => error.into(),
         }
+    }
+}
+
+impl From<BadSearch> for Error {
+    fn from(bad: BadSearch) -> Self {
+        let code = match bad {
+            BadSearch::Word(_) => "not_a_code",
+            BadSearch::State => "unknown_word",
+        };
+        Self::Invalid { code, why: bad.to_string() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Dead letters: what there is, counted, and what becomes of all that match.
 
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::StatusCode,
     response::Response,
 };
@@ -18,7 +18,7 @@ use crate::{
     caller::{Operate, Read, To},
     error::Error,
     idempotency, input,
-    input::Json,
+    input::{Asked, Json},
     openapi::Problem,
     state::ApiState,
 };
@@ -26,6 +26,7 @@ use crate::{
 /// Which dead letters; what is left out does not narrow.
 #[derive(Deserialize, ToSchema, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct Which {
     /// Of one kind.
     kind: Option<String>,
@@ -76,7 +77,7 @@ pub(crate) struct Groups {
 pub(crate) async fn count(
     caller: To<Read>,
     State(state): State<ApiState>,
-    Query(which): Query<Which>,
+    Asked(which): Asked<Which>,
 ) -> Result<Response, Error> {
     let filter = which.filter()?;
     let filter = Filter { tenant: caller.sees_only().or(filter.tenant), ..filter };

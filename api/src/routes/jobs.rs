@@ -1,7 +1,7 @@
 //! Jobs as they stand, and their kinds. No payload is ever shown.
 
 use axum::{
-    extract::{Query, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -17,7 +17,7 @@ use crate::{
     caller::{Read, To},
     error::Error,
     idempotency,
-    input::At,
+    input::{Asked, At},
     openapi::Problem,
     state::ApiState,
     waiting::{Wait, Waiting},
@@ -67,7 +67,7 @@ pub(crate) async fn read(
     caller: To<Read>,
     State(state): State<ApiState>,
     At(job): At<id::Job>,
-    Query(wait): Query<Wait>,
+    Asked(wait): Asked<Wait>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let waiting = Waiting::begin(&state.waiters, &headers, &wait);

@@ -1,5 +1,6 @@
 //! One file a resource. Each handler is one short transaction around a function of the domain.
 
+pub(crate) mod bulk_acts;
 pub(crate) mod certificates;
 pub(crate) mod consents;
 pub(crate) mod controls;
@@ -10,6 +11,7 @@ pub(crate) mod enqueue_jobs;
 pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod jobs;
+pub(crate) mod list_jobs;
 pub(crate) mod me;
 pub(crate) mod metrics;
 pub(crate) mod operate_jobs;
@@ -69,10 +71,14 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(certificates::read))
         .routes(routes!(certificates::read_page))
         .routes(routes!(jobs::kinds))
-        .routes(routes!(enqueue_job::enqueue))
+        .routes(routes!(enqueue_job::enqueue, list_jobs::list))
         .routes(routes!(enqueue_jobs::enqueue))
         .routes(routes!(jobs::read))
         .routes(routes!(operate_jobs::act))
+        .routes(routes!(operate_jobs::payload))
+        .routes(routes!(bulk_acts::preview))
+        .routes(routes!(bulk_acts::ask, bulk_acts::list))
+        .routes(routes!(bulk_acts::read))
         .routes(routes!(dead_letters::count))
         .routes(routes!(dead_letters::act))
         .routes(routes!(controls::list))

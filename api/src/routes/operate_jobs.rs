@@ -1,4 +1,4 @@
-//! What an operator does to one job: cancel, hold, release, retry, discard. Each says why, and is kept with who and why.
+//! What an operator does to one job: cancel, hold, release, retry, discard, and reading its payload. Each says why, and is kept with who and why.
 
 use axum::{
     extract::{Path, State},
@@ -8,6 +8,7 @@ use axum::{
 use safelight_jobs::{
     id::{self, Id},
     operate::{self, Act},
+    payload,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -59,4 +60,30 @@ pub(crate) async fn act(
         tx.ring(queue);
     }
     caller.finish(tx, StatusCode::OK, &Acted { job, outcome: act.outcome() }).await
+}
+
+/// What a job was given.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Payload {
+    /// The job.
+    #[schema(value_type = String, example = "job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    job: Id<id::Job>,
+    /// Ids and codes.
+    #[schema(value_type = Object)]
+    payload: serde_json::Value,
+}
+
+/// Read a job's payload. It is kept who read it and why.
+#[utoipa::path(post, path = "/v1/jobs/{job}/payload", tag = "operators", operation_id = "readPayload",
+    params(("job" = String, Path, description = "job_…")), request_body = Reason, security(("token" = ["operate"])),
+    responses((status = 200, description = "The payload", body = Payload), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn payload(
+    caller: To<Operate>,
+    State(state): State<ApiState>,
+    At(job): At<id::Job>,
+    body: Json<Reason>,
+) -> Result<Response, Error> {
+    let mut tx = caller.begin(&state).await?;
+    let payload = payload::read(&mut tx, job, caller.operator(&body.value.why)).await?;
+    caller.finish(tx, StatusCode::OK, &Payload { job, payload }).await
 }

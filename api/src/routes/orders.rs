@@ -1,7 +1,7 @@
 //! Orders: place, note the checkout, read.
 
 use axum::{
-    extract::{Query, State},
+    extract::State,
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -16,7 +16,7 @@ use super::images::{self, Image};
 use crate::{
     caller::{Enqueue, Read, To},
     error::Error,
-    input::{At, Json},
+    input::{Asked, At, Json},
     openapi::Problem,
     state::ApiState,
     waiting::{Wait, Waiting},
@@ -149,7 +149,7 @@ pub(crate) async fn read(
     caller: To<Read>,
     State(state): State<ApiState>,
     At(order): At<Order>,
-    Query(wait): Query<Wait>,
+    Asked(wait): Asked<Wait>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let waiting = Waiting::begin(&state.waiters, &headers, &wait);

@@ -7,7 +7,6 @@ use safelight_jobs::{
     intake::{self, Correction, Ground},
     keys,
     providers::storage::StorageError,
-    run::Tx,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -56,7 +55,7 @@ pub(crate) async fn rectify(
     if name.as_ref().is_some_and(|name| name.len() > 512) {
         return Err(Error::BadBody { why: "`name` is longer than 512 bytes".to_owned() });
     }
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     intake::rectify(&mut tx, &state.vault, caller.tenant()?, subject, &Correction { email, name }).await?;
     caller.finish(tx, StatusCode::OK, &Corrected { subject }).await
 }
@@ -108,7 +107,7 @@ pub(crate) async fn restrict(
             });
         }
     };
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let jobs_held = intake::restrict(&mut tx, caller.tenant()?, subject, ground).await?;
     caller.finish(tx, StatusCode::OK, &Restricted { jobs_held }).await
 }
@@ -129,7 +128,7 @@ pub(crate) async fn release(
     State(state): State<ApiState>,
     At(subject): At<Subject>,
 ) -> Result<Response, Error> {
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let jobs_released = intake::release(&mut tx, caller.tenant()?, subject).await?;
     caller.finish(tx, StatusCode::OK, &Released { jobs_released }).await
 }
@@ -155,7 +154,7 @@ pub(crate) async fn export(
     State(state): State<ApiState>,
     At(subject): At<Subject>,
 ) -> Result<Response, Error> {
-    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let mut tx = caller.begin(&state).await?;
     let asked = intake::ask_export(&mut tx, caller.tenant()?, subject).await?;
     caller.finish(tx, StatusCode::ACCEPTED, &Exporting::from(asked)).await
 }

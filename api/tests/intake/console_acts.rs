@@ -16,6 +16,8 @@ use crate::{
 /// Every address of the console that changes something, but for signing in and out; with a body that fits.
 const MUTATIONS: &[(&str, &str)] = &[
     ("/console/jobs/{job}/{act}", ""),
+    ("/console/jobs/{job}/payload", ""),
+    ("/console/bulk", "&act=hold&kind=train_model"),
     ("/console/dead/{fate}", "&kind=train_model"),
     ("/console/controls/{scope}/{name}", "&act=pause"),
     ("/console/breakers/{provider}/close", ""),
@@ -140,11 +142,16 @@ async fn who_may_only_look_sees_no_button_and_is_refused_at_each() {
         "/console/dead",
         "/console/controls",
         "/console/schedules",
+        "/console/jobs?kind=train_model",
+        "/console/bulk",
     ] {
         let shown = reader.opens(page).await;
         assert_eq!(shown.status, StatusCode::OK, "{page}");
         assert!(!shown.text.contains("name=\"csrf\""), "{page} has no form that acts");
+        assert!(!shown.text.contains("/console/bulk/preview"), "{page} offers no act on many jobs");
     }
+    let preview = reader.opens("/console/bulk/preview?act=hold&kind=train_model").await;
+    assert_eq!(preview.status, StatusCode::FORBIDDEN, "{}", preview.text);
     assert_eq!(house.count("from safelight.operator_acts where action <> 'console.look'").await, before);
     assert_eq!(house.count("from safelight.jobs where state = 0").await, 1);
 }
@@ -195,7 +202,9 @@ async fn an_operator_repairs_from_the_console_and_it_is_kept_with_who_and_why() 
     }
     let after = operator.opens(&page).await;
     assert!(after.text.contains("cancelled") && after.text.contains("by test: asked for"), "{}", after.text);
-    assert!(!after.text.contains("name=\"csrf\""), "nothing can be done to what has ended");
+    for act in ["hold", "cancel", "retry"] {
+        assert!(!after.text.contains(&format!("/{act}\"")), "nothing can be done to what has ended: {act}");
+    }
 
     let redriven =
         operator.presses("/console/dead", "/console/dead/redrive", "&kind=train_model&code=fal_rejected").await;
@@ -224,6 +233,55 @@ async fn an_operator_repairs_from_the_console_and_it_is_kept_with_who_and_why() 
         "from safelight.operator_acts where action = 'console.look' and about = '{waiting}' and actor = 'test' and why = 'a test'"
     );
     assert!(house.count(&looked).await >= 4, "each look at it is kept with what for");
+}
+
+#[tokio::test]
+async fn an_operator_previews_an_act_on_all_that_match_and_sees_how_far_it_is() {
+    let house = House::build().await;
+    furnished(&house).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let search = operator.opens("/console/jobs?kind=train_model&state=dead").await.text;
+    assert!(search.contains("action=\"/console/bulk/preview\"") && search.contains("name=\"state\" value=\"dead\""));
+    let all = operator.opens("/console/jobs").await.text;
+    assert!(!all.contains("/console/bulk/preview"), "something must narrow it");
+    let preview = "/console/bulk/preview?act=retry&kind=train_model&state=dead";
+    let shown = operator.opens(preview).await.text;
+    assert!(shown.contains("Retry 1 job") && shown.contains("kind=train_model state=dead"), "{shown}");
+    let asked = operator.presses(preview, "/console/bulk", "&act=retry&kind=train_model&state=dead").await;
+    assert_eq!(asked.status, StatusCode::SEE_OTHER, "{}", asked.text);
+    let page = asked.header("location").to_owned();
+    let progress = operator.opens(&page).await.text;
+    for shows in ["under way", "0 of 1", "Look again", "asked for", "no live worker serves the queue sweeps"] {
+        assert!(progress.contains(shows), "{shows}: {progress}");
+    }
+    assert!(operator.opens("/console/bulk").await.text.contains(&page));
+    let none = operator.opens("/console/bulk/preview?act=release&kind=train_model").await.text;
+    assert!(none.contains("Release 0 jobs") && !none.contains("name=\"csrf\""), "{none}");
+}
+
+#[tokio::test]
+async fn a_payload_is_shown_to_who_says_why_and_a_look_at_a_persons_jobs_is_kept() {
+    let house = House::build().await;
+    let waiting = furnished(&house).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let page = format!("/console/jobs/{waiting}");
+    assert!(!operator.opens(&page).await.text.contains("&quot;n&quot;"), "not on its page");
+    let read = operator.presses(&page, &format!("{page}/payload"), "").await;
+    assert_eq!(read.status, StatusCode::OK, "{}", read.text);
+    assert!(read.text.contains("&quot;n&quot;: 1"), "{}", read.text);
+    let kept = format!(
+        "from safelight.operator_acts where action = 'job.payload' and about = '{waiting}' and why = 'asked for'"
+    );
+    assert_eq!(house.count(&kept).await, 1);
+    let subject = Id::<id::Subject>::new();
+    let order = Id::<id::Order>::new();
+    for case in [subject.to_string(), order.to_string()] {
+        assert_eq!(operator.opens(&format!("/console/jobs?id={case}")).await.status, StatusCode::OK);
+        let looked = format!(
+            "from safelight.operator_acts where action = 'console.look' and about = '{case}' and why = 'a test'"
+        );
+        assert_eq!(house.count(&looked).await, 1, "{case}");
+    }
 }
 
 #[tokio::test]
@@ -270,7 +328,11 @@ async fn jobs_are_found_by_what_an_operator_knows_and_page_by_page() {
         "its own, whatever it asks for"
     );
     assert!(!tenant.opens("/console/jobs?state=scheduled").await.text.contains("haloprofile"));
-    for page in ["controls", "schedules", "workers", "audit", "tokens"] {
+    for page in ["cases", "sweeps", "policies"] {
+        assert_eq!(tenant.opens(&format!("/console/{page}")).await.status, StatusCode::OK, "{page}");
+    }
+    assert!(!tenant.opens("/console/policies").await.text.contains("haloprofile"));
+    for page in ["providers", "controls", "schedules", "workers", "audit", "tokens"] {
         assert_eq!(
             tenant.opens(&format!("/console/{page}")).await.status,
             StatusCode::FORBIDDEN,
@@ -294,70 +356,4 @@ async fn a_session_ends_after_eight_hours_and_after_an_hour_alone() {
     }
     house.turn_clock_to("542 minutes").await;
     assert_eq!(busy.opens("/console").await.status, StatusCode::SEE_OTHER, "eight hours");
-}
-
-/// How often each large table was read whole.
-async fn scans(house: &House) -> Vec<(String, i64)> {
-    sqlx::query("select pg_stat_force_next_flush()").execute(&house.owner).await.expect("flushed");
-    let sql = "select relname::text, seq_scan from pg_stat_user_tables where schemaname = 'safelight' and n_live_tup > 20000 order by 1";
-    sqlx::query_as(sql).fetch_all(&house.owner).await.expect("numbers")
-}
-
-#[tokio::test]
-async fn no_page_reads_a_large_table_whole() {
-    let house = House::build().await;
-    let backend = house.backend("koselfie").await;
-    let subject = house.person(&backend).await;
-    let order = house.order(&backend, subject, "cs_test_large").await;
-    house
-        .run(
-            "insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
-            select safelight.uuid_v7(), 'training', 'train_model', '{}', 'koselfie', s, now(), now(), 5, now(), case s when 4 then 'provider:fal' end
-            from generate_series(1, 150000) n, lateral (select case n % 3 when 0 then 0 when 1 then 3 else 4 end as s) x;
-            insert into safelight.jobs_archive (id, queue, kind, version, payload, order_id, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
-            select safelight.uuid_v7(), 'sweeps', 'expire_consents', 1, '{}', gen_random_uuid(), 1, 0, 'done', now(), now(), now(), now()::date + 21
-            from generate_series(1, 200000) n;
-            insert into safelight.operator_acts (actor, why, action, outcome, about)
-            select 'x', 'x', 'console.look', 'seen', 'job_' || n from generate_series(1, 50000) n;
-            insert into safelight.job_attempts (job_id, attempt, verdict, code) select gen_random_uuid(), 1, 'retry', 'x' from generate_series(1, 50000)",
-        )
-        .await;
-    house.run("analyze").await;
-    let one: uuid::Uuid =
-        sqlx::query_scalar("select id from safelight.jobs limit 1").fetch_one(&house.owner).await.expect("one");
-    let one = Id::<id::Job>::from(one);
-    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
-    let before = scans(&house).await;
-    assert!(before.len() >= 4, "the large tables are seen: {before:?}");
-    let pages = [
-        "/console".to_owned(),
-        "/console/jobs".to_owned(),
-        "/console/jobs?state=running".to_owned(),
-        "/console/jobs?state=held".to_owned(),
-        "/console/jobs?kind=send_notice".to_owned(),
-        "/console/jobs?code=no_such_code&tenant=haloprofile".to_owned(),
-        format!("/console/jobs?id={order}"),
-        format!("/console/jobs?id={subject}"),
-        format!("/console/jobs/{one}"),
-        format!("/console/orders/{order}"),
-        "/console/orders".to_owned(),
-        "/console/dead".to_owned(),
-        "/console/deletions".to_owned(),
-        "/console/controls".to_owned(),
-        "/console/schedules".to_owned(),
-        "/console/workers".to_owned(),
-        "/console/audit".to_owned(),
-        "/console/tokens".to_owned(),
-    ];
-    for _ in 0..7 {
-        // Seven times: after five the server may choose a plan for all values.
-        for page in &pages {
-            let began = std::time::Instant::now();
-            assert_eq!(operator.opens(page).await.status, StatusCode::OK, "{page}");
-            println!("{:>5} ms  {page}", began.elapsed().as_millis());
-        }
-    }
-    let after = scans(&house).await;
-    let grown: Vec<_> = after.iter().filter(|row| !before.contains(row)).collect();
-    assert!(grown.is_empty(), "read whole: {grown:?}");
 }

@@ -96,6 +96,8 @@ pub(crate) struct House {
     pub(crate) sandbox: Sandbox,
     /// The intake.
     pub(crate) app: Router,
+    /// What its routes hold.
+    pub(crate) state: ApiState,
     folder: PathBuf,
     url: String,
 }
@@ -176,7 +178,7 @@ impl House {
         })
         .expect("the project's sign-ins");
         let state = ApiState::new(pool, bell, vault, policies, storage, Some(fal), config).with_sign_in(Some(sign_in));
-        Self { owner, sandbox, app: safelight_api::router(state), folder, url: url.to_owned() }
+        Self { owner, sandbox, app: safelight_api::router(state.clone()), state, folder, url: url.to_owned() }
     }
 
     /// Where its database is: another intake can be built on it.
@@ -215,6 +217,13 @@ impl House {
         let mut request = request(Method::POST, path, token, Some(&body));
         request.headers_mut().insert("idempotency-key", key.parse().expect("a key"));
         self.send(request).await
+    }
+
+    /// Until a request that waits for news has taken its seat.
+    pub(crate) async fn somebody_waits(&self) {
+        while self.state.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A number that the database answers with.

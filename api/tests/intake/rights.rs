@@ -34,10 +34,16 @@ const ROUTES: &[(&str, &str, &[Scope])] = &[
     ("get", "/v1/deletions/{deletion}/certificate", &[Scope::Audit, Scope::Operate]),
     ("get", "/v1/deletions/{deletion}/certificate.html", &[Scope::Audit, Scope::Operate]),
     ("post", "/v1/jobs", &[Scope::Enqueue]),
+    ("get", "/v1/jobs", &[Scope::Read, Scope::Operate]),
     ("post", "/v1/jobs/bulk", &[Scope::Enqueue]),
     ("get", "/v1/jobs/{job}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/jobs/kinds", &[Scope::Read, Scope::Operate]),
     ("post", "/v1/jobs/{job}/{act}", &[Scope::Operate]),
+    ("post", "/v1/jobs/{job}/payload", &[Scope::Operate]),
+    ("get", "/v1/bulk-acts", &[Scope::Read, Scope::Operate]),
+    ("post", "/v1/bulk-acts", &[Scope::Operate]),
+    ("get", "/v1/bulk-acts/preview", &[Scope::Operate]),
+    ("get", "/v1/bulk-acts/{bulk}", &[Scope::Read, Scope::Operate]),
     ("get", "/v1/dead-letters", &[Scope::Read, Scope::Operate]),
     ("post", "/v1/dead-letters/{fate}", &[Scope::Operate]),
     ("get", "/v1/controls", &[Scope::Read, Scope::Operate]),
@@ -53,6 +59,7 @@ fn filled(path: &str) -> String {
         .replace("{artifact}", &Id::<id::Artifact>::new().to_string())
         .replace("{order}", &Id::<id::Order>::new().to_string())
         .replace("{deletion}", &Id::<id::Deletion>::new().to_string())
+        .replace("{bulk}", &Id::<id::Bulk>::new().to_string())
         .replace("{job}", &Id::<id::Job>::new().to_string())
         .replace("{act}", "hold")
         .replace("{fate}", "redrive")

@@ -107,6 +107,61 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/bulk-acts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the newest acts. */
+        get: operations["listBulkActs"];
+        put?: never;
+        /** Act on all jobs that match and were made before now. A worker does it in batches, newest first. */
+        post: operations["askBulkAct"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/bulk-acts/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * See what an act on all that match would be done to: how many, and the newest of them. `cancel` and `discard` leave deletions and
+         *     purges alone; each act is done only where it means something, `retry` to what waits for its time and to dead letters.
+         */
+        get: operations["previewBulkAct"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/bulk-acts/{bulk}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Follow an act. */
+        get: operations["readBulkAct"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/controls": {
         parameters: {
             query?: never;
@@ -239,7 +294,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** List the jobs that match, live and ended, newest first. */
+        get: operations["listJobs"];
         put?: never;
         /** Enqueue one typed job. */
         post: operations["enqueueJob"];
@@ -300,6 +356,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs/{job}/payload": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Read a job's payload. It is kept who read it and why. */
+        post: operations["readPayload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs/{job}/{act}": {
         parameters: {
             query?: never;
@@ -314,6 +387,108 @@ export interface paths {
          *     `retry` makes a waiting job due now and gives a dead letter another life; `discard` gives a dead letter up for good.
          */
         post: operations["actOnJob"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See how one stands oneself. */
+        get: operations["readMe"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me/consents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give one consent. */
+        post: operations["grantMyConsent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me/consents/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Withdraw every consent for one purpose. */
+        post: operations["withdrawMyConsent"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Be erased. Accepted in every state; nothing new begins from here on, the deleting follows. */
+        post: operations["eraseMe"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me/exports": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask for everything that there is about oneself, as one JSON document (Art. 15 and 20). */
+        post: operations["exportMe"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/me/exports/{artifact}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read where one's export is. */
+        get: operations["readMyExport"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -726,6 +901,14 @@ export interface components {
              */
             refund: string;
         };
+        /** @description It is asked for. */
+        Begun: {
+            /**
+             * @description Follow it at `GET /v1/bulk-acts/{bulk}`.
+             * @example bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            bulk: string;
+        };
         /** @description A provider's breaker. */
         BreakerView: {
             /**
@@ -747,6 +930,55 @@ export interface components {
             provider: string;
             /** @description `closed`, `open` or `probing`. */
             state: string;
+        };
+        /** @description An act as it stands. */
+        BulkActView: {
+            /** @description What is done. */
+            act: string;
+            /** @description Who wants it. */
+            actor: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            asked_at: string;
+            /** @description Which. */
+            bulk: string;
+            /**
+             * Format: int64
+             * @description It was done to so many.
+             */
+            done: number;
+            /**
+             * Format: date-time
+             * @description When it was over.
+             */
+            finished_at?: string | null;
+            /** @description The job that carries it out. Cancel it to stop the act; what was done stays done. */
+            job: string;
+            /** @description To what, in words. */
+            jobs: string;
+            /**
+             * Format: int64
+             * @description How many matched when it was asked for.
+             */
+            matched: number;
+            /**
+             * Format: int64
+             * @description So many stood elsewhere when it was their turn.
+             */
+            passed_over: number;
+            /** @description `under_way`, `done`, or `stopped`: its job was cancelled or gave up. */
+            state: string;
+            /** @description Everything was looked at then; else there were more. */
+            whole: boolean;
+            /** @description Why. */
+            why: string;
+        };
+        /** @description The newest acts. */
+        BulkActs: {
+            /** @description At most a hundred. */
+            bulk_acts: components["schemas"]["BulkActView"][];
         };
         /** @description What the safety check found. */
         Check: {
@@ -1007,6 +1239,48 @@ export interface components {
             /** @description As many as were sent. */
             jobs: components["schemas"]["Item"][];
         };
+        /** @description One job in a list, without its payload. */
+        JobLine: {
+            /**
+             * Format: int32
+             * @description Attempts spent.
+             */
+            attempts: number;
+            /** @description What it waits for, is held for, or ended with. */
+            code?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            finished_at?: string | null;
+            /**
+             * @description The job.
+             * @example job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            job: string;
+            /** @description Its kind. */
+            kind: string;
+            /** @description Of which order. */
+            order?: string | null;
+            /** @description Its queue. */
+            queue: string;
+            /** @description As a search names it. */
+            state: string;
+            /** @description Of which person. */
+            subject?: string | null;
+            /** @description Of which tenant; none: the house. */
+            tenant?: string | null;
+            /**
+             * Format: int32
+             * @description How often it waited without spending an attempt.
+             */
+            waits: number;
+        };
         /** @description A job as it stands, without its payload. */
         JobView: {
             /**
@@ -1059,6 +1333,16 @@ export interface components {
             /** @description What it waits for, why it is held, or why it ended. */
             why?: string | null;
         };
+        /** @description A page of jobs. */
+        Jobs: {
+            /** @description Newest first. */
+            jobs: components["schemas"]["JobLine"][];
+            /**
+             * @description Send it as `cursor`, for what is older; none: that was all. A page may be short, or empty, and yet have a next one: among very
+             *     many jobs a page looks through the newest that are left and says from where it did not look.
+             */
+            next?: string | null;
+        };
         /** @description A kind of job. */
         KindView: {
             /**
@@ -1076,12 +1360,55 @@ export interface components {
             /** @description Sorted by name. */
             kinds: components["schemas"]["KindView"][];
         };
+        /** @description What it would be done to. */
+        Matching: {
+            /** @description The newest twenty. */
+            first: components["schemas"]["JobLine"][];
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            jobs: number;
+            /** @description Everything was looked at; else there may be more. */
+            whole: boolean;
+        };
+        /** @description How a person stands. */
+        Me: {
+            /**
+             * Format: date-time
+             * @description Its legal deadline.
+             */
+            answer_due?: string | null;
+            /** @description For each purpose the last that was said, by the person or by time. */
+            consents: components["schemas"]["Said"][];
+            /**
+             * @description The erasure that is under way.
+             * @example deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            erasure?: string | null;
+            /** @description `active`, `restricted` or `erasing`. */
+            state: string;
+            /**
+             * @description The person.
+             * @example subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            subject: string;
+        };
         /** @description What is corrected; what is left out stays. */
         NewAccount: {
             /** @description Mail address. */
             email?: string | null;
             /** @description Name. */
             name?: string | null;
+        };
+        /** @description What is to be done, to what, and why. */
+        NewBulkAct: {
+            /** @description `cancel`, `hold`, `release`, `retry` or `discard`. */
+            act: string;
+            /** @description To what: the words of `GET /v1/jobs`. Something must narrow it. */
+            jobs: components["schemas"]["Sought"];
+            /** @description In a few words, without anything about a person. At most 300 bytes. */
+            why: string;
         };
         /** @description One consent, as it was given. */
         NewGrant: {
@@ -1228,6 +1555,16 @@ export interface components {
              */
             subject: string;
         };
+        /** @description What a job was given. */
+        Payload: {
+            /**
+             * @description The job.
+             * @example job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            job: string;
+            /** @description Ids and codes. */
+            payload: Record<string, never>;
+        };
         /** @description A placed order and its price. */
         Placed: {
             /**
@@ -1321,6 +1658,20 @@ export interface components {
              */
             keep_until?: string | null;
         };
+        /** @description The last word on one purpose. */
+        Said: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Where: `sign_up`, `upload`, `checkout` or `settings`. */
+            capture_point: string;
+            /** @description `granted`, `withdrawn` or `expired`. */
+            event: string;
+            /** @description For what. */
+            purpose: string;
+        };
         /** @description A schedule as it stands. */
         ScheduleView: {
             /** @description What becomes of missed ticks: `once` or `each`. */
@@ -1371,6 +1722,56 @@ export interface components {
             artifact: string;
             /** @description PUT the bytes here within an hour. Whoever has the link can write there. */
             put_url: string;
+        };
+        /** @description What is looked for; what is left out does not narrow. */
+        Sought: {
+            /**
+             * @description What it waits for, is held for, or ended with.
+             * @default null
+             */
+            code: string | null;
+            /**
+             * Format: date-time
+             * @description Made at this instant or later.
+             * @default null
+             */
+            from: string | null;
+            /**
+             * @description One job: `job_…`.
+             * @default null
+             */
+            job: string | null;
+            /**
+             * @description Of one kind: one of `GET /v1/jobs/kinds`.
+             * @default null
+             */
+            kind: string | null;
+            /**
+             * @description Of one order: `order_…`.
+             * @default null
+             */
+            order: string | null;
+            /**
+             * @description `ready`, `running`, `held`, `scheduled` for later, `set_aside` until there is room, `dead`, `done` or `cancelled`.
+             * @default null
+             */
+            state: string | null;
+            /**
+             * @description Of one person: `subject_…`.
+             * @default null
+             */
+            subject: string | null;
+            /**
+             * @description Of one tenant.
+             * @default null
+             */
+            tenant: string | null;
+            /**
+             * Format: date-time
+             * @description Made before this instant.
+             * @default null
+             */
+            until: string | null;
         };
         /** @description One class of data at one processor. */
         Step: {
@@ -1657,6 +2058,146 @@ export interface operations {
             };
         };
     };
+    listBulkActs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The acts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkActs"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    askBulkAct: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewBulkAct"];
+            };
+        };
+        responses: {
+            /** @description Asked for */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Begun"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    previewBulkAct: {
+        parameters: {
+            query: {
+                /** @description `cancel`, `hold`, `release`, `retry` or `discard`. */
+                act: string;
+                /** @description One job: `job_…`. */
+                job?: string;
+                /** @description Of one kind: one of `GET /v1/jobs/kinds`. */
+                kind?: string;
+                /** @description `ready`, `running`, `held`, `scheduled` for later, `set_aside` until there is room, `dead`, `done` or `cancelled`. */
+                state?: string;
+                /** @description Of one tenant. */
+                tenant?: string;
+                /** @description Of one order: `order_…`. */
+                order?: string;
+                /** @description Of one person: `subject_…`. */
+                subject?: string;
+                /** @description What it waits for, is held for, or ended with. */
+                code?: string;
+                /** @description Made at this instant or later. */
+                from?: string;
+                /** @description Made before this instant. */
+                until?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What matches */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Matching"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readBulkAct: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description bulk_… */
+                bulk: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The act */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BulkActView"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     listControls: {
         parameters: {
             query?: never;
@@ -1726,11 +2267,11 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Of one kind. */
-                kind?: string | null;
+                kind?: string;
                 /** @description With one code. */
-                code?: string | null;
+                code?: string;
                 /** @description Of one tenant. */
-                tenant?: string | null;
+                tenant?: string;
             };
             header?: never;
             path?: never;
@@ -1885,6 +2426,57 @@ export interface operations {
             };
         };
     };
+    listJobs: {
+        parameters: {
+            query?: {
+                /** @description One job: `job_…`. */
+                job?: string;
+                /** @description Of one kind: one of `GET /v1/jobs/kinds`. */
+                kind?: string;
+                /** @description `ready`, `running`, `held`, `scheduled` for later, `set_aside` until there is room, `dead`, `done` or `cancelled`. */
+                state?: string;
+                /** @description Of one tenant. */
+                tenant?: string;
+                /** @description Of one order: `order_…`. */
+                order?: string;
+                /** @description Of one person: `subject_…`. */
+                subject?: string;
+                /** @description What it waits for, is held for, or ended with. */
+                code?: string;
+                /** @description Made at this instant or later. */
+                from?: string;
+                /** @description Made before this instant. */
+                until?: string;
+                /** @description The `next` of the page before. */
+                cursor?: string;
+                /** @description Jobs of one page: 50 if none is said, 200 at the most. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Jobs"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     enqueueJob: {
         parameters: {
             query?: never;
@@ -1984,7 +2576,7 @@ export interface operations {
                  * @description Wait up to so many seconds, 25 at the most: with `if-none-match` until it is another one than the one you know, which
                  *     answers 304 if it stays the same; without it until it has ended.
                  */
-                wait?: number | null;
+                wait?: number;
             };
             header?: never;
             path: {
@@ -2021,6 +2613,41 @@ export interface operations {
             };
         };
     };
+    readPayload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description job_… */
+                job: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description The payload */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Payload"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     actOnJob: {
         parameters: {
             query?: never;
@@ -2046,6 +2673,194 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Acted"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readMe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As it stands */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    grantMyConsent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewGrant"];
+            };
+        };
+        responses: {
+            /** @description Recorded */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Granted"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdrawMyConsent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Withdrawal"];
+            };
+        };
+        responses: {
+            /** @description Withdrawn; the deletion follows */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Withdrawn"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    eraseMe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erasure"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    exportMe: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Being made */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Exporting"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readMyExport: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description artifact_… */
+                artifact: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Where it is */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Exported"];
+                };
+            };
+            /** @description Its time is over */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             "4XX": {
@@ -2097,7 +2912,7 @@ export interface operations {
                  * @description Wait up to so many seconds, 25 at the most: with `if-none-match` until it is another one than the one you know, which
                  *     answers 304 if it stays the same; without it until it has ended.
                  */
-                wait?: number | null;
+                wait?: number;
             };
             header?: never;
             path: {

@@ -13,8 +13,15 @@ use crate::{
 /// Take one job out of the queue. A running attempt loses its lease, is dropped at its worker's next heartbeat, and
 /// writes nothing in between. Answers whether the job was there.
 pub async fn cancel(tx: &mut PgConnection, job: Id<id::Job>, code: &str) -> Result<bool, sqlx::Error> {
+    Ok(cancel_all(tx, &[job.uuid()], code).await? == 1)
+}
+
+/// The same for many. Answers how many were there. Rows are locked in the order of their ids, here and below, so that two who
+/// act on the same jobs never wait for each other in a circle.
+pub async fn cancel_all(tx: &mut PgConnection, jobs: &[Uuid], code: &str) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        r#"with gone as (delete from safelight.jobs where id = $1 returning *),
+        r#"with mine as materialized (select id from safelight.jobs where id = any($1) order by id for update),
+        gone as (delete from safelight.jobs j using mine where j.id = mine.id returning j.*),
         forgotten as (delete from safelight.job_steps s using gone where s.job_id = gone.id),
         freed as (update safelight.job_keys k set expires_at = safelight.now() from gone where k.key = gone.key),
         noted as (
@@ -25,50 +32,68 @@ pub async fn cancel(tx: &mut PgConnection, job: Id<id::Job>, code: &str) -> Resu
             outcome, code, run_at, created_at, started_at, finished_at, prune_on)
         select id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
             'cancelled', $2, run_at, created_at, started_at, clock_timestamp(), safelight.now()::date + keep_days from gone"#,
-        job.uuid(),
+        jobs,
         code,
     )
     .execute(tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done.rows_affected())
 }
 
 /// Keep one job from running until somebody releases it; its attempts are frozen. A running attempt loses its lease as by
 /// a cancel, and spends nothing. Answers whether the job was there and not held already.
 pub async fn hold(tx: &mut PgConnection, job: Id<id::Job>, code: &str) -> Result<bool, sqlx::Error> {
+    Ok(hold_all(tx, &[job.uuid()], code).await? == 1)
+}
+
+/// The same for many. Answers how many.
+pub async fn hold_all(tx: &mut PgConnection, jobs: &[Uuid], code: &str) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        r#"update safelight.jobs set state = 2, why = $2, lease_token = null, lease_until = null, worker = null, started_at = null
-        where id = $1 and state <> 2"#,
-        job.uuid(),
+        r#"with mine as materialized (select id from safelight.jobs where id = any($1) and state <> 2 order by id for update)
+        update safelight.jobs j set state = 2, why = $2, lease_token = null, lease_until = null, worker = null, started_at = null
+        from mine where j.id = mine.id"#,
+        jobs,
         code
     )
     .execute(tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done.rows_affected())
 }
 
 /// Let a held job run, not before its due time.
 pub async fn release(tx: &mut PgConnection, job: Id<id::Job>) -> Result<bool, sqlx::Error> {
+    Ok(release_all(tx, &[job.uuid()]).await? == 1)
+}
+
+/// The same for many. Answers how many.
+pub async fn release_all(tx: &mut PgConnection, jobs: &[Uuid]) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        r#"update safelight.jobs set why = null, state = case when run_at > safelight.now() then 3 else 0 end
-        where id = $1 and state = 2"#,
-        job.uuid()
+        r#"with mine as materialized (select id from safelight.jobs where id = any($1) and state = 2 order by id for update)
+        update safelight.jobs j set why = null, state = case when run_at > safelight.now() then 3 else 0 end
+        from mine where j.id = mine.id"#,
+        jobs
     )
     .execute(tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done.rows_affected())
 }
 
 /// Do not wait any longer: a job that waits for its time is due now. Answers whether it was one.
 pub async fn wake(tx: &mut PgConnection, job: Id<id::Job>) -> Result<bool, sqlx::Error> {
+    Ok(wake_all(tx, &[job.uuid()]).await? == 1)
+}
+
+/// The same for many. Answers how many.
+pub async fn wake_all(tx: &mut PgConnection, jobs: &[Uuid]) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        r#"update safelight.jobs set state = 0, run_at = safelight.now(), rank = safelight.now() + priority * interval '1 minute', why = null
-        where id = $1 and state = 3"#,
-        job.uuid()
+        r#"with mine as materialized (select id from safelight.jobs where id = any($1) and state = 3 order by id for update)
+        update safelight.jobs j set state = 0, run_at = safelight.now(), rank = safelight.now() + priority * interval '1 minute', why = null
+        from mine where j.id = mine.id"#,
+        jobs
     )
     .execute(tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done.rows_affected())
 }
 
 /// What jobs of one order wait for may have happened: let them look again now.
@@ -145,24 +170,22 @@ pub async fn redrive(tx: &mut PgConnection, job: Uuid) -> Result<bool, sqlx::Err
 
 /// The same for up to `most` that match, the oldest first. Answers how many.
 pub async fn redrive_all(tx: &mut PgConnection, filter: Filter<'_>, most: i64) -> Result<u64, sqlx::Error> {
+    let chosen = oldest(tx, filter, most, true).await?;
+    redrive_these(tx, &chosen).await
+}
+
+/// The same for these. Answers how many were there.
+pub async fn redrive_these(tx: &mut PgConnection, dead: &[Uuid]) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        r#"with chosen as materialized (
-            select id from safelight.dead_letters
-            where ($1::uuid is null or id = $1) and ($2::text is null or kind = $2) and ($3::text is null or code = $3)
-                and ($4::text is null or tenant = $4)
-            order by died_at limit $5 for update skip locked
-        ), risen as (delete from safelight.dead_letters d using chosen where d.id = chosen.id returning d.*)
+        r#"with mine as materialized (select id from safelight.dead_letters where id = any($1) order by id for update),
+        risen as (delete from safelight.dead_letters d using mine where d.id = mine.id returning d.*)
         insert into safelight.jobs (id, queue, kind, version, payload, tenant, subject_id, order_id, key, lane, priority, run_at, rank,
             max_attempts, traceparent, created_at, deadline_at, keep_days)
         select r.id, r.queue, r.kind, r.version, r.payload, r.tenant, r.subject_id, r.order_id, r.key, r.lane, r.priority, now,
             now + r.priority * interval '1 minute', r.max_attempts, r.traceparent, r.created_at,
             now + k.deadline_seconds * interval '1 second', r.keep_days
         from risen r left join safelight.job_kinds k on k.kind = r.kind, (select safelight.now() as now) clock"#,
-        filter.job,
-        filter.kind,
-        filter.code,
-        filter.tenant,
-        most
+        dead
     )
     .execute(tx)
     .await?;
@@ -172,26 +195,51 @@ pub async fn redrive_all(tx: &mut PgConnection, filter: Filter<'_>, most: i64) -
 /// Give up to `most` that match up for good, the oldest first: they go to the archive as cancelled, and their keys end.
 /// Leaves alone what must be tried until it is verified. Answers how many.
 pub async fn discard_all(tx: &mut PgConnection, filter: Filter<'_>, most: i64) -> Result<u64, sqlx::Error> {
+    let chosen = oldest(tx, filter, most, false).await?;
+    discard_these(tx, &chosen).await
+}
+
+/// The same for these. Answers how many.
+pub async fn discard_these(tx: &mut PgConnection, dead: &[Uuid]) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        r#"with chosen as materialized (
-            select d.id from safelight.dead_letters d
-            where ($1::uuid is null or d.id = $1) and ($2::text is null or d.kind = $2) and ($3::text is null or d.code = $3)
-                and ($4::text is null or d.tenant = $4)
+        r#"with mine as materialized (
+            select d.id from safelight.dead_letters d where d.id = any($1)
                 and not exists (select from safelight.job_kinds k where k.kind = d.kind and k.effect = 'until_verified')
-            order by d.died_at limit $5 for update of d skip locked
-        ), gone as (delete from safelight.dead_letters d using chosen where d.id = chosen.id returning d.*),
+            order by d.id for update of d
+        ), gone as (delete from safelight.dead_letters d using mine where d.id = mine.id returning d.*),
         freed as (update safelight.job_keys k set expires_at = safelight.now() from gone where k.key = gone.key)
         insert into safelight.jobs_archive (id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
             outcome, code, run_at, created_at, started_at, finished_at, prune_on)
         select id, queue, kind, version, payload, tenant, subject_id, order_id, key, attempt, waits,
             'cancelled', code, created_at, created_at, null, clock_timestamp(), safelight.now()::date + keep_days from gone"#,
-        filter.job,
-        filter.kind,
-        filter.code,
-        filter.tenant,
-        most
+        dead
     )
     .execute(tx)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// The oldest dead letters that match, locked; what somebody else holds is passed over. `promises`: those too that must be
+/// tried until they are verified.
+async fn oldest(
+    tx: &mut PgConnection,
+    filter: Filter<'_>,
+    most: i64,
+    promises: bool,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select d.id from safelight.dead_letters d
+        where ($1::uuid is null or d.id = $1) and ($2::text is null or d.kind = $2) and ($3::text is null or d.code = $3)
+            and ($4::text is null or d.tenant = $4)
+            and ($6 or not exists (select from safelight.job_kinds k where k.kind = d.kind and k.effect = 'until_verified'))
+        order by d.died_at limit $5 for update of d skip locked"#,
+        filter.job,
+        filter.kind,
+        filter.code,
+        filter.tenant,
+        most,
+        promises
+    )
+    .fetch_all(tx)
+    .await
 }

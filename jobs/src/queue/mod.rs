@@ -14,6 +14,7 @@ mod gather;
 mod history;
 pub(crate) mod kinds;
 mod lease;
+mod numbers;
 pub mod search;
 mod settle;
 
@@ -21,7 +22,8 @@ pub use bell::{Bell, CHANNEL};
 pub use bulk::{enqueue_all, enqueue_bulk, enqueue_wishes};
 pub use claim::{Claimed, claim, claim_from};
 pub use control::{
-    DeadGroup, Filter, cancel, dead_letters, discard_all, hold, redrive, redrive_all, release, wake, wake_order,
+    DeadGroup, Filter, cancel, cancel_all, dead_letters, discard_all, discard_these, hold, hold_all, redrive,
+    redrive_all, redrive_these, release, release_all, wake, wake_all, wake_order,
 };
 pub(crate) use enqueue::forget_key;
 pub use enqueue::{EnqueueError, Enqueued, Wish, enqueue, enqueue_later};
@@ -32,4 +34,5 @@ pub use fleet::{
 pub use gather::Gatherer;
 pub use history::{prune_history, turn_archive};
 pub use lease::{Kept, Lease, disown, forget_worker, give_back, keep, open_lanes, register_worker, rescue};
+pub use numbers::{COUNTED, ProviderLoad, QueueNumbers, numbers, provider_loads};
 pub use settle::{KEY_LIFETIME_HOURS, Outcome, Verdict, provider_is_well, settle, settle_within};

@@ -3,16 +3,19 @@
 //! An id, an order or a person is found by its index. Everything else is looked for in windows of the newest jobs, so that no
 //! question, however rare its answer, reads a whole history: what was not looked at yet is said with the answer.
 
+mod table;
+mod wanted;
+
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgPool, Postgres, QueryBuilder};
+use sqlx::{FromRow, PgPool};
+use table::Table;
 use uuid::Uuid;
+pub use wanted::{BadSearch, Wanted};
 
 use crate::id::{self, Id, Order, Subject};
 
-/// How many of the newest jobs of each table one window holds.
-const WINDOW: i64 = 10_000;
 /// For how long further windows are opened while the page is not full.
 const PATIENCE: Duration = Duration::from_millis(80);
 
@@ -64,11 +67,6 @@ impl State {
         }
     }
 
-    /// By its name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-
     /// The number in the hot table.
     const fn hot(self) -> Option<i16> {
         match self {
@@ -105,6 +103,37 @@ pub struct Search<'a> {
     pub until: Option<DateTime<Utc>>,
     /// Where the page before ended.
     pub before: Option<Uuid>,
+    /// In one of these states only: what an act can be done to.
+    pub within: Option<&'static [State]>,
+    /// Not of these kinds.
+    pub without: &'a [String],
+}
+
+impl Search<'_> {
+    fn may_be(&self, state: State) -> bool {
+        self.state.is_none_or(|wanted| wanted == state) && self.within.is_none_or(|within| within.contains(&state))
+    }
+
+    /// Few, and found by an index of their own.
+    fn has_an_index(&self) -> bool {
+        let states: Vec<State> = State::ALL.into_iter().filter(|state| self.may_be(*state)).collect();
+        self.job.is_some()
+            || self.order.is_some()
+            || self.subject.is_some()
+            || matches!(states[..], [State::Running | State::Held])
+    }
+
+    /// Where it begins, newest first.
+    fn start(&self) -> Option<Uuid> {
+        let first = self.until.map(|at| earliest(at.timestamp_millis()));
+        [self.before, first].into_iter().flatten().min()
+    }
+
+    /// Was everything looked at, when a window has reached down to here?
+    fn is_over(&self, floor: Option<Uuid>) -> bool {
+        let reached = |floor| self.from.is_some_and(|from| floor <= earliest(from.timestamp_millis()));
+        floor.is_none_or(reached)
+    }
 }
 
 /// One job, without its payload.
@@ -120,6 +149,8 @@ pub struct Job {
     pub tenant: Option<String>,
     /// Of which order.
     pub order_id: Option<Uuid>,
+    /// Of which person.
+    pub subject_id: Option<Uuid>,
     /// As [`State::as_str`].
     pub state: String,
     /// What it waits for, is held for, or ended with.
@@ -143,68 +174,16 @@ pub struct Found {
     pub next: Option<Uuid>,
 }
 
-/// A table that holds jobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Table {
-    Hot,
-    Dead,
-    Archive,
-}
-
-impl Table {
-    const fn columns(self) -> &'static str {
-        match self {
-            Self::Hot => {
-                "select id, kind, queue, tenant, order_id, case state when 0 then 'ready' when 1 then 'running' when 2 then 'held'
-                when 3 then 'scheduled' else 'set_aside' end as state, why as code, attempt, waits, created_at, null::timestamptz as ended_at
-                from safelight.jobs"
-            }
-            Self::Dead => {
-                "select id, kind, queue, tenant, order_id, 'dead' as state, code, attempt, waits, created_at, died_at as ended_at
-                from safelight.dead_letters"
-            }
-            Self::Archive => {
-                "select id, kind, queue, tenant, order_id, outcome as state, code, attempt, waits, created_at, finished_at as ended_at
-                from safelight.jobs_archive"
-            }
-        }
-    }
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Hot => "safelight.jobs",
-            Self::Dead => "safelight.dead_letters",
-            Self::Archive => "safelight.jobs_archive",
-        }
-    }
-
-    fn may_hold(self, state: Option<State>) -> bool {
-        match state {
-            None => true,
-            Some(State::Dead) => self == Self::Dead,
-            Some(State::Done | State::Cancelled) => self == Self::Archive,
-            Some(_) => self == Self::Hot,
-        }
-    }
-}
-
 /// The jobs that match, newest first, at most `most`.
 pub async fn search(pool: &PgPool, search: Search<'_>, most: usize) -> Result<Found, sqlx::Error> {
     let began = Instant::now();
-    let tables: Vec<Table> =
-        [Table::Hot, Table::Dead, Table::Archive].into_iter().filter(|table| table.may_hold(search.state)).collect();
-    // Few, and found by an index of their own.
-    let by_index = search.job.is_some()
-        || search.order.is_some()
-        || search.subject.is_some()
-        || matches!(search.state, Some(State::Running | State::Held));
-    let first = search.until.map(|at| earliest(at.timestamp_millis()));
-    let mut before = [search.before, first].into_iter().flatten().min();
+    let tables = Table::of(&search);
+    let mut before = search.start();
     let mut jobs = Vec::new();
     loop {
-        let floor = if by_index { None } else { floor(pool, &tables, before).await? };
+        let floor = if search.has_an_index() { None } else { table::floor(pool, &tables, before).await? };
         for table in &tables {
-            jobs.extend(page(pool, *table, &search, before, floor, most + 1).await?);
+            jobs.extend(table::page(pool, *table, &search, (before, floor), most + 1).await?);
         }
         jobs.sort_by_key(|job: &Job| std::cmp::Reverse(job.id));
         jobs.dedup_by_key(|job| job.id);
@@ -212,9 +191,7 @@ pub async fn search(pool: &PgPool, search: Search<'_>, most: usize) -> Result<Fo
             jobs.truncate(most);
             return Ok(Found { next: jobs.last().map(|job| job.id), jobs });
         }
-        let over =
-            search.from.is_some_and(|from| floor.is_some_and(|floor| floor <= earliest(from.timestamp_millis())));
-        if floor.is_none() || over {
+        if search.is_over(floor) {
             return Ok(Found { jobs, next: None });
         }
         before = floor;
@@ -224,63 +201,34 @@ pub async fn search(pool: &PgPool, search: Search<'_>, most: usize) -> Result<Fo
     }
 }
 
-/// The oldest id that a window over these tables reaches; none: it reaches to the end of all.
-async fn floor(pool: &PgPool, tables: &[Table], before: Option<Uuid>) -> Result<Option<Uuid>, sqlx::Error> {
-    let mut highest = None;
-    for table in tables {
-        let mut query = QueryBuilder::<Postgres>::new(format!("select id from {}", table.name()));
-        if let Some(before) = before {
-            query.push(" where id < ").push_bind(before);
-        }
-        query.push(" order by id desc offset ").push_bind(WINDOW - 1).push(" limit 1");
-        let floor: Option<Uuid> = query.build_query_scalar().fetch_optional(pool).await?;
-        highest = highest.max(floor);
-    }
-    Ok(highest)
+/// How many match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// So many were found.
+    pub jobs: i64,
+    /// Everything was looked at; else there may be more.
+    pub whole: bool,
 }
 
-async fn page(
-    pool: &PgPool,
-    table: Table,
-    search: &Search<'_>,
-    before: Option<Uuid>,
-    floor: Option<Uuid>,
-    most: usize,
-) -> Result<Vec<Job>, sqlx::Error> {
-    // Only what narrows is in the statement: each shape gets a plan of its own.
-    let mut query = QueryBuilder::<Postgres>::new("select * from (");
-    query.push(table.columns());
-    query.push(" where true");
-    let from = search.from.map(|at| earliest(at.timestamp_millis()));
-    for (condition, id) in [
-        (" and id = ", search.job.map(Id::uuid)),
-        (" and order_id = ", search.order.map(Id::uuid)),
-        (" and subject_id = ", search.subject.map(Id::uuid)),
-        (" and id < ", before),
-        (" and id >= ", floor.max(from)),
-    ] {
-        if let Some(id) = id {
-            query.push(condition).push_bind(id);
+/// Count what matches, for as long as `patience` says.
+pub async fn count(pool: &PgPool, search: Search<'_>, patience: Duration) -> Result<Counted, sqlx::Error> {
+    let began = Instant::now();
+    let tables = Table::of(&search);
+    let mut before = search.start();
+    let mut jobs = 0;
+    loop {
+        let floor = if search.has_an_index() { None } else { table::floor(pool, &tables, before).await? };
+        for table in &tables {
+            jobs += table::number(pool, *table, &search, before, floor).await?;
         }
-    }
-    if let (Table::Hot, Some(number)) = (table, search.state.and_then(State::hot)) {
-        // In the text: a partial index is found only so. It is one of five numbers of ours.
-        query.push(format!(" and state = {number}"));
-    }
-    query.push(") j where true");
-    let state = search.state.filter(|_| table == Table::Archive).map(State::as_str);
-    for (condition, word) in [
-        (" and kind = ", search.kind),
-        (" and tenant = ", search.tenant),
-        (" and code = ", search.code),
-        (" and state = ", state),
-    ] {
-        if let Some(word) = word {
-            query.push(condition).push_bind(word.to_owned());
+        if search.is_over(floor) {
+            return Ok(Counted { jobs, whole: true });
         }
+        if began.elapsed() > patience {
+            return Ok(Counted { jobs, whole: false });
+        }
+        before = floor;
     }
-    query.push(" order by id desc limit ").push_bind(i64::try_from(most).unwrap_or(i64::MAX));
-    query.build_query_as().fetch_all(pool).await
 }
 
 /// The smallest id of this millisecond: ids grow with time.

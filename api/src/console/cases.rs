@@ -1,0 +1,68 @@
+//! Cases: what people ask for by mail or letter, with the deadline of the answer and what each waits for. Ids and codes; the mail
+//! itself is in a mailbox.
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use safelight_jobs::intake::{self, CaseRow};
+use serde::Deserialize;
+
+use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use crate::{numbers::Numbers, state::ApiState};
+
+/// Which cases.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    /// Closed ones too.
+    all: Option<String>,
+}
+
+/// The page.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Trouble> {
+    let all = wanted.all.is_some();
+    let cases = intake::cases(&state.pool, viewer.tenant(), all).await?;
+    let restricted = Numbers::read(&state.pool, viewer.tenant()).await?.restricted;
+    let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
+    let body = html! {
+        h1 { "Cases" }
+        p.lead { "The clock runs from the receipt, whoever it is: one month. Open, verify, answer and refuse with " code { "safelight case" } ". "
+            (restricted) " people are restricted: their data are stored, and nothing is done with them." }
+        section {
+            h2 { @if all { "All" } @else { "Open" } span.aside { "the nearest deadline first" }
+                @if all { a href="/console/cases" { "Only open ones" } } @else { a href="/console/cases?all=1" { "Closed ones too" } } }
+            @if cases.is_empty() { p.none { @if all { "There are none." } @else { "None is open." } } } @else { (table(&cases, now)) }
+        }
+    };
+    Ok(framed("Cases", Page::Cases, &viewer, &body))
+}
+
+fn table(cases: &[CaseRow], now: DateTime<Utc>) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Cases" { table {
+            thead { tr { th scope="col" { "case" } th scope="col" { "tenant" } th scope="col" { "asks for" } th scope="col" { "identity" } th scope="col" { "state" } th scope="col" { "waits for" } th scope="col" { "deletion" } th.n scope="col" { "received" } th.n scope="col" { "legal deadline" } } }
+            tbody { @for case in cases { tr {
+                td { code { (case.case) } } td { (case.tenant) } td { (words::said(&case.kind)) } td { (words::state(&case.identity)) }
+                td { @if case.late { (words::state("late")) " " } (words::state(&case.state)) } td { (waits_for(case)) }
+                td { @if let Some(deletion) = case.deletion { (link("deletions", &deletion.to_string())) } }
+                td.n { (words::distance(now, case.received_at)) } td.n { (words::distance(now, case.answer_due)) }
+            } } }
+        } }
+    }
+}
+
+/// Why it is not closed yet.
+fn waits_for(case: &CaseRow) -> &'static str {
+    match (case.state.as_str(), case.identity.as_str(), case.deletion.is_some()) {
+        ("open", "unverified", _) => "somebody who verifies who it is",
+        ("open", _, true) => "the deletion, then an answer",
+        ("open", ..) => "an answer",
+        _ => "",
+    }
+}

@@ -1,0 +1,107 @@
+//! The providers: what holds their jobs back, how many run and wait, what became of the newest calls, and calls without news.
+
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
+use chrono::{DateTime, Utc};
+use maud::{Markup, html};
+use safelight_jobs::{
+    id::{Id, Intent, Order},
+    queue::{self, COUNTED, Scope},
+};
+
+use super::{Page, Trouble, act, controls::View, job::Done, overview::link, page as framed, sign_in::Viewer, words};
+use crate::{error::Error, state::ApiState};
+
+/// How many of the newest calls are counted by what became of them.
+const TALLIED: i64 = 20_000;
+/// The most calls of one list.
+const MOST: i64 = 50;
+
+/// The page. For people of the house.
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(done): Query<Done>,
+) -> Result<Response, Trouble> {
+    viewer.of_the_house()?;
+    let (controls, breakers) = (queue::controls(&state.pool).await?, queue::breakers(&state.pool).await?);
+    let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
+    let loads = queue::provider_loads(&state.pool).await?;
+    let view = View { viewer: &viewer, controls: &controls, breakers: &breakers, now, page: "/console/providers" };
+    let body = html! {
+        h1 { "Providers" }
+        (act::said(done.done.as_deref()))
+        p.lead { "A pause, a limit, a rate and a breaker hold back all jobs that ask a provider, in the whole fleet; what waits spends nothing." }
+        section aria-label="Providers" { ul.controls { @for load in &loads {
+            (view.one(Scope::Provider, &load.provider, &html! {
+                p.small { (load.running) " running · " (bounded(load.aside)) " set aside until there is room"
+                    @if let Some(oldest) = load.oldest { ", the oldest for " (words::age((now - oldest).num_seconds())) } }
+            }))
+        } } }
+        (calls(&state).await?)
+        (without_news(&state, now).await?)
+    };
+    Ok(framed("Providers", Page::Providers, &viewer, &body))
+}
+
+fn bounded(number: i64) -> Markup {
+    html! { (number) @if number >= i64::from(COUNTED) { " or more" } }
+}
+
+async fn calls(state: &ApiState) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select processor as "processor!", purpose as "purpose!", state as "state!", code, count(*) as "number!", max(created_at) as "last!",
+            safelight.now() as "now!"
+        from (select processor, purpose, state, code, created_at from safelight.provider_calls order by id desc limit $1) newest
+        group by 1, 2, 3, 4 order by 1, 2, 3, 5 desc, 4 limit 200"#,
+        TALLIED
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! {
+        section {
+            h2 { "What became of calls" span.aside { "the newest " (TALLIED) " counted" } }
+            @if rows.is_empty() { p.none { "Nobody has been called yet." } } @else { div.scroll tabindex="0" role="region" aria-label="Calls by outcome" { table {
+                thead { tr { th scope="col" { "processor" } th scope="col" { "purpose" } th scope="col" { "state" } th scope="col" { "code" } th.n scope="col" { "calls" } th.n scope="col" { "the last" } } }
+                tbody { @for row in &rows { tr {
+                    th scope="row" { (row.processor) } td { (row.purpose) } td { (words::state(&row.state)) }
+                    td { (row.code.as_deref().map(words::said).unwrap_or_default()) } td.n { (row.number) } td.n { (words::distance(row.now, row.last)) }
+                } } }
+            } } }
+        }
+    })
+}
+
+/// What a call without news waits for.
+fn waits_for(state: &str) -> &'static str {
+    match state {
+        "unknown" => "the outcome is looked for; after an hour a person must say it: safelight provider resolve",
+        "intended" => "its request is being made",
+        _ => "the provider works on it, or its news is looked for",
+    }
+}
+
+async fn without_news(state: &ApiState, now: DateTime<Utc>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select id, tenant, processor, purpose, state, order_id, created_at from safelight.provider_calls
+        where state in ('intended', 'unknown', 'submitted') order by state <> 'unknown', created_at, id limit $1"#,
+        MOST
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! {
+        section #calls {
+            h2 { "Calls without an end" span.aside { "unknown outcomes first, then the oldest" } }
+            @if rows.is_empty() { p.none { "Every call has ended." } } @else { div.scroll tabindex="0" role="region" aria-label="Calls without an end" { table {
+                thead { tr { th scope="col" { "call" } th scope="col" { "tenant" } th scope="col" { "processor" } th scope="col" { "purpose" } th scope="col" { "state" } th scope="col" { "order" } th.n scope="col" { "made" } th scope="col" { "waits because" } } }
+                tbody { @for row in &rows { tr {
+                    td { code { (Id::<Intent>::from(row.id)) } } td { (row.tenant) } td { (row.processor) } td { (row.purpose) } td { (words::state(&row.state)) }
+                    td { @if let Some(order) = row.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
+                    td.n { (words::distance(now, row.created_at)) } td.free { (waits_for(&row.state)) }
+                } } }
+            } } }
+        }
+    })
+}

@@ -1,0 +1,94 @@
+//! Sweeps: what is due by its clock now and in the next days, and what the last runs found, did and left.
+
+use axum::{extract::State, response::Response};
+use maud::{Markup, html};
+use safelight_jobs::due::{self, Due};
+
+use super::{Page, Trouble, overview::count, page as framed, sign_in::Viewer, words};
+use crate::{error::Error, state::ApiState};
+
+/// Runs of the list.
+const MOST: i64 = 50;
+
+/// The page.
+pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Result<Response, Trouble> {
+    let due = due::due(&state.pool, viewer.tenant()).await?;
+    let body = html! {
+        h1 { "Sweeps" }
+        p.lead { "A sweep asks the rows what is due; a late one changes nothing for readers, and a missed one is made up by the next. By hand: " code { "safelight sweep" } "." }
+        (table(&due))
+        (last(&state).await?)
+        @if viewer.tenant().is_none() { (runs(&state).await?) }
+    };
+    Ok(framed("Sweeps", Page::Sweeps, &viewer, &body))
+}
+
+fn table(due: &[Due]) -> Markup {
+    html! {
+        section {
+            h2 { "Due by its clock" span.aside { "unreadable from its instant on; the sweep comes every minute" } }
+            @if due.is_empty() { p.none { "Nothing is due now or in the next seven days." } } @else { div.scroll tabindex="0" role="region" aria-label="Due" { table {
+                thead { tr { th scope="col" { "tenant" } th scope="col" { "class" } th.n scope="col" { "now" } @for day in 1..=due::DAYS { th.n scope="col" { "day " (day) } } } }
+                tbody { @for line in due { tr {
+                    th scope="row" { (line.tenant) } td { (words::said(&line.class)) } (count(line.now)) @for day in line.days { (count(day)) }
+                } } }
+            } } }
+        }
+    }
+}
+
+async fn last(state: &ApiState) -> Result<Markup, Error> {
+    // Kind by kind along the index, however many runs there are.
+    let rows = sqlx::query!(
+        r#"with recursive kinds as (
+            (select kind from safelight.sweeps order by kind limit 1)
+            union all
+            select (select s.kind from safelight.sweeps s where s.kind > k.kind order by s.kind limit 1) from kinds k where k.kind is not null
+        )
+        select l.kind, l.finished_at as "at!", l.found, l.acted, l.residue, safelight.now() as "now!" from kinds cross join lateral (
+            select s.kind, s.finished_at, s.found, s.acted, s.residue from safelight.sweeps s
+            where s.kind = kinds.kind and s.finished_at is not null order by s.finished_at desc limit 1) l order by l.kind"#
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! {
+        section #sweeps {
+            h2 { "The last run of each" span.aside { "what was left is what was still there afterwards" } }
+            @if rows.is_empty() { p.none { "None has run." } } @else { div.scroll tabindex="0" role="region" aria-label="Last runs" { table {
+                thead { tr { th scope="col" { "sweep" } th.n scope="col" { "ended" } th.n scope="col" { "found" } th.n scope="col" { "acted" } th.n scope="col" { "left" } } }
+                tbody { @for row in &rows { tr {
+                    th scope="row" { (words::said(&row.kind)) } td.n { (words::distance(row.now, row.at)) }
+                    (numbers(row.found, row.acted, row.residue))
+                } } }
+            } } }
+        }
+    })
+}
+
+fn numbers(found: Option<i32>, acted: Option<i32>, residue: Option<i32>) -> Markup {
+    html! {
+        (count(found.map_or(0, i64::from))) (count(acted.map_or(0, i64::from)))
+        @match residue { Some(residue) => (count(i64::from(residue))), None => td.n { (words::state("could_not_check")) } }
+    }
+}
+
+async fn runs(state: &ApiState) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select kind, asked_by, started_at, finished_at, found, acted, residue from safelight.sweeps order by id desc limit $1"#,
+        MOST
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! {
+        section {
+            h2 { "Runs" span.aside { "the newest " (MOST) } }
+            @if rows.is_empty() { p.none { "None has run." } } @else { div.scroll tabindex="0" role="region" aria-label="Runs" { table {
+                thead { tr { th scope="col" { "sweep" } th scope="col" { "asked by" } th scope="col" { "began" } th scope="col" { "ended" } th.n scope="col" { "found" } th.n scope="col" { "acted" } th.n scope="col" { "left" } } }
+                tbody { @for row in &rows { tr {
+                    th scope="row" { (words::said(&row.kind)) } td { code { (row.asked_by) } } td { (words::time(row.started_at)) } td { (words::maybe_time(row.finished_at)) }
+                    (numbers(row.found, row.acted, row.residue))
+                } } }
+            } } }
+        }
+    })
+}

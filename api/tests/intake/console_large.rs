@@ -1,0 +1,145 @@
+//! The console of a house with a long history: no page reads a large table whole, seen in the server's own counters on a connection
+//! with the planner's usual settings. `SAFELIGHT_ROWS=10000000` makes it a measurement: it names the pages that are slow.
+
+use std::time::{Duration, Instant};
+
+use axum::http::StatusCode;
+use safelight_api::tokens::Scope;
+use safelight_jobs::id::{self, Id};
+
+use crate::{console_acts::Browser, house::House};
+
+/// A page is slow from here on, where that is measured.
+const SLOW: Duration = Duration::from_millis(200);
+/// How often each page is opened: after five times the server may choose a plan for all values.
+const TIMES: usize = 7;
+
+/// Everything that grows, for N jobs: as many ended ones, an eighth of people with an order, its money, consents, calls and deletions.
+const HISTORY: &[&str] = &[
+    "insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
+    select safelight.uuid_v7(), 'training', 'train_model', '{}', 'koselfie', s, now(), now(), 5, now(), case s when 4 then 'provider:fal' end
+    from generate_series(1, N) n, lateral (select case n % 3 when 0 then 0 when 1 then 3 else 4 end as s) x",
+    "insert into safelight.jobs_archive (id, queue, kind, version, payload, order_id, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
+    select safelight.uuid_v7(), 'sweeps', 'expire_consents', 1, '{}', gen_random_uuid(), 1, 0, 'done', now(), now(), now(), now()::date + 21
+    from generate_series(1, N)",
+    "insert into safelight.operator_acts (actor, why, action, outcome, about) select 'x', 'x', 'console.look', 'seen', 'job_' || n from generate_series(1, N / 4) n",
+    "insert into safelight.job_attempts (job_id, attempt, verdict, code) select gen_random_uuid(), 1, 'retry', 'x' from generate_series(1, N / 4)",
+    "insert into safelight.audit_entries (actor, action, outcome, order_id) select 'worker', 'image.delivered', 'done', gen_random_uuid() from generate_series(1, N / 4)",
+    "insert into safelight.subjects (id, tenant) select safelight.uuid_v7(), 'koselfie' from generate_series(1, N / 8)",
+    "insert into safelight.upload_batches (id, tenant, subject_id) select safelight.uuid_v7(), tenant, id from safelight.subjects",
+    "insert into safelight.orders (id, tenant, subject_id, batch_id, plan, state, needs_model, images_wanted, amount_cents, currency, checkout_session,
+        checkout_at, paid_at, delivered_at)
+    select safelight.uuid_v7(), tenant, subject_id, id, 'basic', 'delivered', false, 4, 900, 'eur', 'cs_many_' || id, now(), now(), now()
+    from safelight.upload_batches",
+    "insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, currency, sold_at)
+    select tenant, id, checkout_session, 'pi_' || id, 'paid', amount_cents, currency, now() from safelight.orders where checkout_session like 'cs_many%'",
+    "insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, position, state, storage_key, content_type, bytes, sha256, delivered_at)
+    select safelight.uuid_v7(), tenant, subject_id, 1, 'image', id, 0, 'stored', tenant || '/' || replace(subject_id::text, '-', '') || '/image/' || id,
+        'image/png', 9, repeat('0', 64), now() from safelight.orders where state = 'delivered'",
+    "insert into safelight.consents (id, tenant, subject_id, event, purpose, capture_point, wording_sha256, policy_version, actor)
+    select safelight.uuid_v7(), tenant, id, 'granted', 'compare', 'sign_up', repeat('0', 64), safelight.policy_in_force(tenant), 'subject' from safelight.subjects",
+    "insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, job_id, purpose, processor, model, wish, token_sha256, state, request_id,
+        policy_version)
+    select safelight.uuid_v7(), tenant, subject_id, 1, id, gen_random_uuid(), 'generate', 'fal', 'a model', 'image:' || id, sha256(convert_to(id::text, 'UTF8')), 'succeeded',
+        id::text, safelight.policy_in_force(tenant) from safelight.orders",
+    "insert into safelight.deletions (id, tenant, subject_id, trigger, state, answer_due, completed_at)
+    select safelight.uuid_v7(), tenant, id, 'retention', 'complete', now() + interval '30 days', now() from safelight.subjects",
+    "insert into safelight.deletion_steps (deletion_id, seq, class, processor, targets, planned, state, deleted, evidence, verified_at)
+    select id, 1, 'image', 'supabase', '[]', 1, 'verified', 1, 'looked', now() from safelight.deletions",
+    "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue)
+    select safelight.uuid_v7(), case when n % 10 = 0 then 'orphans' else 'retention' end, 'tick:' || n, now(), 1, 1, 0 from generate_series(1, 130000) n",
+    "insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, priority, attempt, max_attempts, crashes, waits, code, created_at)
+    select safelight.uuid_v7(), 'notices', 'send_notice', 1, '{}', 'koselfie', 0, 5, 5, 0, 0, 'mail_refused', now() from generate_series(1, 10000)",
+    "analyze",
+];
+
+/// How often each large table was read whole.
+async fn scans(house: &House) -> Vec<(String, i64)> {
+    sqlx::query("select pg_stat_force_next_flush()").execute(&house.owner).await.expect("flushed");
+    let sql = "select relname::text, seq_scan from pg_stat_user_tables where schemaname in ('safelight', 'safelight_fiscal') and n_live_tup > 20000 order by 1";
+    sqlx::query_as(sql).fetch_all(&house.owner).await.expect("numbers")
+}
+
+#[tokio::test]
+async fn no_page_reads_a_large_table_whole() {
+    let measured = std::env::var("SAFELIGHT_ROWS").ok().and_then(|rows| rows.parse::<i64>().ok());
+    let rows = measured.unwrap_or(180_000);
+    let house = House::build().await;
+    let backend = house.backend("koselfie").await;
+    let subject = house.person(&backend).await;
+    let order = house.order(&backend, subject, "cs_test_large").await;
+    for fill in HISTORY {
+        house
+            .run(
+                &fill
+                    .replace("N / 4", &(rows / 4).to_string())
+                    .replace("N / 8", &(rows / 8).to_string())
+                    .replace(", N)", &format!(", {rows})")),
+            )
+            .await;
+    }
+    let one = async |table: &str| -> uuid::Uuid {
+        sqlx::query_scalar(sqlx::AssertSqlSafe(format!("select id from safelight.{table} order by id desc limit 1")))
+            .fetch_one(&house.owner)
+            .await
+            .expect("one")
+    };
+    let job = Id::<id::Job>::from(one("jobs").await);
+    let deletion = Id::<id::Deletion>::from(one("deletions").await);
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let before = scans(&house).await;
+    assert!(before.len() >= 14, "the large tables are seen: {before:?}");
+    let pages = [
+        "".to_owned(),
+        "/jobs".to_owned(),
+        "/jobs?state=running".to_owned(),
+        "/jobs?state=held".to_owned(),
+        "/jobs?kind=send_notice".to_owned(),
+        "/jobs?code=no_such_code&tenant=haloprofile".to_owned(),
+        format!("/jobs?id={order}"),
+        format!("/jobs?id={subject}"),
+        format!("/jobs/{job}"),
+        "/bulk".to_owned(),
+        "/bulk/preview?act=retry&code=no_such_code".to_owned(),
+        "/bulk/preview?act=hold&kind=train_model".to_owned(),
+        format!("/orders/{order}"),
+        "/orders".to_owned(),
+        "/orders?state=refund_review".to_owned(),
+        "/dead".to_owned(),
+        "/deletions".to_owned(),
+        format!("/deletions/{deletion}"),
+        "/cases".to_owned(),
+        "/sweeps".to_owned(),
+        "/policies".to_owned(),
+        "/providers".to_owned(),
+        "/controls".to_owned(),
+        "/schedules".to_owned(),
+        "/workers".to_owned(),
+        "/audit".to_owned(),
+        "/tokens".to_owned(),
+    ];
+    let (mut slow, mut whole, mut seen) = (Vec::new(), Vec::new(), before);
+    for page in &pages {
+        let mut took = Vec::with_capacity(TIMES);
+        for _ in 0..TIMES {
+            let began = Instant::now();
+            let answer = operator.opens(&format!("/console{page}")).await;
+            assert_eq!(answer.status, StatusCode::OK, "{page}: {}", answer.text);
+            took.push(began.elapsed());
+        }
+        took.sort();
+        println!(
+            "{:>5} ms, {:>5} ms at the most  /console{page}",
+            took[TIMES / 2].as_millis(),
+            took[TIMES - 1].as_millis()
+        );
+        if took[TIMES / 2] > SLOW {
+            slow.push(page);
+        }
+        let after = scans(&house).await;
+        whole.extend(after.iter().filter(|row| !seen.contains(row)).map(|(table, _)| format!("{page} reads {table}")));
+        seen = after;
+    }
+    assert!(whole.is_empty(), "read whole: {whole:?}");
+    assert!(measured.is_none() || slow.is_empty(), "slower than {} ms among {rows} jobs: {slow:?}", SLOW.as_millis());
+}

@@ -1,0 +1,168 @@
+//! `safelight deletions`: which are open, by their legal deadline, and the steps of one. Reads only: a deletion ends by itself, when
+//! each step was seen to be done.
+
+use clap::{Args, Subcommand};
+use safelight_jobs::{
+    db::{self, Role},
+    delete_data::DeleteData,
+    id::{self, Deletion, Id},
+    job::Job,
+    operate::OperateError,
+    queue,
+};
+use serde_json::json;
+use sqlx::PgPool;
+
+use crate::{config, process::say};
+
+#[derive(Debug, Args)]
+pub(crate) struct Deletions {
+    #[command(flatten)]
+    database: config::Database,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Those that are open, the nearest deadline first
+    List {
+        /// The newest finished ones instead
+        #[arg(long)]
+        finished: bool,
+        /// Of one tenant
+        #[arg(long)]
+        tenant: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=1000))]
+        most: i64,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// The steps of one, what each waits for, and what its job does
+    Show {
+        deletion: Id<Deletion>,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Deletions {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let pool = db::connect(self.database.address(), Role::Api, 2).await?;
+        match self.what {
+            What::List { finished, tenant, most, json } => list(&pool, finished, tenant.as_deref(), most, json).await,
+            What::Show { deletion, json } => show(&pool, deletion, json).await,
+        }
+    }
+}
+
+async fn list(pool: &PgPool, finished: bool, tenant: Option<&str>, most: i64, as_json: bool) -> anyhow::Result<()> {
+    let rows = sqlx::query!(
+        r#"select d.id, d.tenant, d.trigger, d.state, d.requested_at, d.answer_due, d.completed_at,
+            d.state <> 'complete' and d.answer_due < safelight.now() as "late!",
+            (select count(*) from safelight.deletion_steps s where s.deletion_id = d.id) as "steps!",
+            (select count(*) from safelight.deletion_steps s where s.deletion_id = d.id
+                and s.state in ('verified', 'retained_by_law')) as "settled!"
+        from safelight.deletions d where (d.state = 'complete') = $1 and ($2::text is null or d.tenant = $2)
+        order by d.completed_at desc, d.answer_due, d.id limit $3"#,
+        finished,
+        tenant,
+        most
+    )
+    .fetch_all(pool)
+    .await?;
+    if as_json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                json!({ "deletion": Id::<Deletion>::from(row.id), "tenant": row.tenant, "trigger": row.trigger, "state": row.state,
+                    "late": row.late, "steps": row.steps, "steps_seen": row.settled, "requested_at": row.requested_at,
+                    "answer_due": row.answer_due, "completed_at": row.completed_at })
+            })
+            .collect();
+        say(json!({ "deletions": rows }));
+        return Ok(());
+    }
+    if rows.is_empty() {
+        say(if finished { "no deletion is finished" } else { "no deletion is open" });
+    }
+    for row in rows {
+        let late = if row.late { "LATE " } else { "" };
+        let until = match row.completed_at {
+            Some(at) => format!("complete {}", at.format("%F %T")),
+            None => format!("{late}due {}", row.answer_due.format("%F %T")),
+        };
+        say(format_args!(
+            "{}  {:<12} {:<12} {:<9} {:>2} of {:<2} steps seen  {until}",
+            Id::<Deletion>::from(row.id),
+            row.tenant,
+            row.trigger,
+            row.state,
+            row.settled,
+            row.steps
+        ));
+    }
+    Ok(())
+}
+
+async fn show(pool: &PgPool, deletion: Id<Deletion>, as_json: bool) -> anyhow::Result<()> {
+    let row = sqlx::query!(
+        "select tenant, trigger, state, answer_due, completed_at from safelight.deletions where id = $1",
+        deletion.uuid()
+    )
+    .fetch_optional(pool)
+    .await?
+    .ok_or_else(|| OperateError::NotFound(deletion.to_string()))?;
+    let steps = sqlx::query!(
+        r#"select class, processor, state, planned, deleted, evidence, tries, code, verified_at from safelight.deletion_steps
+        where deletion_id = $1 order by seq"#,
+        deletion.uuid()
+    )
+    .fetch_all(pool)
+    .await?;
+    let key = DeleteData { deletion }.key();
+    let job = sqlx::query_scalar!("select job_id from safelight.job_keys where key = $1", key.as_str())
+        .fetch_optional(pool)
+        .await?
+        .map(Id::<id::Job>::from);
+    let known = match job {
+        Some(job) if row.completed_at.is_none() => queue::explain(pool, job).await?,
+        _ => None,
+    };
+    if as_json {
+        let steps: Vec<_> = steps
+            .iter()
+            .map(|step| {
+                json!({ "class": step.class, "processor": step.processor, "state": step.state, "planned": step.planned, "deleted": step.deleted,
+                    "evidence": step.evidence, "tries": step.tries, "code": step.code, "verified_at": step.verified_at })
+            })
+            .collect();
+        let waits = known.map(|known| json!({ "state": known.state, "code": known.code, "detail": known.detail }));
+        say(
+            json!({ "deletion": deletion, "tenant": row.tenant, "trigger": row.trigger, "state": row.state, "answer_due": row.answer_due,
+            "completed_at": row.completed_at, "job": job, "waits": waits, "steps": steps }),
+        );
+        return Ok(());
+    }
+    say(format_args!(
+        "{deletion}  {}  {}  {}  due {}",
+        row.tenant,
+        row.trigger,
+        row.state,
+        row.answer_due.format("%F %T")
+    ));
+    for step in steps {
+        let code = step.code.map_or_else(String::new, |code| format!("  {code}"));
+        say(format_args!(
+            "  {:<15} {:<9} {:<16} {} of {} deleted, {} tries{code}",
+            step.class, step.processor, step.state, step.deleted, step.planned, step.tries
+        ));
+    }
+    if let (Some(job), Some(known)) = (job, known) {
+        say(format_args!("  {job}: {}: {} ({})", known.state, known.detail, known.code));
+    }
+    Ok(())
+}

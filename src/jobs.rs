@@ -1,0 +1,249 @@
+//! `safelight jobs`: find jobs, and act on all that match: shown before, confirmed with a reason, carried out by a worker. One job
+//! is `safelight job`.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use safelight_jobs::{
+    bulk::{self, BulkAct},
+    db::{self, Role},
+    id::{self, Bulk, Id, Order, Subject},
+    operate::{Act, OperateError},
+    queue::{
+        Bell,
+        search::{self, Search, State, Wanted},
+    },
+    run::Tx,
+};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::{
+    config,
+    operator::{Why, confirm, ring},
+    process::{remark, say},
+};
+
+/// How often the progress of an act is looked at.
+const LOOK: Duration = Duration::from_millis(300);
+
+#[derive(Debug, Args)]
+pub(crate) struct Jobs {
+    #[command(flatten)]
+    database: config::Database,
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What is looked for; what is left out does not narrow.
+#[derive(Debug, Args)]
+struct Sought {
+    /// Of one kind, as `safelight control` names it
+    #[arg(long)]
+    kind: Option<String>,
+    /// ready, running, held, scheduled, set_aside, dead, done or cancelled
+    #[arg(long)]
+    state: Option<State>,
+    /// Of one tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Of one order: order_…
+    #[arg(long)]
+    order: Option<Id<Order>>,
+    /// Of one person: subject_…
+    #[arg(long)]
+    subject: Option<Id<Subject>>,
+    /// What it waits for, is held for, or ended with
+    #[arg(long)]
+    code: Option<String>,
+    /// Made at this instant or later, for example 2026-01-31T10:00:00Z
+    #[arg(long)]
+    from: Option<DateTime<Utc>>,
+    /// Made before this instant
+    #[arg(long)]
+    until: Option<DateTime<Utc>>,
+}
+
+impl Sought {
+    fn wanted(self) -> Result<Wanted, OperateError> {
+        let Self { kind, state, tenant, order, subject, code, from, until } = self;
+        Ok(Wanted { job: None, kind, state, tenant, order, subject, code, from, until }.checked()?)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// List jobs, live and ended, newest first
+    List {
+        #[command(flatten)]
+        sought: Sought,
+        /// What is older than this job: where the page before ended
+        #[arg(long)]
+        before: Option<Id<id::Job>>,
+        /// How many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        most: u16,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take all that match out of the queue; deletions and purges stay
+    Cancel(Chosen),
+    /// Keep all that match from running until they are released
+    Hold(Chosen),
+    /// Let all that match and are held run
+    Release(Chosen),
+    /// Let all that match and wait for their time run now, and give dead letters another life
+    Retry(Chosen),
+    /// Give all dead letters that match up for good; deletions and purges stay
+    Discard(Chosen),
+    /// How far acts on many jobs have come
+    Acts {
+        /// One of them
+        bulk: Option<Id<Bulk>>,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Chosen {
+    #[command(flatten)]
+    sought: Sought,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Do not come back before it is over
+    #[arg(long)]
+    wait: bool,
+    #[command(flatten)]
+    why: Why,
+}
+
+impl Jobs {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let pool = db::connect(self.database.address(), Role::Owner, 3).await?;
+        let (act, chosen) = match self.what {
+            What::List { sought, before, most, json } => {
+                return list(&pool, &sought.wanted()?, before, usize::from(most), json).await;
+            }
+            What::Acts { bulk: None, json } => return acts(&bulk::list(&pool, None, 50).await?, json),
+            What::Acts { bulk: Some(bulk), json } => return one(&stands(&pool, bulk).await?, json),
+            What::Cancel(chosen) => (Act::Cancel, chosen),
+            What::Hold(chosen) => (Act::Hold, chosen),
+            What::Release(chosen) => (Act::Release, chosen),
+            What::Retry(chosen) => (Act::Retry, chosen),
+            What::Discard(chosen) => (Act::Discard, chosen),
+        };
+        let Chosen { sought, yes, wait, why } = chosen;
+        let wanted = sought.wanted()?;
+        if !yes {
+            let seen = bulk::preview(&pool, act, wanted.clone(), why.operator()).await?;
+            let least = if seen.counted.whole { "" } else { "at least " };
+            seen.first.iter().for_each(|job| remark(line(job)));
+            confirm(false, &format!("{} {least}{} jobs ({wanted})?", act.as_str(), seen.counted.jobs))?;
+        }
+        let mut tx = Tx::begin(&pool, &Bell::default()).await?;
+        let asked = bulk::ask(&mut tx, &pool, act, wanted, why.operator()).await?;
+        tx.commit().await?;
+        ring(&pool).await;
+        let mut act = stands(&pool, asked).await?;
+        while wait && act.state() == "under_way" {
+            tokio::time::sleep(LOOK).await;
+            act = stands(&pool, asked).await?;
+        }
+        one(&act, why.json)
+    }
+}
+
+async fn stands(pool: &PgPool, bulk: Id<Bulk>) -> anyhow::Result<BulkAct> {
+    let act = bulk::read(pool, bulk, None).await?;
+    Ok(act.ok_or_else(|| OperateError::NotFound(bulk.to_string()))?)
+}
+
+async fn list(
+    pool: &PgPool,
+    wanted: &Wanted,
+    before: Option<Id<id::Job>>,
+    most: usize,
+    as_json: bool,
+) -> anyhow::Result<()> {
+    let found = search::search(pool, Search { before: before.map(Id::uuid), ..wanted.search() }, most).await?;
+    let next: Option<Id<id::Job>> = found.next.map(Id::from);
+    if as_json {
+        say(json!({ "jobs": found.jobs.iter().map(document).collect::<Vec<_>>(), "next": next }));
+        return Ok(());
+    }
+    found.jobs.iter().for_each(|job| say(line(job)));
+    match next {
+        Some(next) => remark(format_args!("older ones: --before {next}")),
+        None if found.jobs.is_empty() => remark("no job matches"),
+        None => {}
+    }
+    Ok(())
+}
+
+fn line(job: &search::Job) -> String {
+    let order = job.order_id.map_or_else(String::new, |order| Id::<Order>::from(order).to_string());
+    format!(
+        "{}  {:<17} {:<10} {:<28} {:<12} {}  {order}",
+        Id::<id::Job>::from(job.id),
+        job.kind,
+        job.state,
+        job.code.as_deref().unwrap_or("-"),
+        job.tenant.as_deref().unwrap_or("(house)"),
+        job.created_at.format("%F %T"),
+    )
+}
+
+fn document(job: &search::Job) -> Value {
+    json!({ "job": Id::<id::Job>::from(job.id), "kind": job.kind, "queue": job.queue, "state": job.state, "code": job.code,
+        "tenant": job.tenant, "order": job.order_id.map(Id::<Order>::from), "subject": job.subject_id.map(Id::<Subject>::from),
+        "attempts": job.attempt, "waits": job.waits, "created_at": job.created_at, "finished_at": job.ended_at })
+}
+
+fn one(act: &BulkAct, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        say(progress(act))
+    } else {
+        say(progress_line(act))
+    }
+    Ok(())
+}
+
+fn acts(acts: &[BulkAct], as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        say(json!({ "bulk_acts": acts.iter().map(progress).collect::<Vec<_>>() }));
+        return Ok(());
+    }
+    acts.iter().for_each(|act| say(progress_line(act)));
+    if acts.is_empty() {
+        remark("nobody has acted on many jobs yet");
+    }
+    Ok(())
+}
+
+fn progress(act: &BulkAct) -> Value {
+    json!({ "bulk": act.id, "job": act.job, "act": act.act.as_str(), "jobs": act.wanted.to_string(), "state": act.state(),
+        "matched": act.matched.jobs, "whole": act.matched.whole, "done": act.done, "passed_over": act.passed_over,
+        "actor": act.actor, "why": act.why, "asked_at": act.asked_at, "finished_at": act.finished_at })
+}
+
+fn progress_line(act: &BulkAct) -> String {
+    let least = if act.matched.whole { "" } else { "at least " };
+    let passed = if act.passed_over > 0 { format!(", {} stood elsewhere", act.passed_over) } else { String::new() };
+    format!(
+        "{}  {:<8} {:<9} {} of {least}{}{passed}  {} by {}: {} ({})",
+        act.id,
+        act.act.as_str(),
+        act.state(),
+        act.done,
+        act.matched.jobs,
+        act.asked_at.format("%F %T"),
+        act.actor,
+        act.why,
+        act.wanted
+    )
+}
