@@ -6,6 +6,8 @@
 
 mod app;
 
+#[path = "browser/walk.rs"]
+mod browser;
 mod clauses;
 mod money;
 mod one_job;
