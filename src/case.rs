@@ -103,7 +103,10 @@ impl CaseCommand {
                     by: &by,
                 };
                 let (case, due) = intake::open_case(&mut tx, &new).await?;
-                format!("{case}  answer due {}", due.format("%Y-%m-%d %H:%M"))
+                let contact = sqlx::query_scalar!("select contact from safelight.tenants where id = $1", tenant)
+                    .fetch_one(&mut *tx)
+                    .await?;
+                format!("{case}  answer due {}, from {contact}", due.format("%Y-%m-%d %H:%M"))
             }
             What::Verify { case, subject, by } => match intake::verify_case(&mut tx, case, subject, &by).await? {
                 Some(deletion) => format!("{case} is verified; {deletion} has begun"),

@@ -8,12 +8,15 @@ mod config;
 mod control;
 mod cron;
 mod dead;
+mod delete;
 mod deletions;
+mod export;
 mod job;
 mod jobs;
 mod key;
 mod manual;
 mod migrate;
+mod objection;
 mod operator;
 mod policy;
 mod process;
@@ -72,6 +75,12 @@ enum Command {
     Refund(refund::Refund),
     /// What people ask for by mail or letter, and until when an answer is due
     Case(case::CaseCommand),
+    /// Delete one photo or image, or what is left of an order that failed
+    Delete(delete::Delete),
+    /// What people object to, and the decision about it
+    Objection(objection::ObjectionCommand),
+    /// Have a person's data written down for them, and see what became of it
+    Export(export::Export),
     /// Look at the providers and at calls whose outcome nobody knows, and say what became of them
     Provider(provider::Provider),
     /// Pause, limit and resume queues, kinds, tenants and providers
@@ -138,6 +147,9 @@ fn main() -> ExitCode {
             Command::Sweep(command) => command.run().await,
             Command::Refund(command) => command.run().await,
             Command::Case(command) => command.run().await,
+            Command::Delete(command) => command.run().await,
+            Command::Export(command) => command.run().await,
+            Command::Objection(command) => command.run().await,
             Command::Provider(command) => command.run().await,
             Command::Control(command) => command.run().await,
             Command::Job(command) => command.run().await,

@@ -15,6 +15,7 @@ use safelight_jobs::{
     reconcile_money::ReconcileMoney,
     run::Tx,
     sweep_deletions::SweepDeletions,
+    sweep_fiscal::SweepFiscal,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
 };
@@ -55,6 +56,8 @@ enum Kind {
     Consents,
     /// Our books and calls against Stripe's and Fal's lists
     Money,
+    /// Sales that tax law asks for no longer, and orders that nobody paid
+    Fiscal,
     /// Finished jobs, attempts and keys that are too old
     History,
 }
@@ -75,6 +78,7 @@ impl Sweep {
             Kind::Reconcile => tx.enqueue(&ReconcileCalls { because: because.clone(), grace_seconds: None }).await?,
             Kind::Consents => tx.enqueue(&ExpireConsents { because: because.clone() }).await?,
             Kind::Money => tx.enqueue(&ReconcileMoney { because: because.clone(), hours: self.hours }).await?,
+            Kind::Fiscal => tx.enqueue(&SweepFiscal { because: because.clone() }).await?,
             Kind::History => tx.enqueue(&PruneHistory { because: because.clone() }).await?,
         };
         tx.commit().await?;

@@ -58,6 +58,7 @@ fn facts(certificate: &Certificate) -> Markup {
         dl {
             dt { "Deletion" } dd { code { (certificate.deletion) } }
             dt { "Service" } dd { (certificate.tenant) }
+            dt { "Answers for it" } dd { (certificate.controller) @if let Some(contact) = &certificate.contact { ", " (contact) } }
             dt { "Because of" } dd { (said(&certificate.trigger)) @if let Some(purpose) = &certificate.purpose { " for " (said(purpose)) } }
             dt { "Asked for" } dd { (when(&certificate.requested_at)) }
             dt { "Complete" } dd { (when(&certificate.completed_at)) }

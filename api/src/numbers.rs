@@ -19,6 +19,8 @@ pub(crate) struct Numbers {
     pub(crate) refund_reviews: i64,
     /// Where the books and a provider differ.
     pub(crate) differences: i64,
+    /// Sales of a country for which no policy names a fiscal rule: nobody knows how long they may be kept.
+    pub(crate) sales_without_rule: i64,
     pub(crate) dead_letters: i64,
     pub(crate) deletions_open: i64,
     pub(crate) deletions_stuck: i64,
@@ -88,6 +90,7 @@ impl Numbers {
                     union select s.stripe_session from safelight_fiscal.sales s
                         where s.review is not null and ($1::text is null or s.tenant = $1)) r) as "reviews!",
                 (select count(*) from safelight.differences where resolved_at is null and ($1::text is null or tenant = $1)) as "differences!",
+                (select count(*) from safelight_fiscal.sales where keep_until is null and ($1::text is null or tenant = $1)) as "unruled!",
                 (select count(*) from safelight.dead_letters where $1::text is null or tenant = $1) as "dead!",
                 (select count(*) from safelight.deletions where state <> 'complete' and ($1::text is null or tenant = $1)) as "open!",
                 (select count(*) from safelight.deletions where state = 'stuck' and ($1::text is null or tenant = $1)) as "stuck!",
@@ -117,6 +120,7 @@ impl Numbers {
             oldest_unknown_seconds: row.oldest_unknown,
             refund_reviews: row.reviews,
             differences: row.differences,
+            sales_without_rule: row.unruled,
             dead_letters: row.dead,
             deletions_open: row.open,
             deletions_stuck: row.stuck,

@@ -29,6 +29,9 @@ pub struct Certificate {
     pub checkpoint: String,
     /// When everything was seen to be gone.
     pub completed_at: String,
+    /// Where to write to whoever answers for it; none: a certificate of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
     /// Who answers for the deletion.
     pub controller: String,
     /// Which deletion.

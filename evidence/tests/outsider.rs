@@ -94,6 +94,7 @@ impl Files {
             answer_due: "2026-06-25T08:00:00.000001Z".into(),
             checkpoint: notes[&6].clone(),
             completed_at: "2026-05-25T08:00:00.000001Z".into(),
+            contact: Some("privacy@koselfie.example".into()),
             controller: "KoSelfie".into(),
             deletion: "0198f6a0-0000-7000-8000-00000000000d".into(),
             issued_at: "2026-05-25T08:00:00.000001Z".into(),

@@ -23,7 +23,7 @@ use crate::{
     measure_selfies::MeasureSelfies,
     orders::{self, OrderRow},
     policy::{DataClass, Processor},
-    queue::Wish,
+    queue::{EnqueueError, Enqueued, Wish},
     run::{Run, Tx},
     stop::{Done, Stop},
 };
@@ -111,6 +111,20 @@ struct Measured {
 }
 
 impl CompareFaces {
+    /// The key of the comparison that a person asks for who contests the score.
+    pub(crate) fn contested_key(&self) -> String {
+        JobKey::new(Self::NAME, &[&self.image, &"contested"]).as_str().to_owned()
+    }
+
+    /// Compare once more: a wish of its own, under a key of its own, because the key of the first one outlives its job.
+    pub(crate) async fn again(&self, tx: &mut Tx, key: String) -> Result<Enqueued, EnqueueError> {
+        let mut wish = Wish::of(self)?;
+        wish.key = key;
+        let enqueued = wish.enqueue(tx).await?;
+        tx.ring(enqueued.queue);
+        Ok(enqueued)
+    }
+
     /// The consent may have come after the photos were looked at: then nobody measures them now, and somebody has to.
     async fn have_selfies_measured(&self, run: &Run, order: &OrderRow) -> Result<(), Stop> {
         let mut tx = run.begin().await?;
@@ -141,7 +155,9 @@ impl CompareFaces {
     async fn record(&self, run: &Run, tx: &mut Tx, order: &OrderRow, result: &Measured) -> Result<(), Stop> {
         sqlx::query!(
             r#"insert into safelight.similarities (image_id, order_id, best, mean_best3, compared, verdict, model_sha256)
-            values ($1, $2, $3, $4, $5, $6, $7) on conflict (image_id) do nothing"#,
+            values ($1, $2, $3, $4, $5, $6, $7)
+            on conflict (image_id) do update set best = excluded.best, mean_best3 = excluded.mean_best3, compared = excluded.compared,
+                verdict = excluded.verdict, model_sha256 = excluded.model_sha256"#,
             self.image.uuid(),
             order.id.uuid(),
             result.score.as_ref().map(|score| score.best),

@@ -58,7 +58,7 @@ pub(crate) async fn next_look(run: &Run, tx: &mut Tx, order: &OrderRow, image: I
 /// Enqueue whatever look is missing for the images that are not delivered yet.
 pub(crate) async fn look_again(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<(), Stop> {
     let waiting = sqlx::query_scalar!(
-        "select id from safelight.artifacts where order_id = $1 and class = 'image' and state = 'stored' and delivered_at is null",
+        "select id from safelight.artifacts where order_id = $1 and class = 'image' and state = 'stored' and delivered_at is null and deletion_id is null",
         order.id.uuid()
     )
     .fetch_all(&mut **tx)
@@ -77,7 +77,7 @@ pub(crate) async fn deliver(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<
     let looks = looks(tx, policy, order).await?;
     let delivered = sqlx::query_scalar!(
         r#"update safelight.artifacts a set delivered_at = safelight.now()
-        where a.order_id = $1 and a.class = 'image' and a.state = 'stored' and a.delivered_at is null
+        where a.order_id = $1 and a.class = 'image' and a.state = 'stored' and a.delivered_at is null and a.deletion_id is null
             and (not $2 or exists (select from safelight.image_checks c where c.image_id = a.id and not c.flagged))
             and (not $3 or exists (select from safelight.similarities s where s.image_id = a.id))
             and exists (select from safelight.orders o where o.id = $1 and o.state = 'generating')
@@ -97,7 +97,7 @@ pub(crate) async fn deliver(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<
             (select count(*) from safelight.provider_calls c where c.order_id = $1 and c.position is not null
                 and c.state in ('succeeded', 'failed', 'cancelled')) as "ended!",
             (select count(*) from safelight.artifacts a where a.order_id = $1 and a.class = 'image'
-                and a.state in ('expected', 'stored') and a.delivered_at is null) as "undecided!",
+                and a.state in ('expected', 'stored') and a.delivered_at is null and a.deletion_id is null) as "undecided!",
             (select count(*) from safelight.artifacts a where a.order_id = $1 and a.class = 'image'
                 and a.delivered_at is not null) as "delivered!",
             (select count(*) from safelight.provider_calls c where c.order_id = $1 and c.code = $2) as "lost!""#,

@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     close_checkout::{Checkout, Due, close, look},
-    id::{Id, Sweep},
-    job::{Effect, Job, JobKey, Queue, Retry, Scope},
-    run::Run,
-    stop::{Done, Stop},
+    job::Retry,
+    run::{Run, Tx},
+    stop::Stop,
+    sweep::{Sweep, Swept},
 };
 
 /// A checkout session of Stripe lives at most a day; <https://docs.stripe.com/api/checkout/sessions/create#expires_at>
@@ -31,26 +31,16 @@ pub struct ExpireConsents {
     pub because: String,
 }
 
-impl Job for ExpireConsents {
+impl Sweep for ExpireConsents {
     const NAME: &'static str = "expire_consents";
-    const QUEUE: Queue = Queue::Sweeps;
+    const KIND: &'static str = "consents";
     const RETRY: Retry = Retry { attempts: 5, first: Duration::from_secs(5), most: Duration::from_secs(300) };
-    const EFFECT: Effect = Effect::Repeatable;
-    type Pass = ();
 
-    fn key(&self) -> JobKey {
-        JobKey::new(Self::NAME, &[&self.because])
+    fn because(&self) -> &str {
+        &self.because
     }
 
-    fn scope(&self) -> Scope {
-        Scope::System
-    }
-
-    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+    async fn sweep(&self, run: &Run) -> Result<(Tx, Swept), Stop> {
         let due: Vec<Due> = sqlx::query_as!(
             Due,
             r#"select id, tenant, subject_id as subject, checkout_session as "session!" from safelight.orders
@@ -60,26 +50,16 @@ impl Job for ExpireConsents {
         )
         .fetch_all(&mut *run.reads().await?)
         .await?;
-        let mut expired = 0;
+        let mut expired = 0_i64;
         for order in &due {
             // A page that still seems open after that long is not waited for.
             let checkout = match look(run, &order.session).await? {
                 Checkout::Open => Checkout::Over,
                 other => other,
             };
-            expired += i32::from(close(run, order, &checkout).await?);
+            expired += i64::from(close(run, order, &checkout).await?);
         }
-        let mut tx = run.begin().await?;
-        sqlx::query!(
-            "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue) values ($1, 'consents', $2, safelight.now(), $3, $4, $5)",
-            Id::<Sweep>::new().uuid(),
-            self.because,
-            i32::try_from(due.len()).unwrap_or(i32::MAX),
-            expired,
-            i32::try_from(due.len()).unwrap_or(i32::MAX) - expired
-        )
-        .execute(&mut *tx)
-        .await?;
-        run.finish(tx).await
+        let found = i64::try_from(due.len()).unwrap_or(i64::MAX);
+        Ok((run.begin().await?, Swept { found, acted: expired, residue: Some(found - expired), began: None }))
     }
 }

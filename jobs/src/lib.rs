@@ -62,6 +62,7 @@ mod standstill;
 pub mod stop;
 pub mod sweep;
 pub mod sweep_deletions;
+pub mod sweep_fiscal;
 pub mod sweep_orphans;
 pub mod sweep_retention;
 pub mod timeline;
@@ -92,6 +93,7 @@ macro_rules! for_each_job {
             sweep_retention::SweepRetention,
             sweep_deletions::SweepDeletions,
             sweep_orphans::SweepOrphans,
+            sweep_fiscal::SweepFiscal,
             reconcile_calls::ReconcileCalls,
             reconcile_money::ReconcileMoney,
             expire_consents::ExpireConsents,

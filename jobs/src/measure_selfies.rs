@@ -19,6 +19,7 @@ use crate::{
     keys,
     orders::{self, OrderRow},
     policy::{DataClass, Processor},
+    providers::storage::StorageError,
     run::Run,
     stop::{Done, Stop},
 };
@@ -84,11 +85,15 @@ impl Job for MeasureSelfies {
                 measured += 1;
                 continue;
             }
-            let bytes = run.services.storage.get(&keys::stored(&photo.key)?, keys::MOST_PHOTO_BYTES).await?;
+            let bytes = match run.services.storage.get(&keys::stored(&photo.key)?, keys::MOST_PHOTO_BYTES).await {
+                // Taken away meanwhile. Where it was not, the sweep of the store shows a row without its object.
+                Err(StorageError::NotFound) => continue,
+                bytes => bytes?,
+            };
             let Ok(embedding) = run.services.faces.measure(bytes).await? else { continue };
             let sealed = key.seal("vector", &embedding.to_bytes())?;
             let mut tx = run.begin().await?;
-            sqlx::query!(
+            let recorded = sqlx::query!(
                 "select safelight.record_embedding($1, $2, $3, $4, $5, $6, $7, $8)",
                 order.subject.uuid(),
                 compare.generation(),
@@ -100,8 +105,15 @@ impl Job for MeasureSelfies {
                 sealed
             )
             .fetch_one(&mut *tx)
-            .await?;
-            tx.commit().await?;
+            .await;
+            match recorded {
+                Ok(_) => tx.commit().await?,
+                // The person has taken this photo away meanwhile, or its time is over: the others are measured.
+                Err(error) if Refusal::from_database(&error).is_some_and(|refusal| refusal.code == "object_gone") => {
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
             measured += 1;
         }
         let mut tx = run.begin().await?;

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::{
     audit::Entry,
-    policy::{Basis, DataClass, Policy},
+    policy::{Basis, DataClass, Finding, Policy},
 };
 
 /// A policy cannot be installed or used.
@@ -22,6 +22,16 @@ pub enum InstallError {
         tenant: String,
         /// The version.
         version: String,
+    },
+    /// It says too little: a processor without safeguards, a class without an end. What is not installed lets nothing pass.
+    #[error("policy {version} of {tenant} cannot be used: {}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Unfit {
+        /// The tenant.
+        tenant: String,
+        /// The version.
+        version: String,
+        /// Everything that is missing.
+        findings: Vec<Finding>,
     },
     /// The database does not know it yet.
     #[error("policy {version} of {tenant} is not installed; run safelight migrate")]
@@ -60,8 +70,13 @@ pub enum InstallError {
 /// Install one policy; a policy that is installed already stays as it is.
 ///
 /// # Errors
-/// [`InstallError::Changed`] and those of the database.
+/// [`InstallError::Unfit`], [`InstallError::Changed`] and those of the database.
 pub async fn install(pool: &PgPool, policy: &Policy) -> Result<(), InstallError> {
+    policy.check().map_err(|findings| InstallError::Unfit {
+        tenant: policy.tenant().to_owned(),
+        version: policy.version().to_owned(),
+        findings,
+    })?;
     let known = write(pool, policy).await.map_err(at(policy.tenant()))?;
     if known { Ok(()) } else { Err(changed(policy)) }
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{Id, Sweep},
-    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    job::Retry,
     queue,
-    run::Run,
-    stop::{Done, Stop},
+    run::{Run, Tx},
+    stop::Stop,
+    sweep::{Sweep, Swept},
 };
 
 /// The most bites of one night; the next night goes on.
@@ -28,27 +28,17 @@ pub struct PruneHistory {
     pub because: String,
 }
 
-impl Job for PruneHistory {
+impl Sweep for PruneHistory {
     const NAME: &'static str = "prune_history";
-    const QUEUE: Queue = Queue::Sweeps;
+    const KIND: &'static str = "history";
     const RETRY: Retry = Retry { attempts: 5, first: Duration::from_secs(60), most: Duration::from_secs(1800) };
-    const EFFECT: Effect = Effect::Repeatable;
     const TIMEOUT: Duration = Duration::from_secs(3600);
-    type Pass = ();
 
-    fn key(&self) -> JobKey {
-        JobKey::new(Self::NAME, &[&self.because])
+    fn because(&self) -> &str {
+        &self.because
     }
 
-    fn scope(&self) -> Scope {
-        Scope::System
-    }
-
-    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+    async fn sweep(&self, run: &Run) -> Result<(Tx, Swept), Stop> {
         let (made, dropped) = queue::turn_archive(run.pool()).await?;
         tracing::info!(made, dropped, "partitions of the archive");
         let (mut gone, mut bites) = (0, 0);
@@ -61,16 +51,8 @@ impl Job for PruneHistory {
             }
         }
         let mut tx = run.begin().await?;
-        sqlx::query!(
-            "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue) values ($1, 'history', $2, safelight.now(), $3, $3, $4)",
-            Id::<Sweep>::new().uuid(),
-            self.because,
-            gone,
-            i32::from(bites == BITES)
-        )
-        .execute(&mut *tx)
-        .await?;
         run.note("history.pruned", "done").count("rows", gone).count("partitions", dropped).write(&mut tx).await?;
-        run.finish(tx).await
+        let gone = i64::from(gone);
+        Ok((tx, Swept { found: gone, acted: gone, residue: Some(i64::from(bites == BITES)), began: None }))
     }
 }

@@ -19,13 +19,14 @@ use crate::{
     check_image::CheckImage,
     collect_image::CollectImage,
     collect_model::CollectModel,
-    id::{Id, Intent, Sweep},
-    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    id::{Id, Intent},
+    job::Retry,
     providers::fal::{FalError, FalStatus},
     purge_call::PurgeCall,
     run::{Run, Tx},
     standstill,
-    stop::{Done, Stop},
+    stop::Stop,
+    sweep::{Sweep, Swept},
 };
 
 /// Calls of one page.
@@ -56,26 +57,16 @@ struct Open {
     age: i64,
 }
 
-impl Job for ReconcileCalls {
+impl Sweep for ReconcileCalls {
     const NAME: &'static str = "reconcile_calls";
-    const QUEUE: Queue = Queue::Sweeps;
+    const KIND: &'static str = "reconcile";
     const RETRY: Retry = Retry { attempts: 5, first: Duration::from_secs(5), most: Duration::from_secs(60) };
-    const EFFECT: Effect = Effect::Repeatable;
-    type Pass = ();
 
-    fn key(&self) -> JobKey {
-        JobKey::new(Self::NAME, &[&self.because])
+    fn because(&self) -> &str {
+        &self.because
     }
 
-    fn scope(&self) -> Scope {
-        Scope::System
-    }
-
-    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+    async fn sweep(&self, run: &Run) -> Result<(Tx, Swept), Stop> {
         let grace = f64::from(self.grace_seconds.unwrap_or(120));
         let (mut ended, mut found, mut unknown) = (0_u32, 0_u32, 0_u32);
         let mut last = None;
@@ -101,16 +92,6 @@ impl Job for ReconcileCalls {
         }
         let stopped = standstill::stop_all(run).await?;
         let mut tx = run.begin().await?;
-        sqlx::query!(
-            "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue) values ($1, 'reconcile', $2, safelight.now(), $3, $4, $5)",
-            Id::<Sweep>::new().uuid(),
-            self.because,
-            i32::try_from(ended + found + unknown + stopped).unwrap_or(i32::MAX),
-            i32::try_from(ended + found + stopped).unwrap_or(i32::MAX),
-            i32::try_from(unknown).unwrap_or(i32::MAX)
-        )
-        .execute(&mut *tx)
-        .await?;
         if ended + found + unknown + stopped > 0 {
             run.note("calls.reconciled", "looked")
                 .count("ended", ended)
@@ -120,7 +101,9 @@ impl Job for ReconcileCalls {
                 .write(&mut tx)
                 .await?;
         }
-        run.finish(tx).await
+        let acted = i64::from(ended + found + stopped);
+        let unknown = i64::from(unknown);
+        Ok((tx, Swept { found: acted + unknown, acted, residue: Some(unknown), began: None }))
     }
 }
 

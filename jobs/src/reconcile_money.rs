@@ -21,10 +21,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{Id, Sweep},
-    job::{Effect, Job, JobKey, Queue, Retry, Scope},
-    run::Run,
-    stop::{Done, Stop},
+    job::{Job, Retry},
+    run::{Run, Tx},
+    stop::Stop,
+    sweep::{Sweep, Swept},
 };
 
 /// Three days: as long as Stripe tries to deliver an event.
@@ -50,26 +50,16 @@ pub(crate) struct Look<'a> {
     mended: i64,
 }
 
-impl Job for ReconcileMoney {
+impl Sweep for ReconcileMoney {
     const NAME: &'static str = "reconcile_money";
-    const QUEUE: Queue = Queue::Sweeps;
+    const KIND: &'static str = "money";
     const RETRY: Retry = Retry { attempts: 5, first: Duration::from_secs(30), most: Duration::from_secs(600) };
-    const EFFECT: Effect = Effect::Repeatable;
-    type Pass = ();
 
-    fn key(&self) -> JobKey {
-        JobKey::new(Self::NAME, &[&self.because])
+    fn because(&self) -> &str {
+        &self.because
     }
 
-    fn scope(&self) -> Scope {
-        Scope::System
-    }
-
-    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+    async fn sweep(&self, run: &Run) -> Result<(Tx, Swept), Stop> {
         let until: DateTime<Utc> =
             sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&mut *run.reads().await?).await?;
         let from = until - chrono::Duration::hours(i64::from(self.hours.unwrap_or(HOURS)));
@@ -92,17 +82,6 @@ impl Job for ReconcileMoney {
         let (found, mended) = (look.found, look.mended);
         let mut tx = run.begin().await?;
         let open = differences::open(&mut tx).await?;
-        sqlx::query!(
-            "insert into safelight.sweeps (id, kind, asked_by, started_at, finished_at, found, acted, residue) values ($1, 'money', $2, $3, safelight.now(), $4, $5, $6)",
-            Id::<Sweep>::new().uuid(),
-            self.because,
-            until,
-            i32::try_from(found).unwrap_or(i32::MAX),
-            i32::try_from(mended).unwrap_or(i32::MAX),
-            (unseen == 0).then(|| i32::try_from(open).unwrap_or(i32::MAX))
-        )
-        .execute(&mut *tx)
-        .await?;
         if found + mended + unseen > 0 {
             run.note("money.compared", if unseen == 0 { "looked" } else { "could_not_look" })
                 .count("differences", found)
@@ -111,7 +90,7 @@ impl Job for ReconcileMoney {
                 .write(&mut tx)
                 .await?;
         }
-        run.finish(tx).await
+        Ok((tx, Swept { found, acted: mended, residue: (unseen == 0).then_some(open), began: Some(until) }))
     }
 }
 

@@ -59,17 +59,20 @@ pub async fn compare(pool: &PgPool, ledger: &Ledger) -> Result<Compared, Restore
     let entries = ledger.entries().await?;
     let mut compared = Compared { entries: entries.len(), ..Compared::default() };
     for entry in entries {
-        let purpose = match entry.act {
-            Act::Erasure => None,
-            Act::Withdrawal(purpose) => Some(purpose.as_str()),
+        let (purpose, photo) = match entry.act {
+            Act::Erasure => (None, None),
+            Act::Withdrawal(purpose) => (Some(purpose.as_str()), None),
+            Act::Photo(photo) => (None, Some(photo.uuid())),
         };
         let known = sqlx::query_scalar!(
             r#"select s.state in ('erasing', 'erased') or $2::text is not null and exists (select from safelight.consents c
-                where c.subject_id = s.id and c.purpose = $2 and c.event = 'withdrawn' and c.at >= to_timestamp($3::bigint)) as "known!"
+                where c.subject_id = s.id and c.purpose = $2 and c.event = 'withdrawn' and c.at >= to_timestamp($3::bigint))
+                or $4::uuid is not null and not exists (select from safelight.artifacts a where a.id = $4 and a.deletion_id is null) as "known!"
             from safelight.subjects s where s.id = $1"#,
             entry.subject.uuid(),
             purpose,
-            entry.at
+            entry.at,
+            photo
         )
         .fetch_optional(pool)
         .await?;
@@ -144,6 +147,10 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger) -> Result<Compa
             Act::Withdrawal(purpose) => {
                 intake::withdraw(&mut tx, &entry.tenant, entry.subject, purpose).await.map_err(failed)?;
                 "withdrawn_again"
+            }
+            Act::Photo(photo) => {
+                intake::delete_photo(&mut tx, Some(&entry.tenant), photo, None).await.map_err(failed)?;
+                "photo_deleted_again"
             }
         };
         Entry::new("operator", "restore.replayed", outcome).subject(entry.subject).write(&mut tx).await?;

@@ -20,6 +20,7 @@ use crate::{
     reconcile_money::ReconcileMoney,
     run::Tx,
     sweep_deletions::SweepDeletions,
+    sweep_fiscal::SweepFiscal,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
 };
@@ -95,6 +96,12 @@ pub const ALL: &[Scheduled] = &[
         cron: "0 37 4 * * *",
         catch_up: CatchUp::Once,
         wish: |because| Wish::of(&ReconcileMoney { because: format!("day:{because}"), hours: Some(FORTY_DAYS) }),
+    },
+    Scheduled {
+        name: "sweep_fiscal",
+        cron: "0 47 3 * * *",
+        catch_up: CatchUp::Once,
+        wish: |because| Wish::of(&SweepFiscal { because }),
     },
     Scheduled {
         name: "prune_history",

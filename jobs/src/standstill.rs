@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use crate::{
     collect,
-    id::{Id, Intent, Order},
+    id::{Id, Order},
+    intake::begin_failed_order,
     orders,
-    purge_call::PurgeCall,
     run::Run,
     stop::Stop,
 };
@@ -76,38 +76,26 @@ async fn stop(run: &Run, order: Uuid, subject: Uuid) -> Result<bool, Stop> {
     Ok(true)
 }
 
-/// Nobody repaired it: what was not delivered ends now, here and at the provider.
+/// Nobody repaired it: what it never delivered is deleted, here and at the provider, and certified like any other deletion.
 async fn end_repairs(run: &Run) -> Result<(), Stop> {
     let over = sqlx::query!(
-        "select id, subject_id from safelight.orders where repair_until <= safelight.now() order by id limit $1",
+        r#"select o.id from safelight.orders o join safelight.subjects s on s.id = o.subject_id
+        where o.repair_until <= safelight.now() and s.state in ('active', 'restricted') order by o.id limit $1"#,
         AT_ONCE
     )
     .fetch_all(&mut *run.reads().await?)
     .await?;
     for order in over {
         let mut tx = run.begin().await?;
-        sqlx::query!("select safelight.own_subject($1)", order.subject_id).fetch_one(&mut *tx).await?;
-        let ended = sqlx::query!(
-            "update safelight.orders set repair_until = null, stopped_from = null where id = $1 and repair_until <= safelight.now()",
-            order.id
-        )
-        .execute(&mut *tx)
-        .await?;
-        if ended.rows_affected() == 1 {
-            orders::end_undelivered(&mut tx, order.id.into()).await?;
-            let left = sqlx::query_scalar!(
-                r#"update safelight.provider_calls set cancel_wanted = true, purge = case when purge = 'purged' then purge else 'wanted' end
-                where order_id = $1 and state = 'submitted' returning id"#,
-                order.id
-            )
-            .fetch_all(&mut *tx)
-            .await?;
-            for call in left {
-                tx.enqueue(&PurgeCall { call: Id::<Intent>::from(call) }).await?;
-            }
+        let begun = begin_failed_order(&mut tx, None, order.id.into())
+            .await
+            .map_err(|error| Stop::retry("repair_not_ended", error))?;
+        // None: a redrive has taken it back meanwhile.
+        if let Some((subject, started)) = begun {
             run.note("order.repair_over", "not_repaired")
                 .order(Id::<Order>::from(order.id))
-                .subject(order.subject_id.into())
+                .subject(subject)
+                .deletion(started.deletion)
                 .write(&mut tx)
                 .await?;
         }

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     delete_data::DeleteData,
     id::{Deletion, Id},
-    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    job::{Job, Retry},
     queue,
     run::{Run, Tx},
-    stop::{Done, Stop},
-    sweep::{self, Swept},
+    stop::Stop,
+    sweep::{Sweep, Swept},
 };
 
 /// Deletions that one run looks at, those with the nearest deadline first.
@@ -31,26 +31,16 @@ pub struct SweepDeletions {
     pub because: String,
 }
 
-impl Job for SweepDeletions {
+impl Sweep for SweepDeletions {
     const NAME: &'static str = "sweep_deletions";
-    const QUEUE: Queue = Queue::Sweeps;
+    const KIND: &'static str = "deletions";
     const RETRY: Retry = Retry { attempts: 10, first: Duration::from_secs(2), most: Duration::from_secs(300) };
-    const EFFECT: Effect = Effect::Repeatable;
-    type Pass = ();
 
-    fn key(&self) -> JobKey {
-        JobKey::new(Self::NAME, &[&self.because])
+    fn because(&self) -> &str {
+        &self.because
     }
 
-    fn scope(&self) -> Scope {
-        Scope::System
-    }
-
-    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+    async fn sweep(&self, run: &Run) -> Result<(Tx, Swept), Stop> {
         let open = sqlx::query_scalar!(
             "select id from safelight.deletions where state <> 'complete' order by answer_due limit $1",
             AT_ONCE
@@ -75,8 +65,6 @@ impl Job for SweepDeletions {
         )
         .fetch_one(&mut *tx)
         .await?;
-        let swept = Swept { found, acted: driven + stuck, residue: Some(residue) };
-        sweep::record(&mut tx, "deletions", &self.because, &swept).await?;
         if driven + stuck + residue > 0 {
             run.note("sweep.deletions", "looked")
                 .count("open", found)
@@ -86,7 +74,7 @@ impl Job for SweepDeletions {
                 .write(&mut tx)
                 .await?;
         }
-        run.finish(tx).await
+        Ok((tx, Swept { found, acted: driven + stuck, residue: Some(residue), began: None }))
     }
 }
 

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    job::Retry,
     providers::storage::{Key, Listed, Prefix, StorageError},
-    run::Run,
-    stop::{Done, Stop},
-    sweep::{self, Swept},
+    run::{Run, Tx},
+    stop::Stop,
+    sweep::{Sweep, Swept},
 };
 
 /// Objects of one page: as many as the store lists at once.
@@ -34,27 +34,17 @@ pub struct SweepOrphans {
     pub because: String,
 }
 
-impl Job for SweepOrphans {
+impl Sweep for SweepOrphans {
     const NAME: &'static str = "sweep_orphans";
-    const QUEUE: Queue = Queue::Sweeps;
+    const KIND: &'static str = "orphans";
     const RETRY: Retry = Retry { attempts: 5, first: Duration::from_secs(60), most: Duration::from_secs(1800) };
-    const EFFECT: Effect = Effect::Repeatable;
     const TIMEOUT: Duration = Duration::from_secs(3600);
-    type Pass = ();
 
-    fn key(&self) -> JobKey {
-        JobKey::new(Self::NAME, &[&self.because])
+    fn because(&self) -> &str {
+        &self.because
     }
 
-    fn scope(&self) -> Scope {
-        Scope::System
-    }
-
-    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+    async fn sweep(&self, run: &Run) -> Result<(Tx, Swept), Stop> {
         let start = sqlx::query!(
             r#"select safelight.now() as "now!", array(select id from safelight.tenants order by id) as "tenants!""#
         )
@@ -81,8 +71,8 @@ impl Job for SweepOrphans {
             found: tally.strays + tally.missing,
             acted: tally.deleted,
             residue: (tally.unchecked == 0).then_some(tally.strays - tally.deleted + tally.missing),
+            began: Some(start.now),
         };
-        sweep::record(&mut tx, "orphans", &self.because, &swept).await?;
         if swept.found > 0 || tally.unchecked > 0 {
             run.note("sweep.orphans", if tally.unchecked > 0 { "could_not_check" } else { "looked" })
                 .count("strays", tally.strays)
@@ -93,7 +83,7 @@ impl Job for SweepOrphans {
                 .write(&mut tx)
                 .await?;
         }
-        run.finish(tx).await
+        Ok((tx, swept))
     }
 }
 

@@ -15,10 +15,10 @@ use uuid::Uuid;
 use crate::{
     delete_data::DeleteData,
     id::{Deletion, Id, Subject},
-    job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    job::{Effect, Retry},
     run::{Run, Tx},
-    stop::{Done, Stop},
-    sweep::{self, Swept},
+    stop::Stop,
+    sweep::{Sweep, Swept},
 };
 
 /// Persons that one run takes on; what is left starts the next run.
@@ -31,26 +31,17 @@ pub struct SweepRetention {
     pub because: String,
 }
 
-impl Job for SweepRetention {
+impl Sweep for SweepRetention {
     const NAME: &'static str = "sweep_retention";
-    const QUEUE: Queue = Queue::Sweeps;
+    const KIND: &'static str = "retention";
     const RETRY: Retry = Retry { attempts: 10, first: Duration::from_secs(2), most: Duration::from_secs(300) };
     const EFFECT: Effect = Effect::UntilVerified;
-    type Pass = ();
 
-    fn key(&self) -> JobKey {
-        JobKey::new(Self::NAME, &[&self.because])
+    fn because(&self) -> &str {
+        &self.because
     }
 
-    fn scope(&self) -> Scope {
-        Scope::System
-    }
-
-    async fn gate(&self, _run: &Run) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    async fn run(&self, (): (), run: &Run) -> Result<Done, Stop> {
+    async fn sweep(&self, run: &Run) -> Result<(Tx, Swept), Stop> {
         let due = sqlx::query!(
             r#"select subject_id as "subject_id!", tenant as "tenant!" from safelight.due_artifacts(safelight.now())
             group by subject_id, tenant order by min(due_at) limit $1"#,
@@ -76,8 +67,6 @@ impl Job for SweepRetention {
 
         let mut tx = run.begin().await?;
         let residue = residue(&mut tx).await?;
-        let swept = Swept { found, acted, residue: Some(residue) };
-        let sweep = sweep::record(&mut tx, "retention", &self.because, &swept).await?;
         if found > 0 || residue > 0 {
             run.note("sweep.retention", "looked")
                 .count("people", found)
@@ -87,9 +76,9 @@ impl Job for SweepRetention {
                 .await?;
         }
         if found == AT_ONCE {
-            tx.enqueue(&Self { because: sweep.to_string() }).await?;
+            tx.enqueue(&Self { because: format!("after:{}", run.job()) }).await?;
         }
-        run.finish(tx).await
+        Ok((tx, Swept { found, acted, residue: Some(residue), began: None }))
     }
 }
 

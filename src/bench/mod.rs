@@ -2,9 +2,12 @@
 //!
 //! No-op jobs through the real path: stored leases, fencing tokens, the archive, the apalis worker. The verbs and the lines
 //! that they print are those of `bench/run.sh`, so that one script measures us and the peers. Without `DATABASE_URL` a private
-//! Postgres is started and gone afterwards. Never: touches tables of the domain, or runs where a person's job could be.
+//! Postgres is started and gone afterwards. Never: runs where a person's job could be. Only
+//! `due` and `webhooks` touch tables of the domain.
 
 mod audit;
+#[cfg(feature = "sandbox")]
+mod due;
 mod enqueueing;
 mod machine;
 mod scale;
@@ -79,6 +82,9 @@ enum What {
         #[command(flatten)]
         place: Place,
     },
+    /// How fast what is past its term goes, and how long others wait meanwhile
+    #[cfg(feature = "sandbox")]
+    Due(due::Due),
     /// How fast the intake answers Stripe's news at a steady rate
     #[cfg(feature = "sandbox")]
     Webhooks(webhooks::Webhooks),
@@ -131,6 +137,8 @@ impl Bench {
                 pool.close().await;
                 Ok(())
             }
+            #[cfg(feature = "sandbox")]
+            What::Due(due) => due.run().await,
             #[cfg(feature = "sandbox")]
             What::Webhooks(webhooks) => webhooks.run().await,
             What::Run { command } => machine::run_with_private_server(&command).await,

@@ -161,6 +161,42 @@ async fn k23_a_retention_yields_a_certificate_of_its_own() {
     assert!(changed.is_err(), "and not changed");
 }
 
+/// One photo, and an order that failed: certified like any other, and what stays says by which law and until when.
+#[tokio::test(flavor = "multi_thread")]
+async fn k26_k29_a_photo_and_a_failed_order_yield_certificates_and_the_law_is_named_with_its_day() {
+    let app = App::spawn().await;
+    let outside = Outside::new();
+    let (ann, order) = app.basic_order(true).await;
+    app.fulfils(order).await;
+    let mut tx = app.tx().await;
+    let photo = app.artifacts("upload", ann.id.uuid()).await[0];
+    let started = safelight_jobs::intake::delete_photo(&mut tx, None, photo, Some("ops_1")).await.unwrap();
+    tx.commit().await.unwrap();
+    app.run_due_jobs().await;
+    let signed = outside.certificate(&app, started.deletion).await;
+    assert_eq!((signed.certificate.trigger.as_str(), objects(&signed.certificate, "upload").len()), ("one_photo", 1));
+
+    let (_eve, failed) = app.basic_order(false).await;
+    app.pays(failed).await;
+    let dead = app.runs_up_to("generate_batch").await;
+    app.dies(&dead, "fal_rejected").await;
+    app.reconciles().await;
+    let until: String = app
+        .of("select to_char(keep_until, 'YYYY-MM-DD') from safelight_fiscal.sales where order_id = $1", failed.uuid())
+        .await;
+    let mut tx = app.tx().await;
+    let started = safelight_jobs::intake::delete_failed_order(&mut tx, Some("koselfie"), failed, None).await.unwrap();
+    tx.commit().await.unwrap();
+    app.run_due_jobs().await;
+    let signed = outside.certificate(&app, started.deletion).await;
+    let certificate = &signed.certificate;
+    assert_eq!(certificate.trigger, "failed_order");
+    let stays: Vec<_> = certificate.steps.iter().filter(|step| step.state == "retained_by_law").collect();
+    assert_eq!(stays.len(), 1);
+    assert!(stays[0].evidence.contains(&format!("until {until} (Directive 2006/112/EC")), "{stays:?}");
+    assert!(safelight_api::certificate_page(&signed).contains(&until));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn k40_a_withdrawal_is_certified_with_its_purpose() {
     let app = App::spawn().await;

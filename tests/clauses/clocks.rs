@@ -69,7 +69,10 @@ async fn k23_after_the_sweep_the_bytes_of_a_selfie_are_gone_from_the_store_and_i
     let verified: String = app
         .of("select s.state || ': ' || s.evidence from safelight.deletion_steps s join safelight.deletions d on d.id = s.deletion_id where d.subject_id = $1 limit 1", ann.id.uuid())
         .await;
-    assert_eq!(verified, "verified: looked: the store has none of 3 objects; their rows are gone");
+    assert_eq!(
+        verified,
+        "verified: looked: the store has none of 3 objects; their rows are gone, with the vectors and scores that rested on them"
+    );
 }
 
 /// Two days without a sweep: nothing is served meanwhile, then the backlog goes.
@@ -89,7 +92,7 @@ async fn k23_a_sweep_that_comes_two_days_late_clears_the_backlog() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn k24_k25_an_image_is_served_until_720_hours_after_its_delivery_and_then_no_more() {
+async fn k24_k25_k49_an_image_is_served_until_720_hours_after_its_delivery_and_then_no_more() {
     let app = App::spawn().await;
     let (ann, order) = app.basic_order(false).await;
     app.fulfils(order).await;
@@ -184,7 +187,7 @@ async fn k24_an_image_that_is_withheld_goes_at_once() {
 
 /// K26, N7: the vectors go in the step that takes the photo, and so does the copy in the training zip.
 #[tokio::test(flavor = "multi_thread")]
-async fn k26_embeddings_go_with_the_photos_that_they_came_from() {
+async fn k26_k49_embeddings_and_scores_go_with_the_photos_that_they_came_from() {
     let app = App::spawn().await;
     let (ann, order) = app.basic_order(true).await;
     let selfies = app.artifacts("upload", ann.id.uuid()).await;
@@ -200,6 +203,7 @@ async fn k26_embeddings_go_with_the_photos_that_they_came_from() {
     assert_eq!(app.count("select count(*) from safelight.embeddings").await, 0);
     assert!(app.lines_with(&planted).await.is_empty(), "no table holds the vector any more");
     assert_eq!(app.artifacts("image", order.uuid()).await.len(), 4, "the images have their own, later term");
+    assert_eq!(app.count("select count(*) from safelight.similarities").await, 0, "no score outlives what it counted");
 }
 
 #[tokio::test(flavor = "multi_thread")]

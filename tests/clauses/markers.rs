@@ -12,7 +12,10 @@ use safelight_jobs::{
     providers::witness::Witness,
     sealer::{self, Sealer, Sign},
 };
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{MakeWriter, format::FmtSpan},
+};
 
 use crate::app::App;
 
@@ -43,8 +46,10 @@ impl Lines {
         let lines = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(
-                "info,safelight=trace,safelight_jobs=trace,safelight_api=trace,safelight_worker=trace",
+                "debug,safelight=trace,safelight_jobs=trace,safelight_api=trace,safelight_worker=trace",
             ))
+            // Every span of a trace, with its fields, when it begins and when it ends.
+            .with_span_events(FmtSpan::NEW | FmtSpan::CLOSE)
             .with_ansi(false)
             .with_writer(lines.clone())
             .finish();
@@ -109,8 +114,26 @@ async fn n19_n20_h16_h17_k50_no_marker_of_a_person_is_found_anywhere_after_the_e
         all
     };
     assert!(queue.contains("fal_rejected"), "the dead letter is among what is searched");
+    // A mail goes to her address, and says nothing else of her: no name, no word of hers, no picture, no link to one.
+    let mails = app.sandbox.resend.mails();
+    assert!(!mails.is_empty(), "a delivery was told");
+    let (to, said): (Vec<_>, Vec<_>) = mails
+        .iter()
+        .map(|mail| {
+            let mut rest = serde_json::to_value(mail).unwrap();
+            (rest["to"].take(), rest.to_string())
+        })
+        .unzip();
+    assert!(to.iter().all(|to| to[0] == ann.email.as_str()));
     let metrics = || async { app.http.get(format!("{}/metrics", app.url)).send().await.unwrap().text().await.unwrap() };
-    for (place, text) in [("the queue", queue), ("the log", lines.text()), ("the metrics", metrics().await)] {
+    let traces = lines.text();
+    assert!(traces.contains("request{") && traces.contains("job{"), "the intake's and the worker's spans are heard");
+    for (place, text) in [
+        ("the queue", queue),
+        ("the log and its traces", traces),
+        ("the metrics", metrics().await),
+        ("the mails", said.join("\n")),
+    ] {
         for word in words.iter().chain(&paths) {
             assert!(!text.contains(word), "{word} stands in {place}");
         }
@@ -121,6 +144,7 @@ async fn n19_n20_h16_h17_k50_no_marker_of_a_person_is_found_anywhere_after_the_e
     app.turn_clock(chrono::Duration::hours(2)).await;
     app.run_due_jobs().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
+    assert_eq!(app.sandbox.resend.mails().len(), mails.len(), "nobody is written to who is gone");
     let outside = std::env::temp_dir().join(format!("safelight-outside-{}", uuid::Uuid::new_v4().simple()));
     let signer = Signer::new("photos.example/audit", &[6; 32]).unwrap();
     let sealer = Sealer::new(signer, None, vec![Witness::folder(&outside).unwrap()]).unwrap();

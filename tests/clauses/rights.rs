@@ -6,6 +6,7 @@ use safelight_jobs::{
     id::{Case, Id},
     intake::{self, Correction, Ground, IntakeError, NewCase},
     job::Queue,
+    policy::Purpose,
     run::Tx,
     stop::Stop,
     train_model::TrainModel,
@@ -224,12 +225,123 @@ async fn n29_an_export_dies_with_its_person_whether_it_is_being_made_or_made() {
         let deletion = app.erases(&bob).await;
         if !made {
             assert!(app.performs(&claimed).await.is_err(), "who was asked before the erasure writes no row");
+            // Nor would whoever came past the lease: the row itself is asked when the bytes are there.
+            let export = app.artifacts("export", bob.id.uuid()).await[0];
+            let late = sqlx::query("select safelight.export_arrived($1, 5, repeat('0', 64))")
+                .bind(export.uuid())
+                .execute(&app.worker)
+                .await;
+            assert!(late.unwrap_err().to_string().contains("subject_erased"));
         }
         app.waits_out_late_writers().await;
         assert_eq!(app.deletion_state(deletion).await, "complete");
         assert_eq!(app.stored_keys(), Vec::<String>::new(), "made: {made}");
         assert_eq!(app.get(&token, &path).await.0, 404);
     }
+}
+
+/// K39: the verdict is contested; it is measured anew, of the photos that are there, and replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn k39_a_contested_score_is_measured_anew_and_replaced() {
+    let app = App::spawn().await;
+    let token = app.token("koselfie").await;
+    let (ann, order) = app.basic_order(true).await;
+    app.fulfils(order).await;
+    let image = app.artifacts("image", order.uuid()).await[0];
+    let score =
+        "select jsonb_build_array(verdict, mean_best3, compared) from safelight.similarities where image_id = $1";
+    let right: Value = app.of(score, image.uuid()).await;
+    sqlx::query(
+        "update safelight.similarities set verdict = 'not_alike', mean_best3 = -0.9, compared = 1 where image_id = $1",
+    )
+    .bind(image.uuid())
+    .execute(&app.db)
+    .await
+    .unwrap();
+    let path = format!("/v1/subjects/{}/images/{image}/compare", ann.id);
+    for round in 0..2 {
+        let (status, asked) = app.post(&token, &path, json!({})).await;
+        assert_eq!((status, &asked["already"]), (202, &json!(false)), "round {round}: {asked}");
+        assert_eq!(app.post(&token, &path, json!({})).await.1["already"], true, "while it waits");
+        app.run_due_jobs().await;
+        assert_eq!(app.of::<Value>(score, image.uuid()).await, right, "round {round}");
+    }
+    let selfie = app.artifacts("upload", ann.id.uuid()).await[0];
+    assert_eq!(app.post(&token, &format!("/v1/subjects/{}/images/{selfie}/compare", ann.id), json!({})).await.0, 404);
+    app.turn_clock(Duration::hours(720)).await;
+    app.sweeps().await;
+    let later = app.post(&token, &path, json!({})).await;
+    assert!(matches!(later.0, 404 | 409), "{later:?}");
+}
+
+/// Whoever answers a mail has it made by a command; the console and the list say who and why, and never whose.
+#[tokio::test(flavor = "multi_thread")]
+async fn k38_k44_an_export_is_asked_for_listed_and_handed_out_by_commands_that_show_nothing_of_it() {
+    let app = App::spawn().await;
+    let bob = app.person("haloprofile").await;
+    app.uploads(&bob, 1).await;
+    let types = async |words: &[&str]| {
+        let there = app.sandbox.description().supabase.clone();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_safelight"));
+        command.args(words).env("DATABASE_URL", &app.database_url).env("SAFELIGHT_LOG", "error").kill_on_drop(true);
+        command.env("S3_ENDPOINT", there.s3_endpoint).env("S3_REGION", there.s3_region);
+        command.env("S3_ACCESS_KEY", there.s3_access_key_id).env("S3_SECRET_KEY", there.s3_secret_access_key);
+        let output = command.output().await.unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ask = ["export", "ask", &bob.id.to_string(), "--why", "access_by_mail", "--by", "ops_1", "--json"];
+    let asked: Value = serde_json::from_str(&types(&ask).await).unwrap();
+    let export = asked["export"].as_str().unwrap().to_owned();
+    app.run_due_jobs().await;
+    let listed = types(&["export", "list", "--json"]).await;
+    let rows: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((&rows[0]["export"], &rows[0]["state"]), (&json!(export), &json!("ready")));
+    assert_eq!((&rows[0]["by"], &rows[0]["why"]), (&json!("ops_1"), &json!("access_by_mail")));
+    for word in [bob.id.to_string(), bob.id.uuid().simple().to_string(), bob.email.clone()] {
+        assert!(!listed.contains(&word), "{word} stands in the list");
+    }
+    let link = types(&["export", "link", &export]).await;
+    let document: Value = app.http.get(link.trim()).send().await.unwrap().json().await.unwrap();
+    assert_eq!(document["given"]["safelight.accounts"][0]["email"], json!(bob.email));
+}
+
+/// An objection is noted with what it is to, holds everything until somebody has decided, and says who and why.
+#[tokio::test(flavor = "multi_thread")]
+async fn k41_an_objection_restricts_until_it_is_decided_and_only_what_rests_on_an_interest_is_objected_to() {
+    let app = App::spawn().await;
+    let token = app.token("koselfie").await;
+    let (ann, order) = app.basic_order(false).await;
+    app.pays(order).await;
+    app.sandbox.stripe.idle().await;
+    let path = format!("/v1/subjects/{}/objections", ann.id);
+    let (status, answer) = app.post(&token, &path, json!({ "purpose": "generate" })).await;
+    assert_eq!((status, &answer["code"]), (409, &json!("no_objection")), "a contract: {answer}");
+    let (status, answer) = app.post(&token, &path, json!({ "purpose": "observe" })).await;
+    assert_eq!((status, &answer["already"], &answer["jobs_held"]), (201, &json!(false), &json!(1)), "{answer}");
+    assert_eq!(app.post(&token, &path, json!({ "purpose": "nsfw" })).await.0, 201, "a second one");
+    assert_eq!(app.post(&token, &path, json!({ "purpose": "observe" })).await.1["already"], true);
+    assert_eq!(app.run_due_jobs().await, Vec::<String>::new());
+    let decide = async |purpose, upheld| {
+        let mut tx = app.intake().await;
+        intake::decide_objection(&mut tx, ann.id, purpose, upheld, "ops_1", "security_of_all").await?;
+        tx.commit().await.unwrap();
+        Ok::<_, IntakeError>(())
+    };
+    decide(Purpose::Observe, false).await.unwrap();
+    assert_eq!(app.run_due_jobs().await, Vec::<String>::new(), "the other one is open");
+    assert!(decide(Purpose::Observe, false).await.is_err(), "it is decided");
+    decide(Purpose::Nsfw, false).await.unwrap();
+    app.run_due_jobs().await;
+    assert_eq!(app.order_state(order).await, ("delivered".to_owned(), None));
+    assert_eq!(intake::objections(&app.db, None, false).await.unwrap().len(), 0);
+    let decided = intake::objections(&app.db, Some("koselfie"), true).await.unwrap();
+    assert!(decided.len() == 2 && decided.iter().all(|one| one.why.as_deref() == Some("security_of_all")));
+
+    app.post(&token, &path, json!({ "purpose": "observe" })).await;
+    decide(Purpose::Observe, true).await.unwrap();
+    let state: String = app.of("select state from safelight.subjects where id = $1", ann.id.uuid()).await;
+    assert_eq!(state, "restricted", "upheld: nothing goes on by itself");
 }
 
 /// Whose data are restricted gets them all the same.

@@ -70,6 +70,7 @@ fn stored() -> BTreeMap<&'static str, (Value, String, &'static str, i32)> {
         ("sweep_retention", (json!({ "because": "tick:1" }), "sweep_retention:tick:1".to_owned(), "sweeps", i32::MAX)),
         ("sweep_deletions", (json!({ "because": "tick:1" }), "sweep_deletions:tick:1".to_owned(), "sweeps", 10)),
         ("sweep_orphans", (json!({ "because": "tick:1" }), "sweep_orphans:tick:1".to_owned(), "sweeps", 5)),
+        ("sweep_fiscal", (json!({ "because": "tick:1" }), "sweep_fiscal:tick:1".to_owned(), "sweeps", 5)),
         ("reconcile_calls", (json!({ "because": "tick:1" }), "reconcile_calls:tick:1".to_owned(), "sweeps", 5)),
         ("expire_consents", (json!({ "because": "tick:1" }), "expire_consents:tick:1".to_owned(), "sweeps", 5)),
         ("prune_history", (json!({ "because": "tick:1" }), "prune_history:tick:1".to_owned(), "sweeps", 5)),

@@ -15,6 +15,7 @@ use safelight_jobs::{
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
     sweep_deletions::SweepDeletions,
+    sweep_fiscal::SweepFiscal,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
 };
@@ -121,6 +122,12 @@ pub async fn situation(kind: &str) -> Situation {
             let (app, ann, order) = Box::pin(paid()).await;
             Box::pin(app.run_due_jobs()).await;
             Box::pin(app.enqueues(&SweepOrphans { because: "six hours".to_owned() })).await;
+            (Gate::HasNone, (app, ann, order))
+        }
+        "sweep_fiscal" => {
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_due_jobs()).await;
+            Box::pin(app.enqueues(&SweepFiscal { because: "a night".to_owned() })).await;
             (Gate::HasNone, (app, ann, order))
         }
         "reconcile_calls" => {

@@ -12,7 +12,9 @@ use safelight_jobs::{
     services::Services,
 };
 
-use crate::verdict::verdict;
+use tracing::Instrument;
+
+use crate::{pools, verdict::verdict};
 
 /// What a drain did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,8 +47,10 @@ pub async fn perform(pool: &sqlx::PgPool, services: &Arc<Services>, job: &Claime
     let verdict = if job.late {
         Some(Verdict::GiveUp { code: "deadline_over".to_owned() })
     } else {
-        let result = registry::perform(job, pool.clone(), Bell::default(), services.clone()).await;
-        crate::pools::log(&result);
+        let span = pools::span(job);
+        let performing = registry::perform(job, pool.clone(), Bell::default(), services.clone());
+        let result = performing.instrument(span.clone()).await;
+        span.in_scope(|| pools::log(&result));
         verdict(&job.kind, job.attempt, result)
     };
     let done = matches!(verdict, None | Some(Verdict::Done));

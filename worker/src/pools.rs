@@ -186,7 +186,7 @@ async fn pool_of(
 /// One attempt of one job. A panic is a bug of one job, not the end of the others: it is a retry with a code.
 async fn attempt(mut job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynError> {
     let Hands(perform) = (*hands).clone();
-    let span = tracing::info_span!("job", job.name = %job.kind, job.id = %job.lease.job, attempt = job.attempt + 1);
+    let span = span(&job);
     let (kind, spent) = (job.kind.clone(), job.attempt);
     if let Some(from) = &job.traceparent {
         traces::continues(&span, from);
@@ -222,6 +222,11 @@ async fn attempt(mut job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynE
     }
     .instrument(span)
     .await
+}
+
+/// What every line of an attempt belongs to.
+pub(crate) fn span(job: &Claimed) -> tracing::Span {
+    tracing::info_span!("job", job.name = %job.kind, job.id = %job.lease.job, attempt = job.attempt + 1)
 }
 
 fn word(verdict: Option<&Verdict>) -> &'static str {

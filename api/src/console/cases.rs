@@ -1,5 +1,6 @@
 //! Cases: what people ask for by mail or letter, with the deadline of the answer and what each waits for. Ids and codes; the mail
-//! itself is in a mailbox.
+//! itself is in a mailbox. And beside them what people objected to, and the exports that were made for them: never whose words, never
+//! what is in them.
 
 use axum::{
     extract::{Query, State},
@@ -7,7 +8,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use safelight_jobs::intake::{self, CaseRow};
+use safelight_jobs::intake::{self, CaseRow, ExportRow, ObjectionRow};
 use serde::Deserialize;
 
 use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
@@ -39,6 +40,8 @@ pub(super) async fn page(
                 @if all { a href="/console/cases" { "Only open ones" } } @else { a href="/console/cases?all=1" { "Closed ones too" } } }
             @if cases.is_empty() { p.none { @if all { "There are none." } @else { "None is open." } } } @else { (table(&cases, now)) }
         }
+        (objections(&intake::objections(&state.pool, viewer.tenant(), all).await?, now))
+        (exports(&intake::exports(&state.pool, viewer.tenant()).await?, now))
     };
     Ok(framed("Cases", Page::Cases, &viewer, &body))
 }
@@ -64,5 +67,38 @@ fn waits_for(case: &CaseRow) -> &'static str {
         ("open", _, true) => "the deletion, then an answer",
         ("open", ..) => "an answer",
         _ => "",
+    }
+}
+
+fn objections(objections: &[ObjectionRow], now: DateTime<Utc>) -> Markup {
+    html! {
+        section {
+            h2 { "Objections" span.aside { "the person is restricted until somebody decides, by " code { "safelight objection" } } }
+            @if objections.is_empty() { p.none { "None is open." } } @else { div.scroll tabindex="0" role="region" aria-label="Objections" { table {
+                thead { tr { th scope="col" { "person" } th scope="col" { "tenant" } th scope="col" { "objects to" } th scope="col" { "state" } th scope="col" { "decided by" } th scope="col" { "why" } th.n scope="col" { "received" } } }
+                tbody { @for objection in objections { tr {
+                    td { code { (objection.subject) } } td { (objection.tenant) } td { (words::said(&objection.purpose)) } td { (words::state(&objection.state)) }
+                    td { (objection.decided_by.as_deref().unwrap_or_default()) } td { (objection.why.as_deref().map(words::said).unwrap_or_default()) }
+                    td.n { (words::distance(now, objection.received_at)) }
+                } } }
+            } } }
+        }
+    }
+}
+
+fn exports(exports: &[ExportRow], now: DateTime<Utc>) -> Markup {
+    html! {
+        section {
+            h2 { "Exports" span.aside { "made for a person who asked what there is about them" } }
+            @if exports.is_empty() { p.none { "There is none." } } @else { div.scroll tabindex="0" role="region" aria-label="Exports" { table {
+                thead { tr { th scope="col" { "export" } th scope="col" { "tenant" } th scope="col" { "state" } th scope="col" { "asked by" } th scope="col" { "why" } th.n scope="col" { "asked" } th.n scope="col" { "goes" } } }
+                tbody { @for export in exports { tr {
+                    td { code { (export.export) } } td { (export.tenant) } td { (words::state(&export.state)) }
+                    td { @match &export.by { Some(by) => (by), None => "the person" } } td { (export.why.as_deref().map(words::said).unwrap_or_default()) }
+                    td.n { (words::distance(now, export.asked_at)) }
+                    td.n { @if let Some(at) = export.expires_at { (words::distance(now, at)) } }
+                } } }
+            } } }
+        }
     }
 }

@@ -56,6 +56,7 @@ fn needs(numbers: &Numbers, house: bool) -> Markup {
         ),
         (numbers.refund_reviews, "refund reviews", "/console/orders?state=refund_review"),
         (numbers.differences, "differences in money", "/console/orders?state=refund_review"),
+        (numbers.sales_without_rule, "sales without a fiscal rule", "/console/sweeps"),
         (numbers.dead_letters, "dead letters", "/console/dead"),
         (numbers.overdue_artifacts, "objects an hour past their term", "/console/sweeps"),
         (numbers.missing_objects, "rows without their object", "/console/sweeps"),

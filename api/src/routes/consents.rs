@@ -6,6 +6,7 @@ use safelight_jobs::{
     id::{self, Batch, Deletion, Id, Order, Subject},
     intake::{self, Grant},
     policy::{CapturePoint, Purpose},
+    run::Tx,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,12 +42,34 @@ pub(crate) struct NewGrant {
     policy_version: String,
 }
 
-/// A recorded consent.
+/// What a receipt says of the rights of whoever gave it.
+const RIGHTS: &str = "You may withdraw this consent at any time, as easily as you gave it; what was done before stays lawful. \
+    You may complain to a data protection authority.";
+
+/// A recorded consent: its receipt, to show or to send.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Granted {
     /// The consent event.
     #[schema(value_type = String, example = "grant_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
-    pub(super) grant: Id<id::Grant>,
+    grant: Id<id::Grant>,
+    /// Who answers for the data.
+    controller: String,
+    /// Where to write.
+    contact: String,
+    /// For what.
+    #[schema(value_type = String, example = "train")]
+    purpose: Purpose,
+    /// Where the box was ticked.
+    #[schema(value_type = String, example = "checkout")]
+    capture_point: CapturePoint,
+    /// The policy version that was shown.
+    policy_version: String,
+    /// SHA-256 of the sentence that stood beside the box.
+    wording_sha256: String,
+    /// When.
+    given_at: DateTime<Utc>,
+    /// What whoever gave it may do.
+    rights: &'static str,
 }
 
 /// Record one consent.
@@ -61,8 +84,8 @@ pub(crate) async fn grant(
 ) -> Result<Response, Error> {
     let grant = one_consent(&body, subject)?;
     let mut tx = caller.begin(&state).await?;
-    let grant = intake::grant(&mut tx, caller.tenant()?, &grant).await?;
-    caller.finish(tx, StatusCode::CREATED, &Granted { grant }).await
+    let receipt = receipt(&state, &mut tx, caller.tenant()?, grant).await?;
+    caller.finish(tx, StatusCode::CREATED, &receipt).await
 }
 
 /// The consent that a body gives in this person's name.
@@ -83,6 +106,25 @@ pub(super) fn one_consent(body: &RawJson, subject: Id<Subject>) -> Result<Grant,
         order: new.order,
         wording_sha256: new.wording_sha256,
         policy_version: new.policy_version,
+    })
+}
+
+/// Record a consent in the caller's transaction; answers its receipt.
+pub(super) async fn receipt(state: &ApiState, tx: &mut Tx, tenant: &str, grant: Grant) -> Result<Granted, Error> {
+    let id = intake::grant(tx, tenant, &grant).await?;
+    let given_at =
+        sqlx::query_scalar!("select at from safelight.consents where id = $1", id.uuid()).fetch_one(&mut **tx).await?;
+    let policy = state.policy(tenant)?;
+    Ok(Granted {
+        grant: id,
+        controller: policy.controller().to_owned(),
+        contact: policy.contact().to_owned(),
+        purpose: grant.purpose,
+        capture_point: grant.capture_point,
+        policy_version: grant.policy_version,
+        wording_sha256: grant.wording_sha256,
+        given_at,
+        rights: RIGHTS,
     })
 }
 

@@ -1,13 +1,16 @@
-//! Deletions: the steps and what was seen.
+//! Deletions: the steps and what was seen; and the two of a part that a tenant's backend may ask for.
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
-use safelight_jobs::id::{Deletion, Id, Subject};
+use safelight_jobs::{
+    id::{Artifact, Deletion, Id, Order, Subject},
+    intake::{self, DeletionStarted},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    caller::{Read, To},
+    caller::{Enqueue, Read, To},
     error::Error,
     idempotency,
     input::At,
@@ -112,4 +115,53 @@ async fn view(state: &ApiState, deletion: Id<Deletion>, tenant: Option<&str>) ->
         late: row.late,
         steps,
     })
+}
+
+/// A deletion that has begun.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Begun {
+    /// The same one however often it is asked for.
+    #[schema(value_type = String, example = "deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    deletion: Id<Deletion>,
+    /// Until when it is to be done.
+    answer_due: DateTime<Utc>,
+    /// It had begun before, or another deletion had taken it on.
+    already: bool,
+}
+
+impl From<DeletionStarted> for Begun {
+    fn from(started: DeletionStarted) -> Self {
+        let DeletionStarted { deletion, answer_due, already } = started;
+        Self { deletion, answer_due, already }
+    }
+}
+
+/// Delete one uploaded photo or one generated image before its time. Nobody reads it from the answer on; vectors, scores and
+/// copies that rest on it go with it.
+#[utoipa::path(post, path = "/v1/photos/{artifact}/delete", tag = "rights", operation_id = "deletePhoto",
+    params(("artifact" = String, Path, description = "artifact_…")), security(("token" = ["enqueue"])),
+    responses((status = 202, description = "Begun", body = Begun), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn delete_photo(
+    caller: To<Enqueue>,
+    State(state): State<ApiState>,
+    At(photo): At<Artifact>,
+) -> Result<Response, Error> {
+    let mut tx = caller.begin(&state).await?;
+    let started = intake::delete_photo(&mut tx, Some(caller.tenant()?), photo, None).await?;
+    caller.finish(tx, StatusCode::ACCEPTED, &Begun::from(started)).await
+}
+
+/// Delete what is left of an order that was refused, expired, or is in refund review: what was never delivered, the model, and
+/// the order itself where nothing was sold. Delivered images keep their term.
+#[utoipa::path(post, path = "/v1/orders/{order}/delete", tag = "rights", operation_id = "deleteFailedOrder",
+    params(("order" = String, Path, description = "order_…")), security(("token" = ["enqueue"])),
+    responses((status = 202, description = "Begun", body = Begun), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn delete_failed_order(
+    caller: To<Enqueue>,
+    State(state): State<ApiState>,
+    At(order): At<Order>,
+) -> Result<Response, Error> {
+    let mut tx = caller.begin(&state).await?;
+    let started = intake::delete_failed_order(&mut tx, Some(caller.tenant()?), order, None).await?;
+    caller.finish(tx, StatusCode::ACCEPTED, &Begun::from(started)).await
 }

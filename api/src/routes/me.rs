@@ -19,7 +19,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{
-    consents::{Granted, NewGrant, Withdrawal, Withdrawn, one_consent},
+    consents::{Granted, NewGrant, Withdrawal, Withdrawn, one_consent, receipt},
     rights::{Exported, Exporting, export_of},
     subjects::Erasure,
 };
@@ -94,9 +94,9 @@ pub(crate) async fn read(person: Person, State(state): State<ApiState>) -> Resul
 pub(crate) async fn grant(person: Person, State(state): State<ApiState>, body: RawJson) -> Result<Response, Error> {
     let grant = one_consent(&body, person.subject)?;
     let mut tx = person.begin(&state).await?;
-    let grant = intake::grant(&mut tx, &person.tenant, &grant).await?;
+    let receipt = receipt(&state, &mut tx, &person.tenant, grant).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, Body(Granted { grant })).into_response())
+    Ok((StatusCode::CREATED, Body(receipt)).into_response())
 }
 
 /// Withdraw every consent for one purpose.

@@ -71,6 +71,11 @@ fn write(text: &mut String, numbers: &Numbers) {
             numbers.refund_reviews,
         ),
         ("safelight_money_differences", "Where the books and a provider differ.", numbers.differences),
+        (
+            "safelight_sales_without_rule",
+            "Sales of a country whose fiscal rule nobody has looked up.",
+            numbers.sales_without_rule,
+        ),
         ("safelight_dead_letters", "Jobs that gave up.", numbers.dead_letters),
         ("safelight_deletions_open", "Deletions that are not complete.", numbers.deletions_open),
         ("safelight_deletions_stuck", "Deletions that need a person.", numbers.deletions_stuck),

@@ -14,6 +14,7 @@ pub(crate) mod jobs;
 pub(crate) mod list_jobs;
 pub(crate) mod me;
 pub(crate) mod metrics;
+pub(crate) mod objections;
 pub(crate) mod operate_jobs;
 pub(crate) mod order_events;
 pub(crate) mod orders;
@@ -53,8 +54,10 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(subjects::open_batch))
         .routes(routes!(subjects::erase))
         .routes(routes!(rights::rectify))
+        .routes(routes!(rights::contest))
         .routes(routes!(rights::restrict))
         .routes(routes!(rights::release))
+        .routes(routes!(objections::object))
         .routes(routes!(rights::export))
         .routes(routes!(rights::read_export))
         .routes(routes!(consents::grant))
@@ -67,6 +70,8 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(orders::checkout))
         .routes(routes!(refunds::ask))
         .routes(routes!(images::read))
+        .routes(routes!(deletions::delete_photo))
+        .routes(routes!(deletions::delete_failed_order))
         .routes(routes!(deletions::read))
         .routes(routes!(certificates::read))
         .routes(routes!(certificates::read_page))

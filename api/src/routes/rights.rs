@@ -1,9 +1,9 @@
-//! Rights of a person, as the tenant's backend passes them on: correction, restriction and its release, export.
+//! Rights of a person, as the tenant's backend passes them on: correction, a contested score, restriction and its release, export.
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
 use safelight_jobs::{
-    id::{Artifact, Id, Subject},
+    id::{self, Artifact, Id, Subject},
     intake::{self, Correction, Ground},
     keys,
     providers::storage::StorageError,
@@ -58,6 +58,34 @@ pub(crate) async fn rectify(
     let mut tx = caller.begin(&state).await?;
     intake::rectify(&mut tx, &state.vault, caller.tenant()?, subject, &Correction { email, name }).await?;
     caller.finish(tx, StatusCode::OK, &Corrected { subject }).await
+}
+
+/// A score that is measured anew.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ComparedAgain {
+    /// The job that does it.
+    #[schema(value_type = String, example = "job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    job: Id<id::Job>,
+    /// It was asked for already and has not ended.
+    already: bool,
+}
+
+/// Contest a score (Art. 16): the image is compared once more with the photos that are there now, and the new score replaces
+/// the old one.
+#[utoipa::path(post, path = "/v1/subjects/{subject}/images/{artifact}/compare", tag = "rights", operation_id = "contestSimilarity",
+    params(("subject" = String, Path, description = "subject_…"), ("artifact" = String, Path, description = "artifact_…")),
+    security(("token" = ["enqueue"])),
+    responses((status = 202, description = "Enqueued, or known", body = ComparedAgain), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn contest(
+    caller: To<Enqueue>,
+    State(state): State<ApiState>,
+    At(subject): At<Subject>,
+    At(image): At<Artifact>,
+) -> Result<Response, Error> {
+    let mut tx = caller.begin(&state).await?;
+    let contested = intake::contest_similarity(&mut tx, caller.tenant()?, subject, image).await?;
+    let answer = ComparedAgain { job: contested.job, already: contested.already };
+    caller.finish(tx, StatusCode::ACCEPTED, &answer).await
 }
 
 /// Why the data are restricted.

@@ -21,6 +21,7 @@ async fn certified(house: &House) -> Id<Deletion> {
         answer_due: TIME.into(),
         checkpoint: Checkpoint::sign(&tree, &signer).expect("a checkpoint"),
         completed_at: TIME.into(),
+        contact: None,
         controller: "KoSelfie".into(),
         deletion: deletion.uuid().to_string(),
         issued_at: TIME.into(),

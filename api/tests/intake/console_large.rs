@@ -31,8 +31,8 @@ const HISTORY: &[&str] = &[
         checkout_at, paid_at, delivered_at)
     select safelight.uuid_v7(), tenant, subject_id, id, 'basic', 'delivered', false, 4, 900, 'eur', 'cs_many_' || id, now(), now(), now()
     from safelight.upload_batches",
-    "insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, currency, sold_at)
-    select tenant, id, checkout_session, 'pi_' || id, 'paid', amount_cents, currency, now() from safelight.orders where checkout_session like 'cs_many%'",
+    "insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, currency, sold_at, keep_until)
+    select tenant, id, checkout_session, 'pi_' || id, 'paid', amount_cents, currency, now(), now() + interval '10 years' from safelight.orders where checkout_session like 'cs_many%'",
     "insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, position, state, storage_key, content_type, bytes, sha256, delivered_at)
     select safelight.uuid_v7(), tenant, subject_id, 1, 'image', id, 0, 'stored', tenant || '/' || replace(subject_id::text, '-', '') || '/image/' || id,
         'image/png', 9, repeat('0', 64), now() from safelight.orders where state = 'delivered'",

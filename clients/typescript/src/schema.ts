@@ -546,6 +546,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/orders/{order}/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete what is left of an order that was refused, expired, or is in refund review: what was never delivered, the model, and
+         *     the order itself where nothing was sold. Delivered images keep their term.
+         */
+        post: operations["deleteFailedOrder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/orders/{order}/events": {
         parameters: {
             query?: never;
@@ -577,6 +597,26 @@ export interface paths {
         put?: never;
         /** Give an order's money back, all that is left of it or a part. Once: what is on its way counts as given. */
         post: operations["refundOrder"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/photos/{artifact}/delete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Delete one uploaded photo or one generated image before its time. Nobody reads it from the answer on; vectors, scores and
+         *     copies that rest on it go with it.
+         */
+        post: operations["deletePhoto"];
         delete?: never;
         options?: never;
         head?: never;
@@ -747,6 +787,43 @@ export interface paths {
         get: operations["readImage"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/subjects/{subject}/images/{artifact}/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Contest a score (Art. 16): the image is compared once more with the photos that are there now, and the new score replaces
+         *     the old one.
+         */
+        post: operations["contestSimilarity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/subjects/{subject}/objections": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Object to one purpose (Art. 21). The person's data are restricted until somebody has decided (Art. 18(1)(d)). */
+        post: operations["objectTo"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1003,6 +1080,16 @@ export interface components {
             /** @description Whose. */
             provider: string;
         };
+        /** @description A score that is measured anew. */
+        ComparedAgain: {
+            /** @description It was asked for already and has not ended. */
+            already: boolean;
+            /**
+             * @description The job that does it.
+             * @example job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            job: string;
+        };
         /** @description A control that says something. */
         ControlView: {
             /** @description Who did. */
@@ -1149,13 +1236,38 @@ export interface components {
              */
             export: string;
         };
-        /** @description A recorded consent. */
+        /** @description A recorded consent: its receipt, to show or to send. */
         Granted: {
+            /**
+             * @description Where the box was ticked.
+             * @example checkout
+             */
+            capture_point: string;
+            /** @description Where to write. */
+            contact: string;
+            /** @description Who answers for the data. */
+            controller: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            given_at: string;
             /**
              * @description The consent event.
              * @example grant_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
              */
             grant: string;
+            /** @description The policy version that was shown. */
+            policy_version: string;
+            /**
+             * @description For what.
+             * @example train
+             */
+            purpose: string;
+            /** @description What whoever gave it may do. */
+            rights: string;
+            /** @description SHA-256 of the sentence that stood beside the box. */
+            wording_sha256: string;
         };
         /** @description Dead letters of one kind and code. */
         Group: {
@@ -1472,6 +1584,14 @@ export interface components {
              */
             kind: string;
         };
+        /** @description What somebody objects to. */
+        NewObjection: {
+            /**
+             * @description A purpose that rests on a legitimate interest.
+             * @example observe
+             */
+            purpose: string;
+        };
         /** @description A person as known at sign-up: these fields and no others. Sealed under a key of that person. */
         NewSubject: {
             /**
@@ -1493,6 +1613,16 @@ export interface components {
              * @example order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
              */
             order: string;
+        };
+        /** @description The objection is noted. */
+        Objection: {
+            /** @description It stood there already and is not decided. */
+            already: boolean;
+            /**
+             * Format: int32
+             * @description Jobs that are held until it is decided.
+             */
+            jobs_held: number;
         };
         /** @description An act of uploading. */
         Opened: {
@@ -1935,7 +2065,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money` or `history` */
+                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal` or `history` */
                 sweep: string;
             };
             cookie?: never;
@@ -1966,7 +2096,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money` or `history` */
+                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal` or `history` */
                 sweep: string;
             };
             cookie?: never;
@@ -2984,6 +3114,37 @@ export interface operations {
             };
         };
     };
+    deleteFailedOrder: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description order_… */
+                order: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Begun"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     followOrder: {
         parameters: {
             query?: never;
@@ -3038,6 +3199,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Asked"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    deletePhoto: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description artifact_… */
+                artifact: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Begun */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Begun"];
                 };
             };
             "4XX": {
@@ -3385,6 +3577,74 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    contestSimilarity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description subject_… */
+                subject: string;
+                /** @description artifact_… */
+                artifact: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Enqueued, or known */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ComparedAgain"];
+                };
+            };
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    objectTo: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description subject_… */
+                subject: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewObjection"];
+            };
+        };
+        responses: {
+            /** @description Noted */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Objection"];
                 };
             };
             "4XX": {

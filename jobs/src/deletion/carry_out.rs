@@ -5,9 +5,8 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{DeletionRow, Object, Step, Targets, second_look::second_look};
+use super::{DeletionRow, Object, Step, Targets, orders, part, second_look::second_look};
 use crate::{
-    book_money::BookMoney,
     calls, keys,
     providers::{
         auth::UserDeletion,
@@ -39,9 +38,9 @@ impl Carried {
 pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) -> Result<Carried, Stop> {
     let subject = deletion.subject.uuid();
     match &step.targets {
-        Targets::Calls { ids } => calls_at_fal(run, ids).await,
+        Targets::Calls { ids, let_run } => calls_at_fal(run, ids, *let_run).await,
         Targets::Objects { objects } => stored_objects(run, deletion, step, objects).await,
-        Targets::Ledger => ledger(run, deletion).await,
+        Targets::Ledger { photo } => ledger(run, deletion, *photo).await,
         Targets::Prefix => prefix(run, deletion).await,
         Targets::SecondLook { until } => second_look(run, deletion, *until).await,
         Targets::Nothing => Ok(Carried::verified(0, "counted: another deletion has taken everything on")),
@@ -78,7 +77,9 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
             tx.commit().await?;
             Ok(Carried::verified(gone.rows_affected(), "counted: no notice left"))
         }
-        Targets::Orders { ids } => orders(run, subject, ids).await,
+        Targets::Orders { ids } => orders::all(run, subject, ids).await,
+        Targets::OrderVectors { order } => orders::vectors(run, *order).await,
+        Targets::FailedOrder { order } => orders::failed(run, *order).await,
         Targets::AuthUser { user: None } => Ok(Carried::verified(0, "the account never had a sign-in user")),
         Targets::AuthUser { user: Some(user) } => {
             let first = run.services.auth.delete_user(*user).await?;
@@ -131,7 +132,7 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
 }
 
 /// Note outside the database that it was asked for, so that no restored backup brings back what went.
-async fn ledger(run: &Run, deletion: &DeletionRow) -> Result<Carried, Stop> {
+async fn ledger(run: &Run, deletion: &DeletionRow, photo: Option<Uuid>) -> Result<Carried, Stop> {
     let Some(ledger) = &run.services.ledger else {
         return Err(Stop::wait(
             Duration::from_secs(300),
@@ -144,10 +145,11 @@ async fn ledger(run: &Run, deletion: &DeletionRow) -> Result<Carried, Stop> {
     )
     .fetch_one(&mut *run.reads().await?)
     .await?;
-    let act = match deletion.purpose.as_deref().map(str::parse) {
-        None => Act::Erasure,
-        Some(Ok(purpose)) => Act::Withdrawal(purpose),
-        Some(Err(_)) => {
+    let act = match (photo, deletion.purpose.as_deref().map(str::parse)) {
+        (Some(photo), _) => Act::Photo(photo.into()),
+        (None, None) => Act::Erasure,
+        (None, Some(Ok(purpose))) => Act::Withdrawal(purpose),
+        (None, Some(Err(_))) => {
             return Err(Stop::give_up("unknown_purpose", format!("{} withdraws what is no purpose", deletion.id)));
         }
     };
@@ -160,12 +162,18 @@ fn none_left(left: i64, what: &str) -> Result<(), Stop> {
     if left == 0 { Ok(()) } else { Err(Stop::retry("rows_left", anyhow::anyhow!("{left} {what} are still there"))) }
 }
 
-async fn calls_at_fal(run: &Run, ids: &[Uuid]) -> Result<Carried, Stop> {
+async fn calls_at_fal(run: &Run, ids: &[Uuid], let_run: bool) -> Result<Carried, Stop> {
     let (mut files, mut earlier) = (0, 0);
     for &id in ids {
         let mut tx = run.begin().await?;
         let call = calls::load(&mut tx, id.into()).await?;
         tx.commit().await?;
+        if let_run && matches!(call.state.as_str(), "intended" | "unknown" | "submitted") {
+            return Err(Stop::wait(
+                Duration::from_secs(300),
+                "fal_works: it was given a copy before, which goes with the end of that work",
+            ));
+        }
         earlier += usize::from(call.purge == "purged");
         files += purge(run, &call).await?;
     }
@@ -191,7 +199,7 @@ async fn stored_objects(run: &Run, deletion: &DeletionRow, step: &Step, objects:
     // Rows of objects that are gone go; rows that name surviving objects stay.
     let gone: Vec<Uuid> = objects.iter().map(|object| object.id).filter(|id| !present.contains(id)).collect();
     let mut tx = run.begin().await?;
-    sqlx::query!("delete from safelight.embeddings where upload_id = any ($1)", &gone).execute(&mut *tx).await?;
+    let scores = part::drop_what_rests_on(&mut tx, deletion, &gone).await?;
     sqlx::query!("update safelight.provider_calls set artifact_id = null where artifact_id = any ($1)", &gone)
         .execute(&mut *tx)
         .await?;
@@ -211,6 +219,12 @@ async fn stored_objects(run: &Run, deletion: &DeletionRow, step: &Step, objects:
         .count("step", seq)
         .write_each(&mut tx, &targets)
         .await?;
+    if scores > 0 {
+        run.note("deletion.scores", "gone").deletion(deletion.id).count("scores", scores).write(&mut tx).await?;
+    }
+    if step.class == "image" {
+        part::drop_words(&mut tx, deletion).await?;
+    }
     let gone_so_far: i64 = sqlx::query_scalar!(
         r#"select count(*) as "n!" from safelight.audit_entries
         where deletion_id = $1 and action = 'deletion.object' and counts -> 'step' = to_jsonb($2::integer)"#,
@@ -232,7 +246,13 @@ async fn stored_objects(run: &Run, deletion: &DeletionRow, step: &Step, objects:
     }
     Ok(Carried::verified(
         u64::try_from(gone_so_far).unwrap_or(0),
-        format!("looked: the store has none of {} objects; their rows are gone", objects.len()),
+        match step.class.as_str() {
+            "upload" => format!(
+                "looked: the store has none of {} objects; their rows are gone, with the vectors and scores that rested on them",
+                objects.len()
+            ),
+            _ => format!("looked: the store has none of {} objects; their rows are gone", objects.len()),
+        },
     ))
 }
 
@@ -255,34 +275,6 @@ pub(super) async fn clear_prefix(run: &Run, deletion: &DeletionRow) -> Result<us
         ));
     }
     Ok(strays.len())
-}
-
-/// The rows of orders and batches. The sale stays for tax law, without a link. Of a checkout that nobody paid yet only
-/// Stripe's session is kept for a while: money that comes for it all the same is booked and looked at (N21).
-async fn orders(run: &Run, subject: Uuid, ids: &[Uuid]) -> Result<Carried, Stop> {
-    let mut tx = run.begin().await?;
-    let sales: i64 =
-        sqlx::query_scalar!(r#"select count(*) as "n!" from safelight_fiscal.sales where order_id = any ($1)"#, ids)
-            .fetch_one(&mut *tx)
-            .await?;
-    let unpaid =
-        sqlx::query_scalar!(r#"select safelight.part_from_money($1) as "sessions!""#, ids).fetch_one(&mut *tx).await?;
-    for session in unpaid {
-        tx.enqueue(&BookMoney { session: Some(session), payment: None, event: "erasure".to_owned() }).await?;
-    }
-    sqlx::query!("delete from safelight.orders where subject_id = $1", subject).execute(&mut *tx).await?;
-    sqlx::query!("delete from safelight.upload_batches where subject_id = $1", subject).execute(&mut *tx).await?;
-    tx.commit().await?;
-    if sales == 0 {
-        return Ok(Carried::verified(ids.len() as u64, "counted: no order left; nothing was sold"));
-    }
-    Ok(Carried {
-        state: "retained_by_law",
-        deleted: ids.len() as u64,
-        evidence: format!(
-            "{sales} sales stay for tax law with amount, currency, date and Stripe's ids; their link to the person is cut"
-        ),
-    })
 }
 
 async fn jobs(run: &Run, subject: Uuid) -> Result<Carried, Stop> {

@@ -1,4 +1,4 @@
-//! The one deletion engine: erasure, retention and withdrawal differ in their plan only.
+//! The one deletion engine: erasure, retention, withdrawal, one photo and a failed order differ in their plan only.
 //!
 //! The plan names its exact targets and is persisted before the first delete. Storage goes before rows: a row without an
 //! object is harmless, an object without a row is lost. Success of a delete call is a claim; a step is `verified` only
@@ -6,6 +6,8 @@
 //! can write late any more, and is not complete before.
 
 mod carry_out;
+mod orders;
+mod part;
 mod plan;
 mod second_look;
 
@@ -19,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     data_map::TakenBy,
-    id::{Deletion, Id, Subject},
+    id::{Deletion, Id, Order, Subject},
 };
 
 /// What a step deletes, and how.
@@ -27,7 +29,12 @@ use crate::{
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(crate) enum Targets {
     /// What calls left at Fal.
-    Calls { ids: Vec<Uuid> },
+    Calls {
+        ids: Vec<Uuid>,
+        /// What still runs is waited for instead of cancelled: somebody has paid for it, and its input is all that goes.
+        #[serde(default)]
+        let_run: bool,
+    },
     /// Objects in the store and their rows, with everything that was made from them and shares their fate.
     Objects { objects: Vec<Object> },
     /// Whatever else lies under the person's prefix.
@@ -42,6 +49,10 @@ pub(crate) enum Targets {
     Notices,
     /// Orders and the acts of uploading; the fiscal minimum stays, unlinked.
     Orders { ids: Vec<Uuid> },
+    /// The vectors that were measured for one order.
+    OrderVectors { order: Uuid },
+    /// The row and the words of an order that failed; the sale stays, and says by which law.
+    FailedOrder { order: Uuid },
     /// The account's row.
     Account,
     /// The sign-in user.
@@ -53,7 +64,11 @@ pub(crate) enum Targets {
     /// The key that opens what was sealed, and the pseudonym.
     Key,
     /// Noting outside the database that it was asked for.
-    Ledger,
+    Ledger {
+        /// Of a single photo or image: which.
+        #[serde(default)]
+        photo: Option<Uuid>,
+    },
     /// All of it once more, when nothing can be written late any more.
     SecondLook { until: DateTime<Utc> },
 }
@@ -72,7 +87,9 @@ impl Targets {
             Self::AuthUser { .. } => Some(TakenBy::AuthUser),
             Self::Jobs => Some(TakenBy::Jobs),
             Self::Key => Some(TakenBy::Key),
-            Self::Prefix | Self::Nothing | Self::Consents | Self::Ledger | Self::SecondLook { .. } => None,
+            // Of a part: an erasure's plan has none of these.
+            Self::OrderVectors { .. } | Self::FailedOrder { .. } => None,
+            Self::Prefix | Self::Nothing | Self::Consents | Self::Ledger { .. } | Self::SecondLook { .. } => None,
         }
     }
 }
@@ -94,12 +111,14 @@ pub(crate) struct DeletionRow {
     pub(crate) subject: Id<Subject>,
     pub(crate) trigger: String,
     pub(crate) purpose: Option<String>,
+    /// Of a failed order: which.
+    pub(crate) order: Option<Id<Order>>,
     pub(crate) state: String,
 }
 
 pub(crate) async fn load(connection: &mut PgConnection, id: Id<Deletion>) -> Result<Option<DeletionRow>, sqlx::Error> {
     let row = sqlx::query!(
-        "select tenant, subject_id, trigger, purpose, state from safelight.deletions where id = $1",
+        "select tenant, subject_id, trigger, purpose, order_id, state from safelight.deletions where id = $1",
         id.uuid()
     )
     .fetch_optional(connection)
@@ -110,6 +129,7 @@ pub(crate) async fn load(connection: &mut PgConnection, id: Id<Deletion>) -> Res
         subject: row.subject_id.into(),
         trigger: row.trigger,
         purpose: row.purpose,
+        order: row.order_id.map(Id::from),
         state: row.state,
     }))
 }

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{DeletionRow, Object, Targets};
+use super::{DeletionRow, Object, Targets, part};
 use crate::{
     data_map::{DataMap, Found},
+    id::Id,
     intake::UPLOAD_LINK_LIFE,
     services::Services,
     stop::Stop,
@@ -32,14 +33,22 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, services
     let vault = &services.vault;
     let mut steps: Vec<(&str, &str, Targets, usize)> = Vec::new();
     // First, so that a backup which is restored soon afterwards does not bring back what was asked to go.
-    if services.ledger.is_some() && matches!(deletion.trigger.as_str(), "erasure" | "withdrawal") {
-        steps.push(("backup", "self", Targets::Ledger, 1));
+    if services.ledger.is_some() {
+        match deletion.trigger.as_str() {
+            "erasure" | "withdrawal" => steps.push(("backup", "self", Targets::Ledger { photo: None }, 1)),
+            "one_photo" => {
+                if let Some(photo) = part::photo(tx, deletion).await? {
+                    steps.push(("backup", "self", Targets::Ledger { photo: Some(photo) }, 1));
+                }
+            }
+            _ => {}
+        }
     }
     match (deletion.trigger.as_str(), deletion.purpose.as_deref()) {
         ("erasure", _) => {
             // Asked before anything goes: afterwards nobody knows when the last link was made.
             let until = last_write(tx, deletion).await?;
-            calls(tx, deletion, None, &mut steps).await?;
+            calls(tx, deletion, None, None, &mut steps).await?;
             objects(tx, deletion, vault, Which::All, &mut steps).await?;
             steps.push(("upload", "supabase", Targets::Prefix, 0));
             steps.push(("embedding", "self", Targets::Embeddings, count_embeddings(tx, deletion).await?));
@@ -71,9 +80,21 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, services
             steps.push(("verdict", "self", Targets::Verdicts, 0));
         }
         ("withdrawal", Some(purpose)) => {
-            calls(tx, deletion, Some(purpose), &mut steps).await?;
+            calls(tx, deletion, Some(purpose), None, &mut steps).await?;
             let classes: &[&str] = if purpose == "train" { &["bundle", "model"] } else { &[] };
             objects(tx, deletion, vault, Which::Classes(classes), &mut steps).await?;
+        }
+        ("one_photo", _) => {
+            part::calls_of_a_photo(tx, deletion, &mut steps).await?;
+            objects(tx, deletion, vault, Which::Marked, &mut steps).await?;
+        }
+        ("failed_order", _) => {
+            let order = deletion.order.map(Id::uuid);
+            calls(tx, deletion, None, order, &mut steps).await?;
+            objects(tx, deletion, vault, Which::Marked, &mut steps).await?;
+            if let Some(order) = order {
+                part::rows_of_an_order(tx, order, &mut steps).await?;
+            }
         }
         _ => objects(tx, deletion, vault, Which::Marked, &mut steps).await?,
     }
@@ -136,23 +157,26 @@ async fn last_write(tx: &mut PgConnection, deletion: &DeletionRow) -> Result<Dat
     .await
 }
 
-type Steps<'a> = Vec<(&'a str, &'a str, Targets, usize)>;
+pub(super) type Steps<'a> = Vec<(&'a str, &'a str, Targets, usize)>;
 
 async fn calls(
     tx: &mut PgConnection,
     deletion: &DeletionRow,
     purpose: Option<&str>,
+    order: Option<Uuid>,
     steps: &mut Steps<'_>,
 ) -> Result<(), sqlx::Error> {
     let ids = sqlx::query_scalar!(
-        "select id from safelight.provider_calls where subject_id = $1 and ($2::text is null or purpose = $2) and state <> 'refused'",
+        r#"select id from safelight.provider_calls where subject_id = $1 and state <> 'refused'
+            and ($2::text is null or purpose = $2) and ($3::uuid is null or order_id = $3)"#,
         deletion.subject.uuid(),
-        purpose
+        purpose,
+        order
     )
     .fetch_all(&mut *tx)
     .await?;
     let count = ids.len();
-    steps.push(("processor_copy", "fal", Targets::Calls { ids }, count));
+    steps.push(("processor_copy", "fal", Targets::Calls { ids, let_run: false }, count));
     Ok(())
 }
 

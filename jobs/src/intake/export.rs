@@ -1,16 +1,18 @@
 //! Access and portability (Art. 15 and 20): a person asks for what there is about them.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgPool;
 
 use crate::{
     audit::Entry,
     export_data::ExportData,
     id::{Artifact, Id, Subject},
     keys,
+    queue::{self, By},
     run::Tx,
 };
 
-use super::IntakeError;
+use super::{IntakeError, refund::code};
 
 /// An export that is being made.
 #[derive(Debug, Clone)]
@@ -46,4 +48,62 @@ pub async fn ask_export(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Resu
         Entry::new("intake", "export.asked", "enqueued").subject(subject).write(tx).await?;
     }
     Ok(ExportAsked { export, expires_at: row.expires_at, already })
+}
+
+/// Ask for one on a person's behalf: somebody of the house, with who and why as codes, which the console shows.
+///
+/// # Errors
+/// As [`ask_export`]; a `by` or `why` that is no code.
+pub async fn ask_export_for(tx: &mut Tx, subject: Id<Subject>, by: By<'_>) -> Result<ExportAsked, IntakeError> {
+    let by = By { actor: code("by", by.actor)?, why: code("why", by.why)? };
+    let tenant = sqlx::query_scalar!("select tenant from safelight.subjects where id = $1", subject.uuid())
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or_else(|| IntakeError::not_found(subject))?;
+    let asked = ask_export(tx, &tenant, subject).await?;
+    if !asked.already {
+        let entry = Entry::new("operator", "export.asked", "enqueued")
+            .subject(subject)
+            .code("by", by.actor)
+            .code("why", by.why);
+        queue::note_act(tx, "export.asked", "enqueued", &asked.export.to_string(), by, entry).await?;
+    }
+    Ok(asked)
+}
+
+/// An export as whoever watches may see it: nothing of whose it is.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct ExportRow {
+    /// It.
+    pub export: Id<Artifact>,
+    /// Of which tenant.
+    pub tenant: String,
+    /// `making`, `ready`, or `over`: its time has passed, and the sweep takes it.
+    pub state: String,
+    /// When it was asked for.
+    pub asked_at: DateTime<Utc>,
+    /// When it goes.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Who of the house asked for it; none: the person, through the tenant's backend.
+    pub by: Option<String>,
+    /// Why, as a code.
+    pub why: Option<String>,
+}
+
+/// Those that are there, the newest first.
+///
+/// # Errors
+/// Those of the database.
+pub async fn exports(pool: &PgPool, tenant: Option<&str>) -> Result<Vec<ExportRow>, sqlx::Error> {
+    sqlx::query_as!(
+        ExportRow,
+        r#"select a.id as export, a.tenant, a.created_at as asked_at, a.delete_after as expires_at, o.actor as "by?", o.why as "why?",
+            case when a.delete_after <= safelight.now() then 'over' when a.state = 'stored' then 'ready' else 'making' end as "state!"
+        from safelight.artifacts a left join lateral (select actor, why from safelight.operator_acts
+            where about = 'artifact_' || replace(a.id::text, '-', '') and action = 'export.asked' order by id desc limit 1) o on true
+        where a.class = 'export' and ($1::text is null or a.tenant = $1) order by a.created_at desc limit 100"#,
+        tenant
+    )
+    .fetch_all(pool)
+    .await
 }

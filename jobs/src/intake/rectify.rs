@@ -1,8 +1,11 @@
-//! Correction (Art. 16): the account is sealed anew. Mails that wait read the address when they are sent.
+//! Correction (Art. 16): the account is sealed anew, and mails that wait read the address when they are sent; a score that its
+//! person contests is measured anew.
 
 use crate::{
     audit::Entry,
-    id::{Id, Subject},
+    compare_faces::CompareFaces,
+    id::{Artifact, Id, Job, Subject},
+    queue,
     run::Tx,
     vault::Vault,
 };
@@ -64,4 +67,56 @@ pub async fn rectify(
         .write(tx)
         .await?;
     Ok(())
+}
+
+/// A contested score.
+#[derive(Debug, Clone, Copy)]
+pub struct Contested {
+    /// The job that measures anew.
+    pub job: Id<Job>,
+    /// It was asked for already and has not ended.
+    pub already: bool,
+}
+
+/// What is asked for when a person says that a score is wrong: the image is compared once more with the photos that are there
+/// now, behind the same gate, and the new score replaces the old one.
+///
+/// # Errors
+/// No such image of this person, none of whose order's photos is there any more, an order that is not compared.
+pub async fn contest_similarity(
+    tx: &mut Tx,
+    tenant: &str,
+    subject: Id<Subject>,
+    image: Id<Artifact>,
+) -> Result<Contested, IntakeError> {
+    super::subject_of(tx, tenant, subject).await?;
+    let known = sqlx::query_scalar!(
+        r#"select exists (select from safelight.similarities s where s.image_id = a.id) as "scored!" from safelight.artifacts a
+        where a.id = $1 and a.subject_id = $2 and a.class = 'image' and safelight.readable(a)"#,
+        image.uuid(),
+        subject.uuid()
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or_else(|| IntakeError::not_found(image))?;
+    if !known {
+        return Err(IntakeError::Conflict {
+            code: "nothing_to_compare",
+            why: format!(
+                "{image} has no score: it was never compared, or the photos that it was compared with are gone"
+            ),
+        });
+    }
+    let key = CompareFaces { image }.contested_key();
+    let waits = sqlx::query_scalar!(r#"select exists (select from safelight.jobs where key = $1) as "it!""#, key)
+        .fetch_one(&mut **tx)
+        .await?;
+    if !waits {
+        queue::forget_key(tx, &key).await?;
+    }
+    let enqueued = CompareFaces { image }.again(tx, key).await?;
+    if !enqueued.already {
+        Entry::new("intake", "score.contested", "enqueued").subject(subject).write(tx).await?;
+    }
+    Ok(Contested { job: enqueued.id, already: enqueued.already })
 }

@@ -72,6 +72,9 @@ pub enum Finding {
     /// Nothing to print.
     #[error("`{0}` is empty")]
     Empty(&'static str),
+    /// K3: who has a question must have somewhere to write.
+    #[error("contact `{0}` is no mailbox")]
+    NoMailbox(String),
     /// Sales records need a law.
     #[error("a fiscal rule has no country of two capital letters, no years or no legal reference")]
     FiscalRule,
@@ -121,6 +124,11 @@ fn header(document: &Document, found: &mut Vec<Finding>) {
     }
     let texts = [("controller", &document.controller), ("contact", &document.contact), ("version", &document.version)];
     found.extend(texts.into_iter().filter(|(_, text)| text.trim().is_empty()).map(|(name, _)| Finding::Empty(name)));
+    let contact = document.contact.trim();
+    let is_mailbox = contact.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'));
+    if !contact.is_empty() && !is_mailbox {
+        found.push(Finding::NoMailbox(contact.to_owned()));
+    }
 }
 
 fn retention(document: &Document, found: &mut Vec<Finding>) {

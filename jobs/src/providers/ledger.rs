@@ -1,4 +1,4 @@
-//! The erasure ledger: which persons were erased and which consents withdrawn, kept outside the database.
+//! The erasure ledger: which persons were erased, which consents withdrawn, which single photos deleted, kept outside the database.
 //!
 //! A backup that is restored brings the erased back and forgets withdrawals; the ledger does not. Its entries are names of
 //! small objects, so that a listing is all that a comparison needs. They hold random ids, a purpose and an instant, nothing
@@ -15,7 +15,7 @@ use super::{
     storage::{S3Config, bucket},
 };
 use crate::{
-    id::{Id, Subject},
+    id::{Artifact, Id, Subject},
     policy::Purpose,
 };
 
@@ -40,6 +40,8 @@ pub enum Act {
     Erasure,
     /// The consent to this purpose was withdrawn.
     Withdrawal(Purpose),
+    /// This photo or image was to go before its time.
+    Photo(Id<Artifact>),
 }
 
 /// One entry.
@@ -62,6 +64,7 @@ impl fmt::Display for LedgerEntry {
         match act {
             Act::Erasure => write!(f, "{at:012}_{tenant}_{subject}_erasure"),
             Act::Withdrawal(purpose) => write!(f, "{at:012}_{tenant}_{subject}_withdrawal_{purpose}"),
+            Act::Photo(photo) => write!(f, "{at:012}_{tenant}_{subject}_photo_{}", photo.uuid().simple()),
         }
     }
 }
@@ -74,6 +77,10 @@ impl FromStr for LedgerEntry {
             [at, tenant, subject, "erasure"] => (at, tenant, subject, Act::Erasure),
             [at, tenant, subject, "withdrawal", purpose] => {
                 (at, tenant, subject, Act::Withdrawal(purpose.parse().map_err(|_| LedgerError::Unreadable)?))
+            }
+            [at, tenant, subject, "photo", photo] => {
+                let photo = Uuid::try_parse(photo).map_err(|_| LedgerError::Unreadable)?;
+                (at, tenant, subject, Act::Photo(photo.into()))
             }
             _ => return Err(LedgerError::Unreadable),
         };
@@ -174,7 +181,11 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("safelight-ledger-{}", Uuid::new_v4().simple()));
         let ledger = Ledger::folder(&folder).unwrap();
         let entry = |at, act| LedgerEntry { at, tenant: "koselfie".to_owned(), subject: Uuid::new_v4().into(), act };
-        let entries = [entry(1_760_000_000, Act::Erasure), entry(1_790_000_000, Act::Withdrawal(Purpose::Train))];
+        let entries = [
+            entry(1_760_000_000, Act::Erasure),
+            entry(1_790_000_000, Act::Withdrawal(Purpose::Train)),
+            entry(1_800_000_000, Act::Photo(Id::new())),
+        ];
         for entry in entries.iter().rev().chain(&entries) {
             ledger.write(entry).await.unwrap();
         }

@@ -95,7 +95,7 @@ async fn draw_up(
 ) -> Result<Option<Certificate>, SealError> {
     let Some(lines) = lines(tx, deletion, size).await? else { return Ok(None) };
     let row = sqlx::query!(
-        r#"select d.tenant, t.controller, d.trigger, d.purpose, d.requested_at, d.answer_due, d.completed_at, safelight.now() as "now!"
+        r#"select d.tenant, t.controller, t.contact, d.trigger, d.purpose, d.requested_at, d.answer_due, d.completed_at, safelight.now() as "now!"
         from safelight.deletions d join safelight.tenants t on t.id = d.tenant where d.id = $1"#,
         deletion
     )
@@ -125,6 +125,7 @@ async fn draw_up(
         answer_due: time(row.answer_due),
         checkpoint: note.to_owned(),
         completed_at: row.completed_at.map(time).unwrap_or_default(),
+        contact: Some(row.contact),
         controller: row.controller,
         deletion: deletion.to_string(),
         issued_at: time(row.now),
