@@ -61,7 +61,6 @@ impl Walk {
             .expect("node");
         let out = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{name}: {out}{}", String::from_utf8_lossy(&output.stderr));
-        println!("{name}: {out}");
         serde_json::from_str(out.lines().last().unwrap_or("null")).unwrap_or(Value::Null)
     }
 }

@@ -233,7 +233,7 @@ async fn signed_news_near_good_ones_are_taken_or_refused_and_a_refusal_stores_no
         "checkout.session.completed",
         json!({ "id": "cs_test_near", "object": "checkout.session", "payment_status": "paid", "amount_total": 4900, "currency": "eur" }),
     );
-    each_asked(as_bytes(&[event.clone()]), 150, |bytes| {
+    each_asked(as_bytes(std::slice::from_ref(&event)), 150, |bytes| {
         let signature = app.sandbox.stripe.sign_now(&bytes);
         let headers = [("stripe-signature", signature)];
         let app = &app;
