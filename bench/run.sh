@@ -106,9 +106,9 @@ wanted() {
 }
 
 measure() { # system: one repetition of every test, in a database of its own
-    local system=$1 test count=200 seconds=15
+    local system=$1 test count=600 seconds=15
     adapter "$system"
-    [ $quick = 0 ] || { jobs=$((jobs / 5)); singles=$((singles / 5)); count=40; seconds=4; }
+    [ $quick = 0 ] || { jobs=$((jobs / 5)); singles=$((singles / 5)); count=100; seconds=4; }
     export DATABASE_URL=$server/bench_peers
     sql "$server/postgres" -c "drop database if exists bench_peers with (force)" -c "create database bench_peers" 2>/dev/null
     call setup "${on_setup[@]}" >/dev/null || { say "$system could not be set up: see $cache/errors.log"; return 0; }
@@ -122,7 +122,7 @@ measure() { # system: one repetition of every test, in a database of its own
                 call bulk n=$jobs b=1000 >/dev/null || true
                 sql "$DATABASE_URL" -c checkpoint ;;
             single) words=(single n=$singles p=16 "${single[@]}") ;;
-            idle) words=(idle n=$count gap_ms=50 "${latency[@]}") ;;
+            idle) words=(idle n=$count gap_ms=20 "${latency[@]}") ;;
             load | busy) words=(load rate=200 secs=$seconds "${latency[@]}") ;;
         esac
         wait_until_quiet

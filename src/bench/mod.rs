@@ -3,17 +3,17 @@
 //! No-op jobs through the real path: stored leases, fencing tokens, the archive, the apalis worker. The verbs and the lines
 //! that they print are those of `bench/run.sh`, so that one script measures us and the peers. Without `DATABASE_URL` a private
 //! Postgres is started and gone afterwards. Never: runs where a person's job could be. Only
-//! `due` and `webhooks` touch tables of the domain.
+//! `due` and `intake` touch tables of the domain.
 
 mod audit;
 #[cfg(feature = "sandbox")]
 mod due;
 mod enqueueing;
+#[cfg(feature = "sandbox")]
+mod intake;
 mod machine;
 mod scale;
 mod settings;
-#[cfg(feature = "sandbox")]
-mod webhooks;
 mod working;
 
 use std::time::Duration;
@@ -85,9 +85,9 @@ enum What {
     /// How fast what is past its term goes, and how long others wait meanwhile
     #[cfg(feature = "sandbox")]
     Due(due::Due),
-    /// How fast the intake answers Stripe's news at a steady rate
+    /// How fast the intake answers Stripe's news or takes a backend's jobs, at a steady rate
     #[cfg(feature = "sandbox")]
-    Webhooks(webhooks::Webhooks),
+    Intake(intake::Intake),
     /// Run a command with DATABASE_URL set to a private Postgres with the settings of the benchmark
     Run {
         /// The command and its arguments
@@ -140,7 +140,7 @@ impl Bench {
             #[cfg(feature = "sandbox")]
             What::Due(due) => due.run().await,
             #[cfg(feature = "sandbox")]
-            What::Webhooks(webhooks) => webhooks.run().await,
+            What::Intake(intake) => intake.run().await,
             What::Run { command } => machine::run_with_private_server(&command).await,
         }
     }

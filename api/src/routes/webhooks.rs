@@ -34,7 +34,8 @@ pub(crate) struct Receipt {
 /// An event of Stripe.
 #[utoipa::path(post, path = "/webhooks/stripe", tag = "webhooks", operation_id = "stripeWebhook",
     request_body(content = String, content_type = "application/json"),
-    responses((status = 200, description = "Taken", body = Receipt), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Taken", body = Receipt), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not set up yet: send it again later", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn stripe(
     State(state): State<ApiState>,
     trace: Trace,
@@ -58,7 +59,8 @@ pub(crate) async fn stripe(
 #[utoipa::path(post, path = "/webhooks/fal/{token}", tag = "webhooks", operation_id = "falWebhook",
     params(("token" = String, Path, description = "The token of the call that the report is about")),
     request_body(content = String, content_type = "application/json"),
-    responses((status = 200, description = "Taken", body = Receipt), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Taken", body = Receipt), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not set up yet: send it again later", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn fal(
     State(state): State<ApiState>,
     Path(token): Path<String>,

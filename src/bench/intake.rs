@@ -1,16 +1,21 @@
-//! `safelight bench webhooks`: how fast the intake answers Stripe's news while many come a second.
+//! `safelight bench intake`: how fast the intake answers while many come a second.
 //!
-//! Genuine, signed events of payments of existing orders, each another one, so that each stores a row and enqueues a job. Sent
-//! at a steady rate over the loopback; an answer's time counts from the moment at which its event was due, so that a queue
-//! before the intake is not hidden. The tables of the database are the domain's: a private Postgres, or one of its own.
+//! `--route webhooks`: genuine, signed events of payments of existing orders, each another one, so that each stores a row and
+//! enqueues a job. `--route jobs`: typed jobs of a backend, each with another key. Sent at a steady rate over the loopback; an
+//! answer's time counts from the moment at which its request was due, so that a queue before the intake is not hidden. The
+//! tables of the database are the domain's: a private Postgres, or one of its own.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::Args;
-use safelight_api::{ApiConfig, ApiState};
+use clap::{Args, ValueEnum};
+use safelight_api::{
+    ApiConfig, ApiState,
+    tokens::{self, Scope},
+};
 use safelight_jobs::{
     db::{self, Role},
+    id::{self, Id},
     policy::Policy,
     policy_rows,
     providers::{
@@ -29,14 +34,26 @@ use tokio_util::sync::CancellationToken;
 use super::{Place, machine::Server, working::percentile};
 use crate::process::say;
 
-/// Orders that events are about.
+/// Orders that requests are about.
 const ORDERS: u64 = 500;
 /// Wraps keys that nothing is sealed with.
 const MASTER_KEY: &str = "5afe11947000000000000000000000000000000000000000000000000000be9c";
 
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Route {
+    /// `POST /webhooks/stripe`
+    Webhooks,
+    /// `POST /v1/jobs`
+    Jobs,
+}
+
 #[derive(Debug, Args)]
-pub(crate) struct Webhooks {
-    /// Events a second
+pub(crate) struct Intake {
+    /// What is asked
+    #[arg(long, value_enum, default_value_t = Route::Webhooks)]
+    route: Route,
+    /// Requests a second
     #[arg(long, default_value_t = 500)]
     rate: u32,
     /// Seconds
@@ -46,7 +63,7 @@ pub(crate) struct Webhooks {
     place: Place,
 }
 
-impl Webhooks {
+impl Intake {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let server = Server::at(self.place.database_url.clone()).await?;
         let owner = db::connect(server.url(), Role::Owner, 4).await?;
@@ -60,23 +77,41 @@ impl Webhooks {
         let stop = CancellationToken::new();
         let url = intake(server.url(), &sandbox, stop.clone()).await?;
         let n = u64::from(self.rate) * u64::from(self.secs);
-        // Signed beforehand: the sender must not be what is measured.
-        let events: Vec<String> = (0..n)
-            .map(|number| {
-                let session =
-                    json!({ "id": session(number % ORDERS), "object": "checkout.session", "payment_status": "paid" });
-                sandbox.stripe.event("checkout.session.completed", session).to_string()
+        // Written beforehand: the sender must not be what is measured.
+        let orders: Vec<uuid::Uuid> =
+            sqlx::query_scalar("select id from safelight.orders order by id").fetch_all(&owner).await?;
+        let bodies: Vec<String> = (0..n)
+            .map(|number| match self.route {
+                Route::Webhooks => {
+                    let session =
+                        json!({ "id": session(number % ORDERS), "object": "checkout.session", "payment_status": "paid" });
+                    sandbox.stripe.event("checkout.session.completed", session).to_string()
+                }
+                Route::Jobs => {
+                    let order = orders[usize::try_from(number).unwrap_or(0) % orders.len()];
+                    let payload = json!({ "order": Id::<id::Order>::from(order), "event": format!("evt_{number}") });
+                    json!({ "kind": "confirm_payment", "payload": payload }).to_string()
+                }
             })
             .collect();
+        let token = tokens::create(&owner, Some("koselfie"), "bench", &[Scope::Enqueue]).await?;
         let http = reqwest::Client::builder().no_proxy().build()?;
         let gap = Duration::from_secs(1) / self.rate.max(1);
         let began = Instant::now();
         let mut sent = tokio::task::JoinSet::new();
-        for (number, body) in (0_u32..).zip(events) {
+        for (number, body) in (0_u32..).zip(bodies) {
             let due = began + gap * number;
             tokio::time::sleep_until(due.into()).await;
-            let signature = sandbox.stripe.sign_now(body.as_bytes());
-            let request = http.post(&url).header("stripe-signature", signature).body(body);
+            let request = match self.route {
+                Route::Webhooks => http
+                    .post(format!("{url}/webhooks/stripe"))
+                    .header("stripe-signature", sandbox.stripe.sign_now(body.as_bytes())),
+                Route::Jobs => http
+                    .post(format!("{url}/v1/jobs"))
+                    .header("content-type", "application/json")
+                    .bearer_auth(token.expose()),
+            };
+            let request = request.body(body);
             sent.spawn(async move {
                 let answer = request.send().await;
                 (answer.is_ok_and(|answer| answer.status().is_success()), due.elapsed())
@@ -95,7 +130,7 @@ impl Webhooks {
             .fetch_one(&owner)
             .await?;
         say(json!({
-            "test": "webhooks", "rate": self.rate, "n": n, "secs": took.as_secs_f64(), "refused": refused, "jobs": jobs,
+            "test": "intake", "route": format!("{:?}", self.route).to_lowercase(), "rate": self.rate, "n": n, "secs": took.as_secs_f64(), "refused": refused, "jobs": jobs,
             "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": at(1.0),
         }));
         stop.cancel();
@@ -129,7 +164,7 @@ async fn orders(owner: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The intake as `safelight api` runs it, on a port of its own. Answers where Stripe's news go.
+/// The intake as `safelight api` runs it, on a port of its own. Answers its address.
 async fn intake(database: &str, sandbox: &Sandbox, stop: CancellationToken) -> anyhow::Result<String> {
     let there = sandbox.description();
     let pool = db::connect(database, Role::Api, 12).await?;
@@ -143,6 +178,7 @@ async fn intake(database: &str, sandbox: &Sandbox, stop: CancellationToken) -> a
     })?;
     let config = ApiConfig {
         stripe_webhook_secrets: vec![Secret::new(there.stripe.webhook_secret.as_str())],
+        token_per_minute: Some(u32::MAX),
         ..ApiConfig::default()
     };
     let bell = Bell::start(pool.clone());
@@ -151,5 +187,5 @@ async fn intake(database: &str, sandbox: &Sandbox, stop: CancellationToken) -> a
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr().context("no address")?;
     tokio::spawn(safelight_api::serve(listener, safelight_api::router(state), stop));
-    Ok(format!("http://{address}/webhooks/stripe"))
+    Ok(format!("http://{address}"))
 }
