@@ -17,6 +17,7 @@ use safelight_jobs::{
     sweep_deletions::SweepDeletions,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
+    tell_policies::TellPolicies,
 };
 
 use crate::{config, process::say};
@@ -57,6 +58,8 @@ enum Kind {
     Money,
     /// Finished jobs, attempts and keys that are too old
     History,
+    /// Policies that are told by mail: whom they have not reached
+    Notices,
 }
 
 impl Sweep {
@@ -76,6 +79,7 @@ impl Sweep {
             Kind::Consents => tx.enqueue(&ExpireConsents { because: because.clone() }).await?,
             Kind::Money => tx.enqueue(&ReconcileMoney { because: because.clone(), hours: self.hours }).await?,
             Kind::History => tx.enqueue(&PruneHistory { because: because.clone() }).await?,
+            Kind::Notices => tx.enqueue(&TellPolicies { because: because.clone() }).await?,
         };
         tx.commit().await?;
         say(enqueued.id);

@@ -22,6 +22,7 @@ use crate::{
     sweep_deletions::SweepDeletions,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
+    tell_policies::TellPolicies,
 };
 
 /// The most ticks that one look makes up for, one by one; older ones are left out.
@@ -95,6 +96,12 @@ pub const ALL: &[Scheduled] = &[
         cron: "0 37 4 * * *",
         catch_up: CatchUp::Once,
         wish: |because| Wish::of(&ReconcileMoney { because: format!("day:{because}"), hours: Some(FORTY_DAYS) }),
+    },
+    Scheduled {
+        name: "tell_policies",
+        cron: "0 22 * * * *",
+        catch_up: CatchUp::Once,
+        wish: |because| Wish::of(&TellPolicies { because }),
     },
     Scheduled {
         name: "prune_history",

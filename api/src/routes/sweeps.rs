@@ -19,6 +19,7 @@ use safelight_jobs::{
     sweep_deletions::SweepDeletions,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
+    tell_policies::TellPolicies,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -37,7 +38,7 @@ pub(crate) struct Asked {
 
 /// Start a sweep.
 #[utoipa::path(get, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByGet",
-    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money` or `history`")), security(("sweep" = [])),
+    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `history` or `notices`")), security(("sweep" = [])),
     responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_get(
     State(state): State<ApiState>,
@@ -50,7 +51,7 @@ pub(crate) async fn by_get(
 
 /// Start a sweep.
 #[utoipa::path(post, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByPost",
-    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money` or `history`")), security(("sweep" = [])),
+    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `history` or `notices`")), security(("sweep" = [])),
     responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_post(
     State(state): State<ApiState>,
@@ -78,6 +79,7 @@ async fn ask(state: &ApiState, sweep: &str, trace: Trace, headers: &HeaderMap) -
         "reconcile" => tx.enqueue(&ReconcileCalls { because, grace_seconds: None }).await?,
         "history" => tx.enqueue(&PruneHistory { because }).await?,
         "consents" => tx.enqueue(&ExpireConsents { because }).await?,
+        "notices" => tx.enqueue(&TellPolicies { because }).await?,
         "money" => tx.enqueue(&ReconcileMoney { because, hours: None }).await?,
         _ => return Err(Error::NotFound { what: "this sweep".to_owned() }),
     };

@@ -1935,7 +1935,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money` or `history` */
+                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `history` or `notices` */
                 sweep: string;
             };
             cookie?: never;
@@ -1966,7 +1966,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money` or `history` */
+                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `history` or `notices` */
                 sweep: string;
             };
             cookie?: never;
