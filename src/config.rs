@@ -4,6 +4,7 @@
 //! wrapped as soon as they leave this file.
 
 mod ledgering;
+mod reporting;
 mod sealing;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 pub(crate) use ledgering::Ledgering;
+pub(crate) use reporting::Reporting;
 use safelight_faces::{FaceEngine, ModelFiles};
 use safelight_jobs::{
     db::{Address, Pooler},

@@ -51,14 +51,17 @@ enum What {
         #[command(flatten)]
         database: config::Database,
     },
-    /// Say that the notice of an installed version is on display in the product from now on: it counts when that has lasted
-    /// as long as the policy says, and not before its own date (K48)
+    /// Say that the notice of an installed version is on display in the product from now on, or mail it to everybody: it
+    /// counts when people had as long to read it as the policy says, and not before its own date (K48)
     Announce {
         /// The tenant's id
         tenant: String,
         /// The version
         #[arg(id = "announced", value_name = "VERSION")]
         version: String,
+        /// Mail it to each person instead. The time begins when no mail is missing; one that bounced is
+        #[arg(long)]
+        by_mail: bool,
         #[command(flatten)]
         database: config::Database,
     },
@@ -100,10 +103,24 @@ impl PolicyCommand {
                     let counts =
                         standing.in_force_from.map_or("counts for nobody".to_owned(), |at| format!("counts from {at}"));
                     let now = if standing.in_force { "  in force" } else { "" };
-                    say(format_args!("{:<14} {:<12} {announced}, {counts}{now}", standing.tenant, standing.version));
+                    let mailed = standing.mailed_from.filter(|_| !standing.in_force).map_or_else(String::new, |at| {
+                        let (untold, bounced) = (standing.untold, standing.bounced);
+                        format!("; mailed from {at}, {untold} not reached, {bounced} of them bounced")
+                    });
+                    say(format_args!(
+                        "{:<14} {:<12} {announced}, {counts}{mailed}{now}",
+                        standing.tenant, standing.version
+                    ));
                 }
             }
-            What::Announce { tenant, version, database } => {
+            What::Announce { tenant, version, by_mail: true, database } => {
+                let pool = db::connect(database.address(), Role::Owner, 1).await?;
+                let untold = policy_rows::announce_by_mail(&pool, &tenant, &version).await?;
+                say(format_args!(
+                    "{tenant} {version} is mailed to {untold} persons; `safelight policy status` says whom it reached"
+                ));
+            }
+            What::Announce { tenant, version, by_mail: false, database } => {
                 let pool = db::connect(database.address(), Role::Owner, 1).await?;
                 let from = policy_rows::announce(&pool, &tenant, &version).await?;
                 say(format_args!("{tenant} {version} counts from {from}; restart the processes then, for its plans"));

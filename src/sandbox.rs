@@ -89,5 +89,6 @@ pub(crate) fn environment(there: &safelight_sandbox::Description) -> Vec<(&'stat
         ("S3_SECRET_KEY", there.supabase.s3_secret_access_key.clone()),
         ("RESEND_URL", there.resend.url.clone()),
         ("RESEND_API_KEY", there.resend.api_key.clone()),
+        ("SENTRY_DSN", there.sentry.dsn.clone()),
     ]
 }

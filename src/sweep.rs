@@ -18,6 +18,7 @@ use safelight_jobs::{
     sweep_fiscal::SweepFiscal,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
+    tell_policies::TellPolicies,
 };
 
 use crate::{config, process::say};
@@ -60,6 +61,8 @@ enum Kind {
     Fiscal,
     /// Finished jobs, attempts and keys that are too old
     History,
+    /// Policies that are told by mail: whom they have not reached
+    Notices,
 }
 
 impl Sweep {
@@ -80,6 +83,7 @@ impl Sweep {
             Kind::Money => tx.enqueue(&ReconcileMoney { because: because.clone(), hours: self.hours }).await?,
             Kind::Fiscal => tx.enqueue(&SweepFiscal { because: because.clone() }).await?,
             Kind::History => tx.enqueue(&PruneHistory { because: because.clone() }).await?,
+            Kind::Notices => tx.enqueue(&TellPolicies { because: because.clone() }).await?,
         };
         tx.commit().await?;
         say(enqueued.id);

@@ -27,6 +27,8 @@ pub(crate) struct Worker {
     sealing: config::Sealing,
     #[command(flatten)]
     ledger: config::Ledgering,
+    #[command(flatten)]
+    reporting: config::Reporting,
 }
 
 impl Worker {
@@ -56,7 +58,8 @@ impl Worker {
                 }
             });
         }
-        let config = self.working.config();
+        let mut config = self.working.config();
+        config.reports = self.reporting.reports(&services.policies)?;
         if self.working.with_cron {
             let (pool, stop) = (pool.clone(), stop.clone());
             tokio::spawn(async move {

@@ -46,12 +46,16 @@ mod pools;
 mod processes;
 #[path = "engine/properties.rs"]
 mod properties;
+#[path = "engine/reports.rs"]
+mod reports;
 #[path = "engine/sealer.rs"]
 mod sealer;
 #[path = "engine/situations.rs"]
 mod situations;
 #[path = "engine/starts.rs"]
 mod starts;
+#[path = "engine/strangers.rs"]
+mod strangers;
 #[path = "engine/traces.rs"]
 mod traces;
 #[path = "engine/upkeep.rs"]

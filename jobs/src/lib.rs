@@ -65,6 +65,7 @@ pub mod sweep_deletions;
 pub mod sweep_fiscal;
 pub mod sweep_orphans;
 pub mod sweep_retention;
+pub mod tell_policies;
 pub mod timeline;
 pub mod traces;
 pub mod train_model;
@@ -99,6 +100,7 @@ macro_rules! for_each_job {
             expire_consents::ExpireConsents,
             prune_history::PruneHistory,
             act_on_jobs::ActOnJobs,
+            tell_policies::TellPolicies,
             purge_call::PurgeCall,
             delete_data::DeleteData,
         }

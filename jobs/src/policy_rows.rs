@@ -1,15 +1,19 @@
 //! Policies as rows, for gates and clocks to read. A version never changes: the same version with other content is refused,
 //! and so is a service that would start with it.
 //!
-//! Life of a version: installed by `safelight migrate` -> announced, once its notice is on display -> in force, on its date or
-//! when the notice has been on display long enough, whichever is later (K48). The first version of a tenant has nobody to tell.
+//! Life of a version: installed by `safelight migrate` -> announced, once its notice is on display or was mailed to everybody ->
+//! in force, on its date or when that was long enough ago, whichever is later (K48). The first version of a tenant has nobody
+//! to tell.
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
 use crate::{
     audit::Entry,
-    policy::{Basis, DataClass, Finding, Policy},
+    id::{self, Id},
+    policy::{Basis, DataClass, Finding, Policy, Processor, Purpose},
+    queue::{self, EnqueueError},
+    tell_policies::TellPolicies,
 };
 
 /// A policy cannot be installed or used.
@@ -56,6 +60,12 @@ pub enum InstallError {
         version: String,
         /// What does not fit.
         why: String,
+    },
+    /// Nobody is mailed for this tenant.
+    #[error("the policy of {tenant} names no mail processor; announce the change in the product")]
+    NoMail {
+        /// The tenant.
+        tenant: String,
     },
     /// The database did not answer as it should.
     #[error("policies of {tenant} could not be stored or read")]
@@ -152,6 +162,50 @@ pub async fn announce(pool: &PgPool, tenant: &str, version: &str) -> Result<Date
     Ok(from)
 }
 
+/// Tell a version to each person by mail from now on. It counts when no living person's mail is missing and that was as long
+/// ago as a notice is on display; answers how many there are to tell.
+///
+/// # Errors
+/// [`InstallError::NotInstalled`], [`InstallError::NoMail`] and those of the database.
+pub async fn announce_by_mail(pool: &PgPool, tenant: &str, version: &str) -> Result<i64, InstallError> {
+    let mut tx = crate::db::begin(pool).await.map_err(at(tenant))?;
+    let mails = sqlx::query_scalar!(
+        r#"select exists (select from safelight.policy_rules where tenant = $1 and version = safelight.policy_in_force($1)
+            and purpose = $2 and processor = $3 and class = $4) as "mails!""#,
+        tenant,
+        Purpose::Notify.as_str(),
+        Processor::Resend.as_str(),
+        DataClass::Account.as_str()
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(at(tenant))?;
+    if !mails {
+        return Err(InstallError::NoMail { tenant: tenant.to_owned() });
+    }
+    sqlx::query_scalar!("select safelight.mail_policy($1, $2)", tenant, version)
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(at(tenant))?
+        .ok_or_else(|| InstallError::NotInstalled { tenant: tenant.to_owned(), version: version.to_owned() })?;
+    let untold = sqlx::query_scalar!(
+        r#"select count(*) as "n!" from safelight.policy_untold where tenant = $1 and version = $2"#,
+        tenant,
+        version
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(at(tenant))?;
+    let job = TellPolicies { because: format!("announced:{}", Id::<id::Sweep>::new()) };
+    queue::enqueue(&mut tx, &job).await.map_err(|error| match error {
+        EnqueueError::Database(source) => at(tenant)(source),
+        other => at(tenant)(sqlx::Error::Encode(Box::new(other))),
+    })?;
+    Entry::new("operator", "policy.announced", "by_mail").tenant(tenant).write(&mut tx).await.map_err(at(tenant))?;
+    tx.commit().await.map_err(at(tenant))?;
+    Ok(untold)
+}
+
 /// Where one installed version stands.
 #[derive(Debug, Clone)]
 pub struct Standing {
@@ -165,6 +219,12 @@ pub struct Standing {
     pub in_force_from: Option<DateTime<Utc>>,
     /// Is it the one that counts now?
     pub in_force: bool,
+    /// From when on it is told by mail.
+    pub mailed_from: Option<DateTime<Utc>>,
+    /// Persons whom no mail about it has reached; none for a version that is not told by mail.
+    pub untold: i64,
+    /// How many of them have a mail that came back.
+    pub bounced: i64,
 }
 
 /// All installed versions, by tenant and time.
@@ -174,8 +234,12 @@ pub struct Standing {
 pub async fn standings(pool: &PgPool) -> Result<Vec<Standing>, sqlx::Error> {
     sqlx::query_as!(
         Standing,
-        r#"select tenant, version, announced_at, in_force_from, version is not distinct from safelight.policy_in_force(tenant) as "in_force!"
-        from safelight.policy_versions order by tenant, in_force_from nulls last, version"#
+        r#"select tenant, version, announced_at, in_force_from, version is not distinct from safelight.policy_in_force(tenant) as "in_force!",
+            mailed_from,
+            (select count(*) from safelight.policy_untold u where u.tenant = v.tenant and u.version = v.version) as "untold!",
+            (select count(*) from safelight.policy_untold u where u.tenant = v.tenant and u.version = v.version
+                and u.bounced_at is not null) as "bounced!"
+        from safelight.policy_versions v order by tenant, in_force_from nulls last, version"#
     )
     .fetch_all(pool)
     .await

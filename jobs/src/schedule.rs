@@ -23,6 +23,7 @@ use crate::{
     sweep_fiscal::SweepFiscal,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
+    tell_policies::TellPolicies,
 };
 
 /// The most ticks that one look makes up for, one by one; older ones are left out.
@@ -102,6 +103,12 @@ pub const ALL: &[Scheduled] = &[
         cron: "0 47 3 * * *",
         catch_up: CatchUp::Once,
         wish: |because| Wish::of(&SweepFiscal { because }),
+    },
+    Scheduled {
+        name: "tell_policies",
+        cron: "0 22 * * * *",
+        catch_up: CatchUp::Once,
+        wish: |because| Wish::of(&TellPolicies { because }),
     },
     Scheduled {
         name: "prune_history",

@@ -118,6 +118,10 @@ fn words(template: &str, controller: &str) -> Result<(String, String), Stop> {
             "Your data is deleted",
             "Your data is deleted. Sign in is no longer possible. What tax law asks us to keep does not name you.",
         ),
+        "policy_changes" => (
+            "Our privacy policy changes",
+            "Our privacy policy changes. Sign in to read the new version, what it changes and from when on it counts. Until then the version that you know counts. You can withdraw a consent or delete your account at any time.",
+        ),
         other => return Err(Stop::give_up("no_such_template", format!("no notice is named `{other}`"))),
     };
     Ok((subject.to_owned(), format!("{text}\n\n{controller}\n")))

@@ -12,6 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     id::{self, Id},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
+    policy::Processor,
     run::{Run, Tx},
     stop::{Done, Stop},
 };
@@ -34,6 +35,8 @@ pub trait Sweep: Serialize + DeserializeOwned + Send + Sync + 'static {
     const EFFECT: Effect = Effect::Repeatable;
     /// As [`Job::TIMEOUT`].
     const TIMEOUT: Duration = Duration::from_secs(600);
+    /// As [`Job::PROVIDER`].
+    const PROVIDER: Option<Processor> = None;
 
     /// Which tick of the schedule, or who asks.
     fn because(&self) -> &str;
@@ -47,6 +50,7 @@ impl<S: Sweep> Job for S {
     const RETRY: Retry = <S as Sweep>::RETRY;
     const EFFECT: Effect = <S as Sweep>::EFFECT;
     const TIMEOUT: Duration = <S as Sweep>::TIMEOUT;
+    const PROVIDER: Option<Processor> = <S as Sweep>::PROVIDER;
     type Pass = ();
 
     fn key(&self) -> JobKey {

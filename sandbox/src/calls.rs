@@ -17,8 +17,15 @@ use crate::lock::lock;
 /// Bodies above this many bytes are kept as their length only.
 const LONGEST_KEPT_BODY: usize = 64 * 1024;
 
-const KEYS: [&str; 6] =
-    ["authorization", "apikey", "cookie", "proxy-authorization", "x-amz-security-token", "x-client-secret"];
+const KEYS: [&str; 7] = [
+    "authorization",
+    "apikey",
+    "cookie",
+    "proxy-authorization",
+    "x-amz-security-token",
+    "x-client-secret",
+    "x-sentry-auth",
+];
 const SECRET_QUERY: [&str; 3] = ["X-Amz-Signature", "X-Amz-Security-Token", "token"];
 
 /// One request as it arrived.

@@ -22,6 +22,7 @@
 //! | `GET supabase/objects/{bucket}`, `GET supabase/users`, `GET supabase/audit` | what Supabase has |
 //! | `POST supabase/users {"email"}`, `POST supabase/tokens {"sub", "email"?}` | a user; a token |
 //! | `GET resend/mails`, `POST resend/mails/{id}/report {"type"}` | mails |
+//! | `GET sentry/events` | error reports |
 
 mod fal_routes;
 mod provider_routes;

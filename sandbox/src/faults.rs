@@ -77,6 +77,20 @@ pub enum Fault {
     DeleteRemovesNothing,
     /// Supabase Storage: 200 with an empty list, though objects are there.
     ListIsEmpty,
+    /// Supabase Storage: its cache still shows an object, over REST and by its own signed links, after a deletion; not over S3.
+    CacheStillServes {
+        /// For how long after the deletion, seconds of the sandbox clock; up to 60 at the real one.
+        seconds: u32,
+    },
+    /// Supabase Auth and Fal: 200, and the set of public keys is empty.
+    EmptyKeySet,
+    /// Stripe: the event is in an older version of the API: of its object there is little more than the id, and its words are
+    /// others.
+    OlderEvent,
+    /// Stripe: the refund succeeds, and fails afterwards.
+    RefundFailsLater,
+    /// Resend: the mail is taken and comes back.
+    MailBounces,
     /// Supabase Auth: 500, `Database error deleting user`; the user stays.
     UserDeletionFails,
 }
@@ -198,6 +212,14 @@ impl Faults {
     pub(crate) fn take_drip(&self, label: &str) -> Option<u64> {
         match self.take_if(label, |fault| matches!(fault, Fault::SlowDrip { .. })) {
             Some(Fault::SlowDrip { millis }) => Some(millis),
+            _ => None,
+        }
+    }
+
+    /// For how long the cache still shows what this deletes, seconds.
+    pub(crate) fn take_cache(&self, label: &str) -> Option<u32> {
+        match self.take_if(label, |fault| matches!(fault, Fault::CacheStillServes { .. })) {
+            Some(Fault::CacheStillServes { seconds }) => Some(seconds),
             _ => None,
         }
     }

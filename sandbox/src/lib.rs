@@ -18,6 +18,7 @@ mod plan;
 pub mod postgres;
 pub mod resend;
 mod sandbox;
+pub mod sentry;
 mod server;
 pub mod stripe;
 pub mod supabase;

@@ -20,6 +20,8 @@ pub struct FaultPlan {
     pub supabase: OfOne,
     /// At Resend.
     pub resend: OfOne,
+    /// At Sentry.
+    pub sentry: OfOne,
 }
 
 /// What goes wrong at one provider.
@@ -53,6 +55,7 @@ impl FaultPlan {
             (&self.fal, sandbox.fal.faults()),
             (&self.supabase, sandbox.supabase.faults()),
             (&self.resend, sandbox.resend.faults()),
+            (&self.sentry, sandbox.sentry.faults()),
         ];
         for (plan, faults) in at {
             plan.add_to(faults);

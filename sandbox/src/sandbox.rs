@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::control::{Control, ControlDescription};
 use crate::fal::{Fal, FalDescription, FalOptions, Oddities};
 use crate::resend::{Resend, ResendDescription, ResendOptions};
+use crate::sentry::{Sentry, SentryDescription};
 use crate::stripe::{Stripe, StripeDescription, StripeOptions};
 use crate::supabase::{Supabase, SupabaseDescription, SupabaseOptions};
 
@@ -47,6 +48,8 @@ pub struct Ports {
     pub supabase: u16,
     /// Resend.
     pub resend: u16,
+    /// Sentry.
+    pub sentry: u16,
     /// The control API.
     pub control: u16,
 }
@@ -80,6 +83,8 @@ pub struct Description {
     pub supabase: SupabaseDescription,
     /// Resend.
     pub resend: ResendDescription,
+    /// Sentry.
+    pub sentry: SentryDescription,
     /// The control API.
     pub control: ControlDescription,
 }
@@ -95,6 +100,8 @@ pub struct Sandbox {
     pub supabase: Supabase,
     /// Mail.
     pub resend: Resend,
+    /// Error reports.
+    pub sentry: Sentry,
     clock: Clock,
     control: Control,
     stop: CancellationToken,
@@ -125,6 +132,7 @@ impl Sandbox {
             fal: Fal::start(fal, clock.clone(), stop.clone()).await?,
             supabase: Supabase::start(supabase, clock.clone()).await?,
             resend: Resend::start(resend, clock.clone(), stop.clone()).await?,
+            sentry: Sentry::start(ports.sentry).await?,
             control: control.clone(),
             clock,
             stop,
@@ -141,6 +149,7 @@ impl Sandbox {
             fal: self.fal.description(),
             supabase: self.supabase.description(),
             resend: self.resend.description(),
+            sentry: self.sentry.description(),
             control: self.control.description(),
         }
     }
@@ -174,6 +183,7 @@ impl Sandbox {
         self.fal.take_down().await;
         self.supabase.take_down().await;
         self.resend.take_down().await;
+        self.sentry.take_down().await;
         self.control.take_down().await;
     }
 }

@@ -9,6 +9,7 @@
 
 mod auth;
 mod auth_error;
+mod cache;
 mod objects;
 mod rest;
 mod s3;
@@ -87,6 +88,7 @@ pub(crate) struct State {
     calls: Calls,
     objects: objects::Objects,
     uploads: Mutex<s3::Uploads>,
+    shown: Mutex<Vec<cache::Shown>>,
     keys: tokens::Keys,
     people: Mutex<auth::People>,
 }
@@ -110,6 +112,7 @@ impl Supabase {
         let state = Arc::new(State {
             objects: objects::Objects::open(&options.data_dir, &options.buckets).await?,
             uploads: Mutex::default(),
+            shown: Mutex::default(),
             keys: tokens::Keys::new()?,
             people: Mutex::default(),
             calls: Calls::default(),

@@ -9,7 +9,8 @@ use safelight_jobs::{
     intake,
     job::{Job, Queue},
     operate::{Act, Operator},
-    policy::{CapturePoint, Purpose},
+    policy::{CapturePoint, Policy, Purpose},
+    policy_rows,
     prune_history::PruneHistory,
     queue::{self, By, Claimed, search::Wanted},
     reconcile_calls::ReconcileCalls,
@@ -45,7 +46,7 @@ pub struct Situation {
     pub images: usize,
     /// Trainings that the plan needs.
     pub trainings: usize,
-    /// Mails that a delivery sends: one of the tenants tells its people in the product only.
+    /// Mails that are sent by the end: one of the tenants tells its people in the product only.
     pub mails: usize,
 }
 
@@ -186,6 +187,16 @@ pub async fn situation(kind: &str) -> Situation {
             Box::pin(app.enqueues(&PruneHistory { because: "a night".to_owned() })).await;
             (Gate::HasNone, (app, ann, order))
         }
+        "tell_policies" => {
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_due_jobs()).await;
+            let koselfie = include_str!("../../policies/koselfie.toml").replacen("2026-05-25", "2026-07-31", 1);
+            policy_rows::install(&app.db, &Policy::parse(&koselfie).expect("a policy"))
+                .await
+                .expect("the next version");
+            policy_rows::announce_by_mail(&app.db, "koselfie", "2026-07-31").await.expect("told by mail");
+            (Gate::HasNone, (app, ann, order))
+        }
         "delete_data" => {
             let (app, ann, order) = Box::pin(paid()).await;
             Box::pin(app.run_due_jobs()).await;
@@ -203,7 +214,7 @@ pub async fn situation(kind: &str) -> Situation {
             .await
             .expect("an order");
     let (images, trainings) = (usize::try_from(images).expect("a number"), usize::from(trains));
-    let mails = usize::from(person.tenant == "koselfie");
+    let mails = usize::from(person.tenant == "koselfie") + usize::from(kind == "tell_policies");
     let job = Box::pin(app.run_until_due(kind)).await;
     Situation { app, person, order, gate, job, images, trainings, mails }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use safelight_jobs::job::Queue;
 
+use crate::reports::Reports;
+
 /// Settings of one worker process.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -19,6 +21,8 @@ pub struct WorkerConfig {
     pub max_crashes: i16,
     /// How long a graceful stop waits for running jobs.
     pub drain: Duration,
+    /// Whom failures are reported to; nobody if none.
+    pub reports: Option<Reports>,
 }
 
 impl Default for WorkerConfig {
@@ -30,6 +34,7 @@ impl Default for WorkerConfig {
             poll: Duration::from_millis(500),
             max_crashes: 3,
             drain: Duration::from_secs(20),
+            reports: None,
         }
     }
 }

@@ -13,6 +13,7 @@ mod ears;
 mod keeper;
 mod layer;
 mod pools;
+mod reports;
 mod rescuer;
 mod schedule;
 mod settler;
@@ -20,4 +21,5 @@ mod verdict;
 
 pub use drain::{Drained, drain, perform};
 pub use pools::{Perform, Performed, domain, run, run_with};
+pub use reports::Reports;
 pub use schedule::run as run_schedule;

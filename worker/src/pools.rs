@@ -27,6 +27,7 @@ use crate::{
     ears,
     keeper::Keeper,
     layer::{Answer, SettleLayer},
+    reports::{Attempted, Reports},
     rescuer, settler,
     settler::Ended,
     verdict::verdict,
@@ -91,6 +92,7 @@ pub async fn run_with(
     let claiming = db::beside(&queue_pool, 2);
     beside.spawn(rescuer::run(alive, bell.clone(), name.clone(), host, config.clone(), over.clone()));
 
+    let hands = Hands { perform, reports: config.reports.clone() };
     let (mut workers, mut claimers) = (JoinSet::new(), JoinSet::new());
     for queue in queues {
         let in_flight = InFlight::default();
@@ -120,7 +122,7 @@ pub async fn run_with(
             stop: stop_claiming,
             closing: None,
         };
-        workers.spawn(pool_of(queue, name.clone(), backend, Hands(perform.clone()), stop.clone()));
+        workers.spawn(pool_of(queue, name.clone(), backend, hands.clone(), stop.clone()));
     }
     drop(ended_tx);
     tracing::info!(worker = %name, "working");
@@ -163,7 +165,10 @@ pub async fn run_with(
 }
 
 #[derive(Clone)]
-struct Hands(Perform);
+struct Hands {
+    perform: Perform,
+    reports: Option<Reports>,
+}
 
 async fn pool_of(
     queue: Queue,
@@ -185,9 +190,15 @@ async fn pool_of(
 
 /// One attempt of one job. A panic is a bug of one job, not the end of the others: it is a retry with a code.
 async fn attempt(mut job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynError> {
-    let Hands(perform) = (*hands).clone();
+    let Hands { perform, reports } = (*hands).clone();
     let span = span(&job);
-    let (kind, spent) = (job.kind.clone(), job.attempt);
+    let attempted = Attempted {
+        kind: job.kind.clone(),
+        job: job.lease.job,
+        tenant: job.tenant.clone(),
+        spent: job.attempt,
+        most: job.max_attempts,
+    };
     if let Some(from) = &job.traceparent {
         traces::continues(&span, from);
     }
@@ -195,26 +206,34 @@ async fn attempt(mut job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynE
     job.traceparent = traces::of(&span).or(job.traceparent);
     async move {
         let began = std::time::Instant::now();
+        let kind = attempted.kind.clone();
         if job.late {
             tracing::warn!("its deadline is over; it is not run any more");
-            return Ok(Answer::new(&kind, Some(Verdict::GiveUp { code: "deadline_over".to_owned() })));
+            let verdict = Some(Verdict::GiveUp { code: "deadline_over".to_owned() });
+            tell(reports.as_ref(), &attempted, verdict.as_ref());
+            return Ok(Answer::new(&kind, verdict));
         }
         let bound = registry::known(&kind).map_or(Duration::MAX, |known| known.timeout);
         let result = tokio::time::timeout(bound, AssertUnwindSafe(perform(job)).catch_unwind()).await;
+        let retry = |code: &str| {
+            let delay = registry::retry_of(&kind).delay(attempted.spent + 1);
+            Some(Verdict::Retry { delay, code: code.to_owned() })
+        };
         let verdict = match result {
             Ok(Ok(result)) => {
                 log(&result);
-                verdict(&kind, spent, result)
+                verdict(&kind, attempted.spent, result)
             }
             Err(_) => {
                 tracing::warn!(?bound, "the attempt took too long and was cut; it is tried again");
-                Some(Verdict::Retry { delay: registry::retry_of(&kind).delay(spent + 1), code: "timed_out".to_owned() })
+                retry("timed_out")
             }
             Ok(Err(_)) => {
                 tracing::error!("the job panicked; this is a bug in it");
-                Some(Verdict::Retry { delay: registry::retry_of(&kind).delay(spent + 1), code: "panicked".to_owned() })
+                retry("panicked")
             }
         };
+        tell(reports.as_ref(), &attempted, verdict.as_ref());
         metrics::histogram!("safelight_job_seconds", "job" => kind.clone()).record(began.elapsed().as_secs_f64());
         metrics::counter!("safelight_job_attempts_total", "job" => kind.clone(), "verdict" => word(verdict.as_ref()))
             .increment(1);
@@ -227,6 +246,12 @@ async fn attempt(mut job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynE
 /// What every line of an attempt belongs to.
 pub(crate) fn span(job: &Claimed) -> tracing::Span {
     tracing::info_span!("job", job.name = %job.kind, job.id = %job.lease.job, attempt = job.attempt + 1)
+}
+
+fn tell(reports: Option<&Reports>, attempted: &Attempted, verdict: Option<&Verdict>) {
+    if let Some(reports) = reports {
+        reports.of(attempted, verdict);
+    }
 }
 
 fn word(verdict: Option<&Verdict>) -> &'static str {

@@ -14,6 +14,7 @@ mod deletion;
 mod deletions;
 mod job;
 mod jobs;
+mod money;
 mod order;
 mod orders;
 mod overview;

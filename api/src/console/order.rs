@@ -9,7 +9,7 @@ use safelight_jobs::{
 };
 use serde_json::Value;
 
-use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, money, overview::link, page as framed, sign_in::Viewer, words};
 use crate::{error::Error, input::At, state::ApiState};
 
 /// The page.
@@ -46,6 +46,7 @@ pub(super) async fn page(
             div { dt { "delivered" } dd { (words::maybe_time(row.delivered_at)) } }
             div.wide { dt { "subject" } dd { code { (Id::<Subject>::from(row.subject_id)) } } }
         }
+        (money::of_order(&state, order).await?)
         (images(&state, order).await?)
         (timeline(&state, order).await?)
         (jobs(&state, order).await?)

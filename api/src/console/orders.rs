@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use safelight_jobs::id::{Id, Order};
 use serde::Deserialize;
 
-use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, money, overview::link, page as framed, sign_in::Viewer, words};
 use crate::state::ApiState;
 
 /// Rows of one page.
@@ -65,6 +65,7 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Orders" }
         (form(&wanted, &viewer))
+        @if before.is_none() { (money::to_look_at(&state, tenant.as_deref()).await?) }
         section aria-label="Found" {
             @if rows.is_empty() { p.none { "No order matches" @if last.is_some() { " among the newest " (WINDOW) } "." } } @else {
                 div.scroll tabindex="0" role="region" aria-label="Orders" { table {

@@ -20,6 +20,7 @@ use safelight_jobs::{
     sweep_fiscal::SweepFiscal,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
+    tell_policies::TellPolicies,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -38,7 +39,7 @@ pub(crate) struct Asked {
 
 /// Start a sweep.
 #[utoipa::path(get, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByGet",
-    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal` or `history`")), security(("sweep" = [])),
+    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal`, `history` or `notices`")), security(("sweep" = [])),
     responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_get(
     State(state): State<ApiState>,
@@ -51,7 +52,7 @@ pub(crate) async fn by_get(
 
 /// Start a sweep.
 #[utoipa::path(post, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByPost",
-    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal` or `history`")), security(("sweep" = [])),
+    params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal`, `history` or `notices`")), security(("sweep" = [])),
     responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_post(
     State(state): State<ApiState>,
@@ -80,6 +81,7 @@ async fn ask(state: &ApiState, sweep: &str, trace: Trace, headers: &HeaderMap) -
         "fiscal" => tx.enqueue(&SweepFiscal { because }).await?,
         "history" => tx.enqueue(&PruneHistory { because }).await?,
         "consents" => tx.enqueue(&ExpireConsents { because }).await?,
+        "notices" => tx.enqueue(&TellPolicies { because }).await?,
         "money" => tx.enqueue(&ReconcileMoney { because, hours: None }).await?,
         _ => return Err(Error::NotFound { what: "this sweep".to_owned() }),
     };

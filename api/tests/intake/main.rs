@@ -1,12 +1,14 @@
 //! The intake, asked over its own router, on a real Postgres and the providers' stand-ins.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's helper fails the test")]
 
+mod addresses;
 mod bulk_acts;
 mod certificates;
 mod codes;
 mod console;
 mod console_acts;
 mod console_large;
+mod console_money;
 mod documents;
 mod house;
 mod idempotency;

@@ -104,6 +104,17 @@ async fn a_key_that_fal_rolled_is_fetched_for_the_first_report_that_needs_it() {
 }
 
 #[tokio::test]
+async fn while_fal_shows_no_key_at_all_a_report_is_sent_away_to_come_again_and_not_called_forged() {
+    let house = House::build().await;
+    house.sandbox.fal.faults().once(safelight_sandbox::Fault::EmptyKeySet);
+    let (request, body) = report(0);
+    let answer = fal_says(&house, &request, &body, JSON).await;
+    assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable"));
+    assert_eq!(answer.header("retry-after"), "5");
+    assert_eq!(house.count(INBOX).await, 0);
+}
+
+#[tokio::test]
 async fn news_of_64_kilobytes_are_read_and_of_10_megabytes_refused_unread() {
     let house = House::build().await;
     let (small, large) = (64 * 1024, 10 * 1024 * 1024);

@@ -2065,7 +2065,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal` or `history` */
+                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal`, `history` or `notices` */
                 sweep: string;
             };
             cookie?: never;
@@ -2096,7 +2096,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal` or `history` */
+                /** @description `retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal`, `history` or `notices` */
                 sweep: string;
             };
             cookie?: never;

@@ -182,7 +182,7 @@ fn a_purpose_without_a_basis_or_a_consent_that_is_asked_for_nowhere_is_refused()
 }
 
 #[test]
-fn a_processor_without_agreement_region_or_safeguards_is_refused() {
+fn h22_k37_a_processor_without_agreement_region_or_safeguards_is_refused() {
     assert_eq!(findings(r#"agreement = "KS-DPA-01""#, ""), [Finding::NoAgreement(Processor::Fal)]);
     assert_eq!(findings(r#"agreed_on = "2026-05-01""#, ""), [Finding::NoAgreement(Processor::Fal)]);
     assert_eq!(findings(r#"region = "US""#, ""), [Finding::NoSafeguards(Processor::Fal)]);

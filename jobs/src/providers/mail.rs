@@ -23,6 +23,8 @@ use crate::gate::{Allowed, Notify};
 
 /// Resend's answers are short, in bytes.
 const MOST: usize = 64 * 1024;
+/// A mail as it is read back, in bytes.
+const MOST_MAIL: usize = 1024 * 1024;
 /// When Resend is busy and does not say for how long.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// What shows a link that opens a private file: of S3, of Supabase Storage, of fal.
@@ -108,6 +110,17 @@ pub enum MailError {
     },
 }
 
+/// What became of a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailFate {
+    /// The mailbox took it.
+    Delivered,
+    /// It came back, or was never handed over.
+    Bounced,
+    /// Nothing is known yet.
+    UnderWay,
+}
+
 /// The client. Made once; clones share connections.
 #[derive(Clone)]
 pub struct Mailer {
@@ -132,6 +145,34 @@ impl Mailer {
     /// Sends one mail and returns Resend's id of it. The same `key` (at most 256 characters) sends it once.
     pub async fn send(&self, _proof: &Allowed<Notify>, mail: &Mail, key: &str) -> Result<String, MailError> {
         self.post(mail, key).await
+    }
+
+    /// What became of a mail that was sent. Of the answer, which repeats the whole mail, only the last event is read.
+    pub async fn fate(&self, message: &str) -> Result<MailFate, MailError> {
+        if !is_plain_id(message) {
+            return Err(MailError::BadInput { what: "id of a mail" });
+        }
+        let request =
+            self.http.get(self.base.at(&format!("/emails/{message}"))).header(AUTHORIZATION, self.key.clone());
+        let answer = exchange(request, MOST_MAIL).await.map_err(|lost| MailError::Unreachable { why: lost.why() })?;
+        if !answer.status.is_success() {
+            return match refusal(&answer) {
+                // Not in its list yet, or not any more: nothing is known.
+                MailError::Refused { name, .. } if name == "not_found" => Ok(MailFate::UnderWay),
+                refused => Err(refused),
+            };
+        }
+        #[derive(Deserialize)]
+        struct Sent {
+            last_event: Option<String>,
+        }
+        let sent: Sent = serde_json::from_slice(&answer.body)
+            .map_err(|_| MailError::Unreachable { why: "Resend's answer could not be read" })?;
+        Ok(match sent.last_event.as_deref() {
+            Some("delivered" | "opened" | "clicked" | "complained") => MailFate::Delivered,
+            Some("bounced" | "failed" | "suppressed" | "canceled") => MailFate::Bounced,
+            _ => MailFate::UnderWay,
+        })
     }
 
     async fn post(&self, mail: &Mail, key: &str) -> Result<String, MailError> {

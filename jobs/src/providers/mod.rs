@@ -30,6 +30,7 @@ mod jwks;
 pub mod ledger;
 pub mod mail;
 pub mod secret;
+pub mod sentry;
 pub mod storage;
 pub mod stripe;
 pub mod stripe_webhook;

@@ -1,4 +1,4 @@
-//! What every stand-in has, and the few things of Supabase and Resend.
+//! What every stand-in has, and the few things of Supabase, Resend and Sentry.
 
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
@@ -24,10 +24,11 @@ pub(crate) fn router() -> Router<Sandbox> {
         .route("/resend/mails", get(mails))
         .route("/resend/mails/{id}/report", post(report))
         .route("/resend/webhook", post(resend_webhook))
+        .route("/sentry/events", get(sentry_events))
 }
 
 fn unknown(provider: &str) -> Failed {
-    anyhow::anyhow!("no provider {provider}; there are stripe, fal, supabase, resend").into()
+    anyhow::anyhow!("no provider {provider}; there are stripe, fal, supabase, resend, sentry").into()
 }
 
 fn faults<'a>(sandbox: &'a Sandbox, provider: &str) -> Result<&'a Faults, Failed> {
@@ -36,6 +37,7 @@ fn faults<'a>(sandbox: &'a Sandbox, provider: &str) -> Result<&'a Faults, Failed
         "fal" => Ok(sandbox.fal.faults()),
         "supabase" => Ok(sandbox.supabase.faults()),
         "resend" => Ok(sandbox.resend.faults()),
+        "sentry" => Ok(sandbox.sentry.faults()),
         _ => Err(unknown(provider)),
     }
 }
@@ -61,6 +63,7 @@ async fn calls(State(sandbox): State<Sandbox>, Path(provider): Path<String>) -> 
         "fal" => say(sandbox.fal.calls()),
         "supabase" => say(sandbox.supabase.calls()),
         "resend" => say(sandbox.resend.calls()),
+        "sentry" => say(sandbox.sentry.calls()),
         _ => Err(unknown(&provider)),
     }
 }
@@ -84,6 +87,8 @@ async fn switch(State(sandbox): State<Sandbox>, Path((provider, direction)): Pat
         ("supabase", "up") => sandbox.supabase.bring_up().await?,
         ("resend", "down") => sandbox.resend.take_down().await,
         ("resend", "up") => sandbox.resend.bring_up().await?,
+        ("sentry", "down") => sandbox.sentry.take_down().await,
+        ("sentry", "up") => sandbox.sentry.bring_up().await?,
         (_, "down" | "up") => return Err(unknown(&provider)),
         _ => return Err(anyhow::anyhow!("no such control call: {provider}/{direction}").into()),
     }
@@ -134,6 +139,10 @@ struct Report {
 
 async fn report(State(sandbox): State<Sandbox>, Path(id): Path<String>, Json(report): Json<Report>) -> Answer {
     say(sandbox.resend.report(&id, &report.kind)?)
+}
+
+async fn sentry_events(State(sandbox): State<Sandbox>) -> Answer {
+    say(sandbox.sentry.events())
 }
 
 #[derive(Deserialize)]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::State;
+use crate::faults::Fault;
 use crate::lock::lock;
 use crate::token;
 
@@ -23,7 +24,8 @@ pub(crate) fn router() -> Router<Arc<State>> {
 }
 
 async fn jwks(Shared(state): Shared<Arc<State>>) -> Response {
-    let keys = lock(&state.keys).jwks();
+    let empty = state.faults.take("GET /.well-known/jwks.json", Fault::EmptyKeySet);
+    let keys = if empty { json!({ "keys": [] }) } else { lock(&state.keys).jwks() };
     ([(header::CACHE_CONTROL, "public, max-age=86400")], Json(keys)).into_response()
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::State;
 use super::error::ResendError;
 use super::mail::Mail;
+use crate::faults::Fault;
 use crate::lock::lock;
 
 const MOST_IN_A_BATCH: usize = 100;
@@ -94,7 +95,10 @@ async fn send(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Bytes
     };
     let asked = ("/emails".to_owned(), wish.clone());
     let run = move |state: &State, key: Option<&str>| {
-        let mail = Mail::read(&wish, key, state.clock.now())?;
+        let mut mail = Mail::read(&wish, key, state.clock.now())?;
+        if state.faults.take(&format!("mail to {}", mail.to.join(" ")), Fault::MailBounces) {
+            "bounced".clone_into(&mut mail.last_event);
+        }
         let answer = json!({ "id": mail.id });
         lock(&state.mails).push(mail);
         Ok(answer)

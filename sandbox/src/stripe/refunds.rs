@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::error::StripeError;
 use super::sessions::number;
 use super::{State, lists};
+use crate::faults::Fault;
 use crate::lock::lock;
 use crate::token;
 
@@ -73,6 +74,9 @@ impl State {
         };
         self.emit("refund.created", refund.clone(), None);
         self.emit("charge.refunded", charge, None);
+        if self.faults.take("refund", Fault::RefundFailsLater) {
+            self.fail_refund(refund["id"].as_str().unwrap_or_default())?;
+        }
         let mut answer = refund;
         lock(&self.ledger).expand(&mut answer, params)?;
         Ok(answer)

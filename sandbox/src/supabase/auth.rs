@@ -110,6 +110,9 @@ impl State {
 }
 
 async fn jwks(Shared(state): Shared<Arc<State>>) -> Response {
+    if state.faults.take("GET /auth/v1/.well-known/jwks.json", Fault::EmptyKeySet) {
+        return ([(header::CACHE_CONTROL, "public, max-age=600")], Json(json!({ "keys": [] }))).into_response();
+    }
     match state.keys.jwks() {
         Ok(keys) => ([(header::CACHE_CONTROL, "public, max-age=600")], Json(keys)).into_response(),
         Err(error) => {

@@ -115,7 +115,8 @@ async fn read(Shared(state): Shared<Arc<State>>, Path((bucket, path)): Target, h
 }
 
 async fn send(state: &State, bucket: &str, path: &str) -> Response {
-    match state.objects.get(bucket, path).await {
+    let found = state.objects.get(bucket, path).await.map(|found| found.or_else(|| state.still_shown(bucket, path)));
+    match found {
         Ok(Some((object, bytes))) => ([(header::CONTENT_TYPE, object.content_type)], bytes).into_response(),
         Ok(None) => storage_error("404", "NoSuchKey", "Object not found"),
         Err(why) => refused(&why),
@@ -141,7 +142,7 @@ async fn remove(
         if state.faults.take(&format!("DELETE {name}"), Fault::DeleteRemovesNothing) {
             continue;
         }
-        match state.objects.delete(&bucket, name).await {
+        match state.delete_object(&bucket, name).await {
             Ok(true) => rows.push(json!({ "bucket_id": bucket, "name": name })),
             Ok(false) | Err(ObjectError::InvalidKey) => {}
             Err(why) => return refused(&why),

@@ -104,7 +104,7 @@ impl Call<'_> {
             }
             (&Method::PUT, None) => self.store(bucket, key, &self.content_type(), self.body.clone()).await,
             (&Method::DELETE, None) if self.lies(key) => StatusCode::NO_CONTENT.into_response(),
-            (&Method::DELETE, None) => match self.state.objects.delete(bucket, key).await {
+            (&Method::DELETE, None) => match self.state.delete_object(bucket, key).await {
                 Ok(_) => StatusCode::NO_CONTENT.into_response(),
                 Err(why) => answer::object_error(&why, key),
             },
@@ -202,7 +202,7 @@ impl Call<'_> {
         let mut results = Vec::new();
         for key in keys {
             let result =
-                if self.lies(&key) { Ok(()) } else { self.state.objects.delete(bucket, &key).await.map(|_| ()) };
+                if self.lies(&key) { Ok(()) } else { self.state.delete_object(bucket, &key).await.map(|_| ()) };
             results.push((key, result));
         }
         answer::deleted(&results)

@@ -1,0 +1,93 @@
+//! Money from the books: what became of an order's, and what a person has to look at although no order asks for it.
+//!
+//! Amounts, codes and times; Stripe's ids stay in the books, and `safelight refund --review` names them to whoever acts.
+
+use maud::{Markup, html};
+use safelight_jobs::id::{Id, Order};
+
+use super::{overview::link, words};
+use crate::{error::Error, state::ApiState};
+
+/// Rows of one list.
+const MOST: i64 = 200;
+
+fn amount(cents: i64, currency: &str) -> String {
+    format!(
+        "{}{}.{:02} {}",
+        if cents < 0 { "-" } else { "" },
+        cents.abs() / 100,
+        cents.abs() % 100,
+        currency.to_uppercase()
+    )
+}
+
+/// What came for an order, what went back, and what a bank asks back.
+pub(super) async fn of_order(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
+    let sale = sqlx::query!(
+        r#"select stripe_session as "session!", status as "status!", review, currency as "currency!", sold_at as "sold_at!",
+            amount_cents as "amount!", refunded_cents as "refunded!", asked_cents as "asked!", disputed_cents as "disputed!", kept_cents as "kept!"
+        from safelight_fiscal.balance where order_id = $1"#,
+        order.uuid()
+    )
+    .fetch_optional(&state.pool)
+    .await?;
+    let Some(sale) = sale else {
+        return Ok(html! { section { h2 { "Money" } p.none { "None has come." } } });
+    };
+    let moved = sqlx::query!(
+        r#"select 'refund' as "what!", amount_cents as "amount!", currency as "currency!", state as "state!", coalesce(code, why) as code,
+            asked_at as "at!" from safelight_fiscal.refunds where stripe_session = $1
+        union all
+        select 'dispute', amount_cents, currency, state, null, opened_at from safelight_fiscal.disputes where stripe_session = $1
+        order by 6 limit $2"#,
+        sale.session,
+        MOST
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    let sum = |cents: i64| amount(cents, &sale.currency);
+    Ok(html! {
+        section aria-label="Money" {
+            h2 { "Money" span.aside { (words::said(&sale.status)) @if let Some(review) = &sale.review { ", to be looked at: " (words::said(review)) } } }
+            dl.facts {
+                div { dt { "came" } dd { (sum(sale.amount)) } }
+                div { dt { "came at" } dd { (words::time(sale.sold_at)) } }
+                div { dt { "given back" } dd { (sum(sale.refunded)) } }
+                div { dt { "asked to go back" } dd { (sum(sale.asked)) } }
+                div { dt { "taken by a bank" } dd { (sum(sale.disputed)) } }
+                div { dt { "kept" } dd { (sum(sale.kept)) } }
+            }
+            @if !moved.is_empty() { div.scroll tabindex="0" role="region" aria-label="Refunds and disputes" { table {
+                thead { tr { th scope="col" { "what" } th.n scope="col" { "amount" } th scope="col" { "state" } th scope="col" { "why" } th scope="col" { "since" } } }
+                tbody { @for row in &moved { tr {
+                    th scope="row" { (row.what) } td.n { (amount(row.amount, &row.currency)) } td { (words::state(&row.state)) }
+                    td { (row.code.as_deref().map(words::said).unwrap_or_default()) } td { (words::time(row.at)) }
+                } } }
+            } } }
+        }
+    })
+}
+
+/// Sales that a person has to look at for a reason of their own: money for somebody who was erased, a refund that failed.
+pub(super) async fn to_look_at(state: &ApiState, tenant: Option<&str>) -> Result<Markup, Error> {
+    let rows = sqlx::query!(
+        r#"select tenant as "tenant!", order_id, review as "review!", currency as "currency!", sold_at as "sold_at!", kept_cents as "kept!"
+        from safelight_fiscal.balance where review is not null and ($1::text is null or tenant = $1) order by sold_at limit $2"#,
+        tenant,
+        MOST
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    Ok(html! { @if !rows.is_empty() {
+        section aria-label="Money to look at" {
+            h2 { "Money to look at" span.aside { "safelight refund --review names what to give back" } }
+            div.scroll tabindex="0" role="region" aria-label="Money to look at" { table {
+                thead { tr { th scope="col" { "order" } th scope="col" { "tenant" } th scope="col" { "why" } th.n scope="col" { "kept" } th scope="col" { "came" } } }
+                tbody { @for row in &rows { tr {
+                    td { @match row.order_id { Some(order) => (link("orders", &Id::<Order>::from(order).to_string())), None => span.none { "erased" } } }
+                    td { (row.tenant) } td { (words::said(&row.review)) } td.n { (amount(row.kept, &row.currency)) } td { (words::time(row.sold_at)) }
+                } } }
+            } }
+        }
+    } })
+}

@@ -1,0 +1,101 @@
+//! How the house copes with what providers do by themselves: caches that lag, key sets that are empty, words of another version.
+
+use chrono::Duration;
+use safelight_jobs::providers::auth::{TokenError, UserTokens, UserTokensConfig};
+use safelight_sandbox::Fault;
+
+use crate::app::App;
+
+impl App {
+    /// What the store's cache answers to a read over REST, which is no way of ours.
+    async fn cache_shows(&self, key: &str) -> bool {
+        let there = self.sandbox.description().supabase;
+        let url = format!("{}/storage/v1/object/authenticated/safelight/{key}", there.url);
+        self.http.get(url).header("apikey", there.secret_key).send().await.unwrap().status().is_success()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_photo_that_the_stores_cache_still_shows_was_looked_for_in_the_store_itself_and_no_link_of_ours_leads_there()
+{
+    let app = App::spawn().await;
+    let (ann, order) = app.basic_order(false).await;
+    app.fulfils(order).await;
+    let photo = app.key_of(app.artifacts("upload", ann.id.uuid()).await[0]).await;
+    app.sandbox.supabase.faults().always(Fault::CacheStillServes { seconds: 60 });
+    let deletion = app.erases(&ann).await;
+    app.run_due_jobs().await;
+    assert_eq!(app.stored_keys(), Vec::<String>::new());
+    assert!(app.cache_shows(&photo).await, "the cache lags");
+    assert_ne!(app.deletion_state(deletion).await, "complete");
+
+    app.waits_out_late_writers().await;
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+    assert!(!app.cache_shows(&photo).await, "an erasure is longer than any lag of the cache");
+    // What we read, looked at and handed out went to the store past its cache, from the first photo on.
+    let mut ours = app.sandbox.supabase.calls().into_iter().filter(|call| call.path.starts_with("/storage/"));
+    assert!(ours.all(|call| call.path.starts_with("/storage/v1/s3/") || call.path.contains("/authenticated/")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_not_believed_while_the_key_set_is_empty_and_is_believed_again_with_the_next_one() {
+    let app = App::spawn().await;
+    let ann = app.person("koselfie").await;
+    let there = app.sandbox.description().supabase;
+    let tokens = UserTokens::new(&UserTokensConfig {
+        project_url: there.url.clone(),
+        legacy_jwt_secret: None,
+        issuer: None,
+        timeout: std::time::Duration::from_secs(5),
+    })
+    .unwrap();
+    let token = app.sandbox.supabase.mint_user_jwt(ann.auth_user, &ann.email).unwrap();
+    let now = chrono::Utc::now().timestamp();
+    app.sandbox.supabase.faults().once(Fault::EmptyKeySet);
+    assert_eq!(tokens.verify_user_jwt(&token, now).await.err(), Some(TokenError::Forged));
+    assert_eq!(tokens.verify_user_jwt(&token, now + 59).await.err(), Some(TokenError::Forged), "asked once a minute");
+    assert_eq!(tokens.verify_user_jwt(&token, now + 61).await.map(|claims| claims.sub), Ok(ann.auth_user));
+}
+
+/// An endpoint that was set up years ago sends events of that time: little more than an id, and words that nobody uses now.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_paid_served_refunded_and_disputed_by_events_of_an_older_version() {
+    let app = App::spawn().await;
+    app.sandbox.stripe.faults().always(Fault::OlderEvent);
+    let (_ann, order) = app.basic_order(false).await;
+    app.fulfils(order).await;
+    let (session, payment) = (app.session(order).await, app.payment(order).await);
+    assert_eq!(app.sale_status(&session).await, "paid");
+    app.sandbox.stripe.refund_part(&payment, 400).unwrap();
+    app.run_due_jobs().await;
+    assert_eq!(app.sale(&session).await.unwrap().refunded_cents, 400);
+    app.sandbox.stripe.dispute(&payment).unwrap();
+    app.run_due_jobs().await;
+    assert_eq!(app.sale(&session).await.unwrap().disputed_cents, 1500);
+    assert!(app.sandbox.stripe.events().iter().all(|event| event["api_version"] == "2019-05-16"));
+
+    let (_eve, unpaid) = app.basic_order(false).await;
+    app.sandbox.stripe.expire(&app.session(unpaid).await).unwrap();
+    app.run_due_jobs().await;
+    app.stands(unpaid, "expired", None).await;
+    // What nobody here knows is taken, and nothing follows from it.
+    let news =
+        app.sandbox.stripe.event("treasury.moon_landing.settled", serde_json::json!({ "id": "tml_1", "status": null }));
+    let body = news.to_string();
+    let (status, answer) = app.stripe_says(&body, &app.sandbox.stripe.sign_now(body.as_bytes())).await;
+    assert_eq!((status, &answer["received"]), (200, &serde_json::json!("ignored")));
+    assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_that_succeeds_and_fails_afterwards_is_looked_at_again() {
+    let app = App::spawn().await;
+    let (_ann, order) = app.basic_order(false).await;
+    app.fulfils(order).await;
+    app.sandbox.stripe.faults().once(Fault::RefundFailsLater);
+    app.asks_refund(order, None).await.unwrap();
+    app.run_due_jobs().await;
+    app.lives_on(2, Duration::hours(1)).await;
+    let sale = app.sale(&app.session(order).await).await.unwrap();
+    assert_eq!((sale.status.as_str(), sale.kept_cents, sale.review.as_deref()), ("paid", 1900, Some("refund_failed")));
+}
