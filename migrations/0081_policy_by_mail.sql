@@ -45,5 +45,5 @@ as $$
         returning in_force_from
 $$;
 
-grant select on safelight.policy_untold to safelight_worker;
+grant select on safelight.policy_untold to safelight_api, safelight_worker;
 grant execute on function safelight.policy_is_told to safelight_worker;

@@ -15,7 +15,8 @@ const IDS: [&str; 7] = ["artifact", "batch", "bulk", "deletion", "job", "order",
 /// Parts of a path that are one of a few words of the house's own.
 const WORDS: [&str; 6] = ["act", "fate", "name", "provider", "scope", "sweep"];
 /// What a query may ask: codes, states, times, numbers, and where a list goes on.
-const QUERIES: [&str; 10] = ["act", "code", "cursor", "from", "kind", "limit", "state", "tenant", "until", "wait"];
+const QUERIES: [&str; 13] =
+    ["act", "code", "cursor", "from", "job", "kind", "limit", "order", "state", "subject", "tenant", "until", "wait"];
 /// A mail address, an object's key and a secret, as an address would carry them.
 const MARKERS: [&str; 3] = ["ann.planted%40mail.example", "koselfie%2F0190a%2Fupload%2Fplanted", "sl_planted_secret"];
 
