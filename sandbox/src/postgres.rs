@@ -143,6 +143,18 @@ impl Postgres {
         self.administer(&[name], &format!(r#"drop database if exists "{name}" with (force)"#)).await
     }
 
+    /// The same for the database of an address, on a thread of its own that nobody waits for: for a test that ends. Hundreds of
+    /// them would fill a small disk. An address of another server is left alone.
+    pub fn drop_later(&self, url: &str) {
+        let Some((_, name)) = url.rsplit_once(&format!(":{}/", self.port())) else { return };
+        let (server, name) = (self.clone(), name.to_owned());
+        std::thread::spawn(move || {
+            let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+            // The server may be on its way out, and takes the database with it.
+            let _ = runtime.block_on(server.drop_database(&name));
+        });
+    }
+
     /// Stop in order, ending all sessions. The folder stays for [`Postgres::restart`].
     ///
     /// # Errors

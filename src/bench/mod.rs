@@ -27,7 +27,7 @@ use safelight_jobs::{
 use serde_json::json;
 use sqlx::PgPool;
 
-use self::{machine::Server, settings::Settings};
+use self::{machine::Server, settings::Settings, working::Pace};
 use crate::process::say;
 
 /// A queue that nothing of the domain uses while a benchmark runs.
@@ -60,7 +60,7 @@ enum What {
     Queue {
         /// What to do
         verb: Verb,
-        /// name=value, as `bench/run.sh` gives them: n, b, p, gap_ms, rate, secs, conc
+        /// name=value, as `bench/run.sh` gives them: n, b, p, gap_ms, rate, secs, conc, gather, apart
         settings: Vec<String>,
         #[command(flatten)]
         place: Place,
@@ -168,7 +168,16 @@ async fn measure(verb: Verb, settings: &Settings, url: &str, pool: &PgPool) -> a
         }
         Verb::Idle => {
             let gap = Duration::from_millis(settings.get("gap_ms", 50));
-            working::latency("idle", url, pool, settings.get("n", 200), gap, settings.get("conc", 100)).await?;
+            working::latency(
+                Pace::Alone,
+                url,
+                pool,
+                settings.get("n", 200),
+                gap,
+                settings.get("conc", 100),
+                settings.get("apart", 0) == 1,
+            )
+            .await?;
         }
         Verb::Load => {
             let (rate, secs) = (settings.get("rate", 200), settings.get("secs", 10));
@@ -176,7 +185,16 @@ async fn measure(verb: Verb, settings: &Settings, url: &str, pool: &PgPool) -> a
                 bail!("`rate=0` never ends; give jobs a second");
             }
             let gap = Duration::from_secs(1) / u32::try_from(rate)?;
-            working::latency("load", url, pool, rate * secs, gap, settings.get("conc", 100)).await?;
+            working::latency(
+                Pace::Load,
+                url,
+                pool,
+                rate * secs,
+                gap,
+                settings.get("conc", 100),
+                settings.get("apart", 0) == 1,
+            )
+            .await?;
         }
     }
     Ok(())

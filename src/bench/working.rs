@@ -67,10 +67,10 @@ pub(super) async fn drain(url: &str, pool: &PgPool, conc: u64) -> anyhow::Result
     });
     let queue_pool = db::connect_queue(url, 6).await?;
     let looking = db::connect_queue(url, 1).await?;
-    let stop = CancellationToken::new();
+    let (stop, bell) = (CancellationToken::new(), Bell::start(pool.clone()));
     machine::forget_peak();
     let (began, used, wal) = (Instant::now(), machine::Used::now(), machine::write_ahead(pool).await?);
-    let working = tokio::spawn(safelight_worker::run_with(worker(conc)?, queue_pool, perform, stop.clone()));
+    let working = tokio::spawn(safelight_worker::run_with(worker(conc)?, queue_pool, bell, perform, stop.clone()));
     let mut looks = 0_u32;
     let took = loop {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -104,13 +104,23 @@ async fn is_empty(pool: &PgPool) -> anyhow::Result<bool> {
     Ok(!live)
 }
 
+/// Which wait is measured.
+#[derive(Clone, Copy)]
+pub(super) enum Pace {
+    /// One job after the other.
+    Alone,
+    /// So many a second, whatever the queue does.
+    Load,
+}
+
 pub(super) async fn latency(
-    test: &str,
+    pace: Pace,
     url: &str,
     pool: &PgPool,
     n: u64,
     gap: Duration,
     conc: u64,
+    apart: bool,
 ) -> anyhow::Result<()> {
     let waits = Arc::new(Mutex::new(Vec::new()));
     let noting = waits.clone();
@@ -120,21 +130,27 @@ pub(super) async fn latency(
         Box::pin(std::future::ready(Ok(Ok(Done::nothing_more()))))
     });
     let queue_pool = db::connect_queue(url, 6).await?;
-    let stop = CancellationToken::new();
-    let working = tokio::spawn(safelight_worker::run_with(worker(conc)?, queue_pool, perform, stop.clone()));
+    let (stop, bell) = (CancellationToken::new(), Bell::start(pool.clone()));
+    let working =
+        tokio::spawn(safelight_worker::run_with(worker(conc)?, queue_pool, bell.clone(), perform, stop.clone()));
     // As long as the peers' adapters give theirs to start.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let bell = Bell::start(pool.clone());
-    let mut tick = tokio::time::interval(gap);
+    // Apart: as the bell of another process, which reaches the worker over the database.
+    let bell = if apart { Bell::start(pool.clone()) } else { bell };
     let mut writing = tokio::task::JoinSet::new();
-    let (first, gap) = (micros(), u64::try_from(gap.as_micros())?);
+    let first = micros();
+    let mut tick = tokio::time::interval(gap);
     for i in 0..n {
         tick.tick().await;
-        // When it should have been wished for: a producer that is late does not make the queue look faster.
-        let planned = first + i * gap;
+        // As the peers' adapters: alone, from the moment of the wish; under load, from when it should have been wished for, so
+        // that a producer that is late does not make the queue look faster.
+        let wished = match pace {
+            Pace::Alone => micros(),
+            Pace::Load => first + i * u64::try_from(gap.as_micros())?,
+        };
         let (pool, bell) = (pool.clone(), bell.clone());
         writing.spawn(async move {
-            enqueueing::one(&pool, planned).await?;
+            enqueueing::one(&pool, wished).await?;
             bell.ring(QUEUE);
             anyhow::Ok(())
         });
@@ -152,6 +168,10 @@ pub(super) async fn latency(
     let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
     waits.sort_unstable();
     let at = |part: f64| percentile(&waits, part).map_or(0.0, |wait| wait as f64 / 1000.0);
+    let test = match pace {
+        Pace::Alone => "idle",
+        Pace::Load => "load",
+    };
     say(json!({ "test": test, "n": n, "started": waits.len(), "lat": { "n": waits.len(),
         "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": at(1.0) } }));
     Ok(())

@@ -120,6 +120,9 @@ impl Drop for Folder {
 impl Drop for App {
     fn drop(&mut self) {
         self.stop.cancel();
+        if let Some(postgres) = POSTGRES.get() {
+            postgres.drop_later(&self.database_url);
+        }
     }
 }
 

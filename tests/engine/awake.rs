@@ -65,6 +65,11 @@ struct Starts {
 
 impl Starts {
     async fn of(app: &App, poll: Duration) -> Self {
+        Self::with(app, poll, Bell::default()).await
+    }
+
+    /// A worker whose process rings with `bell`.
+    async fn with(app: &App, poll: Duration, bell: Bell) -> Self {
         let (tell, started) = mpsc::unbounded_channel();
         let perform: Perform = Arc::new(move |_| {
             tell.send(()).expect("somebody who counts");
@@ -73,7 +78,7 @@ impl Starts {
         let config = WorkerConfig { queues: vec![Queue::Sweeps], poll, ..quick() };
         let queue_pool = db::connect_queue(&app.database_url, 6).await.unwrap();
         let stop = CancellationToken::new();
-        let worker = tokio::spawn(safelight_worker::run_with(config, queue_pool, perform, stop.clone()));
+        let worker = tokio::spawn(safelight_worker::run_with(config, queue_pool, bell, perform, stop.clone()));
         let listeners =
             "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen %'";
         until(&app.db, listeners, 1).await;
@@ -111,6 +116,17 @@ async fn no_ring_is_lost_when_every_core_is_busy() {
     let busy = Busy::start();
     let longest = starts.one_by_one(&app, &Bell::start(app.worker.clone())).await;
     drop(busy);
+    assert!(longest < STARTS_WITHIN, "{longest:?} from a wish to its start");
+    starts.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_of_the_workers_own_process_wakes_it_without_the_way_over_the_database() {
+    let app = App::spawn().await;
+    // Not started: it reaches nobody but the claimers of its process.
+    let bell = Bell::default();
+    let mut starts = Starts::with(&app, NEVER, bell.clone()).await;
+    let longest = starts.one_by_one(&app, &bell).await;
     assert!(longest < STARTS_WITHIN, "{longest:?} from a wish to its start");
     starts.stop().await;
 }

@@ -13,7 +13,7 @@ use safelight_api::tokens::{self, Scope};
 use safelight_jobs::{
     db::{self, Role},
     job::Queue,
-    queue,
+    queue::{self, Bell},
     run::Tx,
     stop::Done,
     sweep_retention::SweepRetention,
@@ -74,7 +74,7 @@ async fn complaint_07_tables_stay_small_under_load_and_pinned_snapshots() {
     let config = WorkerConfig { queues: vec![Queue::Sweeps], concurrency: 500, ..quick() };
     let stop = CancellationToken::new();
     let queue_pool = db::connect_queue(&url, 6).await.unwrap();
-    let worker = tokio::spawn(safelight_worker::run_with(config, queue_pool, perform, stop.clone()));
+    let worker = tokio::spawn(safelight_worker::run_with(config, queue_pool, Bell::default(), perform, stop.clone()));
 
     // Somebody reads for a long time: nothing dead may go meanwhile. It is as much as the protocol writes, no more.
     let mut reader = PgConnection::connect(&url).await.unwrap();

@@ -7,7 +7,7 @@ use safelight_jobs::{
     expire_consents::ExpireConsents,
     id::{self, Id},
     job::Job,
-    queue::{self, Claimed},
+    queue::{self, Bell, Claimed},
 };
 use safelight_worker::{Perform, config::WorkerConfig};
 use serde_json::Value;
@@ -46,14 +46,15 @@ impl Pools {
     pub async fn start_at(address: impl Into<Address>, app: &App, config: WorkerConfig) -> Self {
         let address = address.into();
         let pool = db::connect(&address, Role::Worker, 6).await.expect("a pool");
-        Self::start_with(&address, safelight_worker::domain(pool, app.services.clone()), config).await
+        let perform = safelight_worker::domain(pool.clone(), Bell::start(pool), app.services.clone());
+        Self::start_with(&address, perform, config).await
     }
 
     /// The same, with work of the test's own.
     pub async fn start_with(address: impl Into<Address>, perform: Perform, config: WorkerConfig) -> Self {
         let queue_pool = db::connect_queue(address, 6).await.expect("a pool for the queue");
         let stop = CancellationToken::new();
-        let task = tokio::spawn(safelight_worker::run_with(config, queue_pool, perform, stop.clone()));
+        let task = tokio::spawn(safelight_worker::run_with(config, queue_pool, Bell::default(), perform, stop.clone()));
         Self { stop, task }
     }
 

@@ -5,7 +5,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use safelight_jobs::{db, job::Queue, queue::CHANNEL};
+use safelight_jobs::{
+    db,
+    job::Queue,
+    queue::{Bell, CHANNEL},
+};
 use sqlx::{AssertSqlSafe, Executor, postgres::PgListener};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -22,14 +26,15 @@ pub(crate) fn wakers(queues: &[Queue]) -> Wakers {
     Arc::new(queues.iter().map(|&queue| (queue, Arc::new(Notify::new()))).collect())
 }
 
-pub(crate) async fn listen(pool: sqlx::PgPool, wakers: Wakers, stop: CancellationToken) {
+/// Rings of `bell` itself are not heard: it has woken the claimers of its process already.
+pub(crate) async fn listen(pool: sqlx::PgPool, wakers: Wakers, bell: Bell, stop: CancellationToken) {
     if !db::keeps_session(&pool) {
         return;
     }
     while !stop.is_cancelled() {
         let heard = tokio::select! {
             () = stop.cancelled() => return,
-            heard = hear(&pool, &wakers) => heard,
+            heard = hear(&pool, &wakers, &bell) => heard,
         };
         if let Err(error) = heard {
             tracing::warn!(%error, "the bell's connection is lost; polling goes on");
@@ -41,7 +46,7 @@ pub(crate) async fn listen(pool: sqlx::PgPool, wakers: Wakers, stop: Cancellatio
     }
 }
 
-async fn hear(pool: &sqlx::PgPool, wakers: &Wakers) -> Result<(), sqlx::Error> {
+async fn hear(pool: &sqlx::PgPool, wakers: &Wakers, bell: &Bell) -> Result<(), sqlx::Error> {
     // A pool of its own: a listener that is dropped waits for an answer, and on a half-open connection it would keep its
     // place for ever.
     let own = db::beside(pool, 1);
@@ -60,7 +65,9 @@ async fn hear(pool: &sqlx::PgPool, wakers: &Wakers) -> Result<(), sqlx::Error> {
         };
         // `None`: the connection was lost. Make another one and look again, instead of trusting what came between.
         let Some(ring) = heard? else { return Ok(()) };
-        wake(wakers, ring.payload());
+        if !bell.sent(ring.process_id()) {
+            wake(wakers, ring.payload());
+        }
     }
 }
 

@@ -42,9 +42,8 @@ pub type Performed = Result<Result<Done, Stop>, Undecodable>;
 /// Performs one claimed job.
 pub type Perform = Arc<dyn Fn(Claimed) -> BoxFuture<'static, Performed> + Send + Sync>;
 
-/// The jobs of the domain: decode, ask the gate, run.
-pub fn domain(pool: sqlx::PgPool, services: Arc<Services>) -> Perform {
-    let bell = Bell::start(pool.clone());
+/// The jobs of the domain: decode, ask the gate, run. `bell` rings for what they wish for.
+pub fn domain(pool: sqlx::PgPool, bell: Bell, services: Arc<Services>) -> Perform {
     Arc::new(move |job| {
         let (pool, bell, services) = (pool.clone(), bell.clone(), services.clone());
         Box::pin(async move { registry::perform(&job, pool, bell, services).await })
@@ -61,13 +60,17 @@ pub async fn run(
     services: Arc<Services>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    run_with(config, queue_pool, domain(pool, services), stop).await
+    let bell = Bell::start(pool.clone());
+    run_with(config, queue_pool, bell.clone(), domain(pool, bell, services), stop).await
 }
 
 /// Run until `stop` is cancelled, then drain: running jobs may end within the bound, the others are given back.
+///
+/// `bell` is the process's own: what is wished for with it starts here without the way over the database.
 pub async fn run_with(
     config: WorkerConfig,
     queue_pool: sqlx::PgPool,
+    bell: Bell,
     perform: Perform,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -76,8 +79,10 @@ pub async fn run_with(
     let name = format!("{host}:{}:{}", std::process::id(), &Uuid::new_v4().simple().to_string()[..8]);
     let queues = config.served();
     let keeper = Keeper::default();
-    let bell = Bell::start(queue_pool.clone());
     let wakers = ears::wakers(&queues);
+    for (&queue, waker) in wakers.iter() {
+        bell.wakes(queue, waker.clone());
+    }
     let (ended_tx, ended_rx) = mpsc::unbounded_channel::<Ended>();
     // Outlives `stop`: leases are kept and outcomes written while jobs drain.
     let over = CancellationToken::new();
@@ -87,10 +92,10 @@ pub async fn run_with(
     // Heartbeats and rescues never wait behind claims for a connection.
     let alive = db::beside(&queue_pool, 2);
     beside.spawn(keeper.clone().run(alive.clone(), config.clone(), over.clone()));
-    beside.spawn(ears::listen(queue_pool.clone(), wakers.clone(), over.clone()));
+    beside.spawn(ears::listen(queue_pool.clone(), wakers.clone(), bell.clone(), over.clone()));
     // Nor claims behind settles; and the first claim of a connection takes many times as long as any other.
     let claiming = db::beside(&queue_pool, 2);
-    beside.spawn(rescuer::run(alive, bell.clone(), name.clone(), host, config.clone(), over.clone()));
+    beside.spawn(rescuer::run(alive, bell, name.clone(), host, config.clone(), over.clone()));
 
     let hands = Hands { perform, reports: config.reports.clone() };
     let (mut workers, mut claimers) = (JoinSet::new(), JoinSet::new());

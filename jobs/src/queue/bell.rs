@@ -3,10 +3,16 @@
 //! It rings from a connection of its own, never inside an enqueuing transaction: a NOTIFY there holds one global lock
 //! through the commit and caps the whole database at a fifth of its commits. The first ring goes out at once; while it
 //! is on its way further rings gather into the next. A lost ring costs a poll interval, never a job.
+//!
+//! Claimers of the process that rings are woken at once, without the way over the database, and do not look a second time when
+//! the ring comes back to them.
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,6 +39,10 @@ pub struct Bell(Arc<Inner>);
 struct Inner {
     waiting: Mutex<BTreeSet<Queue>>,
     wake: Notify,
+    /// The claimers of this process.
+    here: Mutex<Vec<(Queue, Arc<Notify>)>>,
+    /// Which backend of Postgres rang last for this bell; 0: none yet.
+    backend: AtomicU32,
 }
 
 impl Bell {
@@ -53,8 +63,11 @@ impl Bell {
                     continue;
                 }
                 let names: Vec<String> = queues.iter().map(|queue| queue.as_str().to_owned()).collect();
-                if let Err(error) = db::answered(LOUD, ring(&pool, &names)).await {
-                    tracing::debug!(%error, "the bell did not ring; workers will find the work by polling");
+                match db::answered(LOUD, ring(&pool, &names)).await {
+                    Ok(backend) => inner.backend.store(backend, Ordering::Relaxed),
+                    Err(error) => {
+                        tracing::debug!(%error, "the bell did not ring; workers will find the work by polling");
+                    }
                 }
                 tokio::time::sleep(HOLD).await;
             }
@@ -64,21 +77,40 @@ impl Bell {
 
     /// Ring for one queue. Call it after the commit. Never waits, never fails.
     pub fn ring(&self, queue: Queue) {
+        for (served, claimer) in self.0.here.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            if *served == queue {
+                claimer.notify_one();
+            }
+        }
         self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
         self.0.wake.notify_one();
     }
+
+    /// A claimer of this process: each ring for its queue wakes it at once.
+    pub fn wakes(&self, queue: Queue, claimer: Arc<Notify>) {
+        self.0.here.lock().unwrap_or_else(PoisonError::into_inner).push((queue, claimer));
+    }
+
+    /// Is a ring that backend `process_id` of Postgres sent one of this bell, so that its claimers know of it already?
+    #[must_use]
+    pub fn sent(&self, process_id: u32) -> bool {
+        self.0.backend.load(Ordering::Relaxed) == process_id
+    }
 }
 
-async fn ring(pool: &PgPool, names: &[String]) -> Result<(), sqlx::Error> {
+/// Answers which backend of Postgres rang.
+async fn ring(pool: &PgPool, names: &[String]) -> Result<u32, sqlx::Error> {
     let mut write = db::write(pool).await?;
     // Without a flush: a ring that a crash of the server loses is found by polling, and the flush would be the longest part
     // of a job's way to its worker.
-    sqlx::query!(
-        "select set_config('synchronous_commit', 'off', true), pg_notify($1, q) from unnest($2::text[]) q",
+    let rung = sqlx::query!(
+        r#"select pg_backend_pid() as "backend!", set_config('synchronous_commit', 'off', true), pg_notify($1, q)
+        from unnest($2::text[]) q"#,
         CHANNEL,
         names
     )
     .fetch_all(&mut *write)
     .await?;
-    write.commit().await
+    write.commit().await?;
+    Ok(rung.first().and_then(|ring| u32::try_from(ring.backend).ok()).unwrap_or(0))
 }
