@@ -69,12 +69,17 @@ pub async fn postgres() -> &'static Postgres {
 pub async fn migrated(postgres: &Postgres, name: &str) -> String {
     let url = postgres.create_database(name).await.expect("a database");
     let owner = db::connect(&url, Role::Owner, 1).await.expect("the owner");
-    db::migrate(&owner).await.expect("migrations");
-    for policy in Policy::bundled().expect("policies") {
-        policy_rows::install(&owner, &policy).await.expect("a policy");
-    }
+    prepare(&owner).await;
     owner.close().await;
     url
+}
+
+/// What `safelight migrate` does.
+pub async fn prepare(owner: &PgPool) {
+    db::migrate(owner).await.expect("migrations");
+    for policy in Policy::bundled().expect("policies") {
+        policy_rows::install(owner, &policy).await.expect("a policy");
+    }
 }
 
 /// A migrated database of its own, with both policies.

@@ -22,7 +22,10 @@ use super::{
     LEFT, RUNNING,
     failover::{FAILOVERS, Producer, effects},
 };
-use crate::{app::App, processes::environment};
+use crate::{
+    app::{self, App},
+    processes::environment,
+};
 
 /// A key in etcd lives for twenty seconds at least, and an election follows.
 const ELECTION: Duration = Duration::from_secs(120);
@@ -239,7 +242,7 @@ impl Cluster {
         let cluster = Self { nodes, url, _etcd: etcd, _haproxy: haproxy, folder };
         let admin =
             within("a primary behind HAProxy", async || db::connect(&cluster.url, Role::Owner, 1).await.ok()).await;
-        db::migrate(&admin).await.unwrap();
+        app::prepare(&admin).await;
         within("a synchronous standby", async || {
             let standby = "select count(*) from pg_stat_replication where sync_state = 'sync'";
             sqlx::query_scalar::<_, i64>(standby).fetch_one(&admin).await.ok().filter(|count| *count == 1)
