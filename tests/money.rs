@@ -3,6 +3,7 @@
 mod books;
 mod commands;
 mod late;
+mod listed;
 mod refunds;
 mod standstill;
 mod storm;

@@ -41,3 +41,17 @@ async fn a_mail_that_was_refused_waits_for_its_time() {
     app.run_due_jobs().await;
     assert_eq!(app.sandbox.resend.mails().len(), 1);
 }
+
+/// The plan's mails of this day are used up: no attempt mends that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_beyond_the_quota_waits_spends_no_attempt_and_goes_out_once() {
+    let app = App::spawn().await;
+    let (_ann, order) = app.pro_order().await;
+    app.pays(order).await;
+    app.run_up_to::<SendNotice>().await;
+    app.sandbox.resend.faults().once(Fault::QuotaExceeded);
+    let job = app.performs_one::<SendNotice>().await;
+    assert_eq!(app.stands_at(job).await, (3, 0), "scheduled, no attempt spent");
+    app.lives_on(2, chrono::Duration::hours(1)).await;
+    assert_eq!(app.sandbox.resend.mails().len(), 1);
+}

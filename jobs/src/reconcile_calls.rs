@@ -34,6 +34,10 @@ const AT_ONCE: i64 = 200;
 /// A call that was written down and whose answer has not been recorded after so many seconds has lost it: no submit takes
 /// as long.
 const LONGEST_SUBMIT: f64 = 120.0;
+/// By so many seconds a request's time at Fal may lie before the time at which its call was written down: two clocks.
+const CLOCKS_APART: i64 = 30;
+/// And by so many after it: as long as a request may be on its way. A wider window would find strangers.
+const LONGEST_WAY: i64 = 90;
 /// A request that Fal has never heard of after so many seconds never will be.
 const UNHEARD_OF: i64 = 3600;
 
@@ -214,9 +218,8 @@ pub async fn collect(tx: &mut Tx, call: Id<Intent>, purpose: &str) -> Result<(),
 
 /// The one request at Fal that fits in time and model and that no call of ours has.
 async fn find(run: &Run, call: &Open) -> Result<Option<String>, Stop> {
-    // As long as a submit may take, and some difference between two clocks: a wider window would find strangers.
-    let from = call.created_at - chrono::Duration::seconds(30);
-    let to = call.created_at + chrono::Duration::seconds(90);
+    let (apart, way) = (chrono::Duration::seconds(CLOCKS_APART), chrono::Duration::seconds(LONGEST_WAY));
+    let (from, to) = (call.created_at - apart, call.created_at + way);
     let listing = match run.services.fal.list_requests(&call.model, from, to).await {
         Ok(listing) if listing.complete => listing,
         Ok(_) => return Ok(None),
@@ -233,14 +236,15 @@ async fn find(run: &Run, call: &Open) -> Result<Option<String>, Stop> {
     )
     .fetch_all(&mut *run.reads().await?)
     .await?;
-    // Another unknown call of the same model and time could be meant as well.
+    // It could be the request of any other call whose own window meets this one: of another person, perhaps. Also of one that a
+    // person declared not made, who may have been wrong.
     let rivals: i64 = sqlx::query_scalar!(
         r#"select count(*) as "n!" from safelight.provider_calls where id <> $1 and model = $2 and request_id is null
-            and state in ('intended', 'unknown') and created_at between $3 and $4"#,
+            and (state in ('intended', 'unknown') or code = 'not_made') and created_at between $3 and $4"#,
         call.id.uuid(),
         call.model,
-        from,
-        to
+        from - way,
+        to + apart
     )
     .fetch_one(&mut *run.reads().await?)
     .await?;

@@ -13,6 +13,7 @@
 mod at_fal;
 mod at_stripe;
 mod differences;
+mod listed;
 mod purges;
 
 use std::time::Duration;

@@ -1,7 +1,11 @@
-//! How the house copes with what providers do by themselves: caches that lag, key sets that are empty, words of another version.
+//! How the house copes with what providers do by themselves: caches that lag, key sets and lists that are empty, words of another
+//! version, an account without money, a black picture, reports that come late, a user who stays.
 
 use chrono::Duration;
-use safelight_jobs::providers::auth::{TokenError, UserTokens, UserTokensConfig};
+use safelight_jobs::{
+    generate_batch::GenerateBatch,
+    providers::auth::{TokenError, UserTokens, UserTokensConfig},
+};
 use safelight_sandbox::Fault;
 
 use crate::app::App;
@@ -98,4 +102,95 @@ async fn a_refund_that_succeeds_and_fails_afterwards_is_looked_at_again() {
     app.lives_on(2, Duration::hours(1)).await;
     let sale = app.sale(&app.session(order).await).await.unwrap();
     assert_eq!((sale.status.as_str(), sale.kept_cents, sale.review.as_deref()), ("paid", 1900, Some("refund_failed")));
+}
+
+/// 402: nothing was accepted, and a person has to pay. No attempt is spent on waiting for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_fal_has_no_money_an_order_waits_as_long_as_it_takes_and_is_served_once() {
+    let app = App::spawn().await;
+    let (_ann, order) = app.basic_order(false).await;
+    app.sandbox.fal.faults().always(Fault::PaymentRequired);
+    app.pays(order).await;
+    app.run_due_jobs().await;
+    app.lives_on(20, Duration::minutes(16)).await;
+    app.stands(order, "generating", None).await;
+    assert!(app.sandbox.fal.requests().is_empty());
+    assert!(app.enqueued(&GenerateBatch { order }).await.is_some_and(|job| job.attempt == 0));
+    app.sandbox.fal.faults().clear();
+    app.lives_on(1, Duration::minutes(16)).await;
+    app.stands(order, "delivered", None).await;
+    assert_eq!(app.sandbox.fal.generations(), 4);
+    assert_eq!(app.compares_money().await, Vec::<String>::new());
+}
+
+/// 200, a flag, and a black picture: nobody is shown it, and the order goes on with the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_that_fal_made_black_is_withheld_and_its_copy_purged() {
+    let app = App::spawn().await;
+    let (_ann, order) = app.basic_order(false).await;
+    app.sandbox.fal.faults().once(Fault::BlackPicture);
+    app.fulfils(order).await;
+    assert_eq!(app.artifacts("image", order.uuid()).await.len(), 3);
+    assert_eq!(app.count("select count(*) from safelight.provider_calls where code = 'nsfw'").await, 1);
+    assert_eq!(app.sandbox.fal.files().len(), 0);
+}
+
+/// Until then only the sweep of the minute asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_served_once_although_every_report_of_fal_is_three_quarters_of_an_hour_late() {
+    let app = App::spawn().await;
+    app.sandbox.fal.faults().always(Fault::DelayWebhookByClock { minutes: 45 });
+    let (_bob, order) = app.small_halo_order().await;
+    app.pays(order).await;
+    app.run_due_jobs().await;
+    app.stands(order, "training", None).await;
+    for _ in 0..2 {
+        app.turn_clock(Duration::minutes(3)).await;
+        app.reconciles().await;
+    }
+    app.stands(order, "delivered", None).await;
+    assert!(app.sandbox.fal.deliveries().is_empty());
+    let stored = app.stored_keys();
+
+    app.turn_clock(Duration::minutes(46)).await;
+    app.run_due_jobs().await;
+    let reports = app.sandbox.fal.deliveries();
+    assert_eq!(reports.len(), app.sandbox.fal.requests().len());
+    assert!(reports.iter().all(|report| report.status == Some(200)), "{reports:?}");
+    app.stands(order, "delivered", None).await;
+    assert_eq!((app.stored_keys(), app.sandbox.fal.trainings()), (stored, 1));
+    assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn n27_k30_an_erasure_is_not_complete_while_supabase_keeps_the_sign_in_user() {
+    let app = App::spawn().await;
+    let ann = app.person("koselfie").await;
+    let is_there = || app.sandbox.supabase.users().iter().any(|user| user.id == ann.auth_user);
+    app.sandbox.supabase.faults().always(Fault::UserDeletionFails);
+    let deletion = app.erases(&ann).await;
+    app.waits_out_late_writers().await;
+    assert!(is_there());
+    assert_ne!(app.deletion_state(deletion).await, "complete");
+    app.sandbox.supabase.faults().clear();
+    app.lives_on(8, Duration::hours(2)).await;
+    assert!(!is_there());
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+}
+
+/// A list that says 200 and nothing is believed for now; two hours later the folder is listed again.
+#[tokio::test(flavor = "multi_thread")]
+async fn n10_a_photo_that_an_empty_list_hides_from_an_erasure_is_found_by_its_second_look() {
+    let app = App::spawn().await;
+    let ann = app.person("koselfie").await;
+    let stray = format!("koselfie/{}/upload/{}", ann.id.uuid().simple(), uuid::Uuid::new_v4().simple());
+    app.sandbox.supabase.put("safelight", &stray, "image/jpeg", vec![1].into()).await.unwrap();
+    app.sandbox.supabase.faults().always(Fault::ListIsEmpty);
+    let deletion = app.erases(&ann).await;
+    app.run_due_jobs().await;
+    assert_eq!(app.stored_keys(), [stray]);
+    app.sandbox.supabase.faults().clear();
+    app.waits_out_late_writers().await;
+    assert_eq!(app.stored_keys(), Vec::<String>::new());
+    assert_eq!(app.deletion_state(deletion).await, "complete");
 }

@@ -288,13 +288,22 @@ async fn everybody_is_served_or_looked_at(app: &App, orders: &[Id<Order>], told:
     assert!(i64::try_from(mails).unwrap() <= notices, "{told}: {mails} mails for {notices} deliveries");
 }
 
-/// What Fal's stand-in was asked, by the wish that asked: each at most once.
+/// What Fal's stand-in was asked, by the wish that asked: each at most once. And no call has taken another one's request for its own.
 async fn nothing_was_made_twice(app: &App, told: &str) {
     let wishes: Vec<(Vec<u8>, String)> =
         sqlx::query_as("select token_sha256, wish from safelight.provider_calls").fetch_all(&app.db).await.unwrap();
     let wishes: BTreeMap<Vec<u8>, String> = wishes.into_iter().collect();
     let mut made: BTreeMap<&str, usize> = BTreeMap::new();
-    for token in requests_by_token(app).keys() {
+    let asked = requests_by_token(app);
+    let held: Vec<(Vec<u8>, String)> =
+        sqlx::query_as("select token_sha256, request_id from safelight.provider_calls where request_id is not null")
+            .fetch_all(&app.db)
+            .await
+            .unwrap();
+    for (token, request) in &held {
+        assert_eq!(asked.get(token), Some(request), "{told}: {} holds another call's request", wishes[token]);
+    }
+    for token in asked.keys() {
         let wish =
             wishes.get(token).unwrap_or_else(|| panic!("{told}: Fal was asked something that was not written down"));
         *made.entry(wish).or_default() += 1;

@@ -23,26 +23,26 @@ use crate::app::App;
 const SAID: Said<'static> = Said { by: "ops_1", why: "looked_at_fal" };
 
 impl App {
-    async fn says(&self, call: Id<Intent>, resolution: Resolution) -> Result<Resolved, NotResolved> {
+    pub(super) async fn says(&self, call: Id<Intent>, resolution: Resolution) -> Result<Resolved, NotResolved> {
         let mut tx = self.tx().await;
         let resolved = resolve::resolve(&mut tx, call, &resolution, SAID).await?;
         tx.commit().await?;
         Ok(resolved)
     }
 
-    async fn the_unknown_call(&self) -> Id<Intent> {
+    pub(super) async fn the_unknown_call(&self) -> Id<Intent> {
         let calls = resolve::unknown(&self.db).await.unwrap();
         assert_eq!(calls.len(), 1);
         calls[0].id
     }
 }
 
-fn at_the_trainer(fault: Fault) -> Rule {
+pub(super) fn at_the_trainer(fault: Fault) -> Rule {
     Rule { fault, times: Some(1), on: Some("POST /fal-ai/flux-lora".to_owned()) }
 }
 
 /// The training's answer is lost. `taken`: Fal has it all the same, and its webhook is lost too.
-async fn lost(taken: bool) -> (App, Id<Order>) {
+pub(super) async fn lost(taken: bool) -> (App, Id<Order>) {
     let app = App::spawn().await;
     let (_bob, order) = app.small_halo_order().await;
     if taken {
@@ -157,6 +157,19 @@ async fn n3_k43_a_call_that_is_resolved_after_a_withdrawal_is_purged_and_not_mad
             "the deletion waited for it"
         );
     }
+}
+
+/// Longer ago than any span.
+#[tokio::test(flavor = "multi_thread")]
+async fn n3_a_call_that_never_ended_is_said_until_a_person_resolves_it_however_old_it_is() {
+    let (app, _order) = lost(false).await;
+    let call = app.the_unknown_call().await;
+    for days in [2, 60] {
+        app.turn_clock(Duration::days(days)).await;
+        assert_eq!(app.compares_money().await, ["call_never_ended"]);
+    }
+    app.says(call, Resolution::NotMade).await.unwrap();
+    assert_eq!(app.compares_money().await, Vec::<String>::new());
 }
 
 /// A worker that died between writing the call down and asking: nobody comes back to it, and the sweep says so.

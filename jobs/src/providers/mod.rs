@@ -40,4 +40,4 @@ pub use http::ConfigError;
 pub use secret::Secret;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -4,20 +4,21 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Duration, Utc};
+use uuid::Uuid;
 
-use super::{Look, differences::Seen};
+use super::{Look, differences::Seen, listed::Listed};
 use crate::{
     id::{Id, Intent},
     providers::fal::ListedRequest,
     stop::Stop,
 };
 
-/// One listing reads at most two thousand rows: a day at a time.
-const AT_ONCE_HOURS: i64 = 24;
 /// What is younger may be on its way between Fal and us.
 const ON_ITS_WAY_MINUTES: i64 = 10;
 /// Nothing that Fal does for us takes as long.
 const LONGEST_HOURS: i64 = 24;
+/// Requests that are looked up at once.
+const AT_ONCE: usize = 1000;
 
 /// False: a listing was longer than one look reads, so that absence proves nothing.
 pub(super) async fn compare(look: &mut Look<'_>) -> Result<bool, Stop> {
@@ -31,17 +32,12 @@ pub(super) async fn compare(look: &mut Look<'_>) -> Result<bool, Stop> {
     .await?;
     let mut whole = true;
     for model in &models {
-        let mut from = look.from;
-        while from < until {
-            let to = until.min(from + Duration::hours(AT_ONCE_HOURS));
-            let listing = look.run.services.fal.list_requests(model, from, to).await?;
-            whole &= listing.complete;
-            strangers(look, &listing.requests).await?;
-            if listing.complete {
-                unheard_of(look, model, from, to, &listing.requests).await?;
-            }
-            from = to;
+        let listed = Listed::of(&look.run.services.fal, model, look.from, until).await?;
+        for requests in listed.requests.chunks(AT_ONCE) {
+            strangers(look, requests).await?;
         }
+        whole &= listed.gaps.is_empty();
+        unheard_of(look, model, &listed).await?;
     }
     never_ended(look).await?;
     Ok(whole)
@@ -65,26 +61,29 @@ async fn strangers(look: &mut Look<'_>, requests: &[ListedRequest]) -> Result<()
     Ok(())
 }
 
-async fn unheard_of(
-    look: &mut Look<'_>,
-    model: &str,
-    from: DateTime<Utc>,
-    to: DateTime<Utc>,
-    requests: &[ListedRequest],
-) -> Result<(), Stop> {
-    // The edges are left to the next span: two clocks are never quite the same.
-    let edge = Duration::minutes(2);
-    let ours = sqlx::query!(
-        r#"select id, tenant, request_id as "request!", created_at from safelight.provider_calls
-        where processor = 'fal' and model = $1 and request_id is not null and submitted_at >= $2 and submitted_at < $3"#,
+struct Ours {
+    id: Uuid,
+    tenant: String,
+    request: String,
+    created_at: DateTime<Utc>,
+    recorded_at: DateTime<Utc>,
+}
+
+async fn unheard_of(look: &mut Look<'_>, model: &str, listed: &Listed) -> Result<(), Stop> {
+    let ours = sqlx::query_as!(
+        Ours,
+        r#"select id, tenant, request_id as "request!", created_at, submitted_at as "recorded_at!" from safelight.provider_calls
+        where processor = 'fal' and model = $1 and request_id is not null and created_at >= $2 and submitted_at < $3"#,
         model,
-        from + edge,
-        to - edge
+        listed.from,
+        listed.until
     )
     .fetch_all(&mut *look.run.reads().await?)
     .await?;
-    let known: BTreeSet<&str> = requests.iter().map(|request| request.request_id.as_str()).collect();
-    for call in ours.iter().filter(|call| !known.contains(call.request.as_str())) {
+    let known: BTreeSet<&str> = listed.requests.iter().map(|request| request.request_id.as_str()).collect();
+    let is_missed =
+        |call: &&Ours| !known.contains(call.request.as_str()) && listed.would_hold(call.created_at, call.recorded_at);
+    for call in ours.iter().filter(is_missed) {
         let object = Id::<Intent>::from(call.id).to_string();
         look.differs(Seen {
             code: "call_unknown_at_fal",

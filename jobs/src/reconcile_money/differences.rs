@@ -42,12 +42,13 @@ impl Look<'_> {
     }
 }
 
-/// What this run looked for and did not see again differs no more.
+/// What this run looked for and did not see again differs no more. What waits is looked for at any age; the rest in the span.
 pub(super) async fn resolve(look: &Look<'_>, provider: &str) -> Result<(), Stop> {
     let mut tx = look.run.begin().await?;
     sqlx::query!(
         r#"update safelight.differences set resolved_at = safelight.now()
-        where resolved_at is null and provider = $1 and last_seen_at < $2 and about_at >= $3"#,
+        where resolved_at is null and provider = $1 and last_seen_at < $2
+            and (about_at >= $3 or code in ('bank_too_slow', 'call_never_ended', 'refund_not_made'))"#,
         provider,
         look.until,
         look.from
