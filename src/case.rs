@@ -141,8 +141,10 @@ fn list(cases: &[intake::CaseRow], json: bool) -> anyhow::Result<()> {
     }
     for case in cases {
         let late = if case.late { "LATE " } else { "" };
+        let objections: String =
+            case.objections.iter().map(|one| format!("  {} is {}", one.purpose, one.state)).collect();
         say(format_args!(
-            "{}  {:<12} {:<13} {:<10} {:<8} {late}due {}",
+            "{}  {:<12} {:<13} {:<10} {:<8} {late}due {}{objections}",
             case.case,
             case.tenant,
             case.kind,

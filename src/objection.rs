@@ -1,5 +1,6 @@
-//! `safelight objection`: what people object to, and the decision about it.
+//! `safelight objection`: what people object to, noted where it came by mail, and the decision about it.
 
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use safelight_jobs::{
     db::{self, Role},
@@ -31,11 +32,21 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Decide one. Tell the person, with the reason
+    /// Note one that came by mail or letter, of somebody whose case is verified; the person is restricted until it is decided
+    Note {
+        /// subject_…
+        subject: Id<Subject>,
+        /// To which purpose, for example nsfw
+        purpose: Purpose,
+        /// Who you are, as a short code
+        #[arg(long, env = "SAFELIGHT_OPERATOR")]
+        by: String,
+    },
+    /// Decide one: upheld, nothing is done for this purpose any more. Tell the person, with the reason
     Decide {
         /// subject_…
         subject: Id<Subject>,
-        /// To which purpose, for example observe
+        /// To which purpose, for example nsfw
         purpose: Purpose,
         /// Who is right
         #[arg(long = "as")]
@@ -51,9 +62,9 @@ enum What {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Decision {
-    /// The person: the restriction stays, until they are erased or released
+    /// The person: the gates close for this purpose, and what was done for it goes
     Upheld,
-    /// The controller's grounds are compelling: the restriction is over
+    /// The controller's grounds are compelling: everything goes on
     Overridden,
 }
 
@@ -78,10 +89,36 @@ impl ObjectionCommand {
                     ));
                 }
             }
+            What::Note { subject, purpose, by } => {
+                let tenant = sqlx::query_scalar!("select tenant from safelight.subjects where id = $1", subject.uuid())
+                    .fetch_optional(&pool)
+                    .await?
+                    .with_context(|| format!("{subject} does not exist"))?;
+                let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
+                let noted = intake::object(&mut tx, &tenant, subject, purpose, Some(&by)).await?;
+                tx.commit().await?;
+                say(match (noted.upheld, noted.already) {
+                    (true, _) => format!("it was upheld before: nothing is done for `{purpose}`"),
+                    (_, true) => "it is noted already, and waits for a decision".to_owned(),
+                    _ => format!("noted; {} jobs are held until it is decided", noted.jobs_held),
+                });
+            }
             What::Decide { subject, purpose, decision, why, by } => {
                 let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
-                intake::decide_objection(&mut tx, subject, purpose, decision == Decision::Upheld, &by, &why).await?;
+                let done = intake::decide_objection(&mut tx, subject, purpose, decision == Decision::Upheld, &by, &why)
+                    .await?;
                 tx.commit().await?;
+                if let Some(deletion) = done.deletion {
+                    let jobs = done.jobs_cancelled;
+                    say(format_args!(
+                        "nothing is done for `{purpose}` any more: {jobs} jobs left the queue, {deletion} takes what was done for it"
+                    ));
+                }
+                if !done.released {
+                    say(format_args!(
+                        "{subject} stays as it was: another objection is open, or something else restricts"
+                    ));
+                }
                 say("decided; tell the person, and that they may complain to an authority");
             }
         }

@@ -70,6 +70,7 @@ fn line(entry: &LedgerEntry) -> String {
     let what = match entry.act {
         Act::Erasure => "erasure".to_owned(),
         Act::Withdrawal(purpose) => format!("withdrawal of {purpose}"),
+        Act::Objection(purpose) => format!("objection to {purpose}"),
         Act::Photo(photo) => format!("deletion of {photo}"),
     };
     format!("{what:<24} {:<12} {}", entry.tenant, entry.subject)

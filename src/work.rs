@@ -59,7 +59,7 @@ impl Worker {
             });
         }
         let mut config = self.working.config();
-        config.reports = self.reporting.reports(&services.policies)?;
+        config.reports = self.reporting.reports(&services.policies, &pool)?;
         if self.working.with_cron {
             let (pool, stop) = (pool.clone(), stop.clone());
             tokio::spawn(async move {

@@ -73,6 +73,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("plan_without_training", 409, "The plan trains no model"),
     ("prompt_too_long", 422, "The prompt is too long"),
     ("purpose_not_allowed", 409, "The tenant's policy does not allow it"),
+    ("purpose_objected", 409, "The person's objection to the purpose was upheld"),
     ("rate_limited", 429, "The token asks too often"),
     ("reason_missing", 422, "A reason is needed"),
     ("received_later", 422, "Received in the future"),

@@ -40,7 +40,7 @@ pub struct Certificate {
     pub issued_at: String,
     /// The log's lines about this deletion.
     pub lines: Vec<Line>,
-    /// Of a withdrawal: for which purpose.
+    /// Of a withdrawal or an objection: for which purpose.
     pub purpose: Option<String>,
     /// When it was asked for.
     pub requested_at: String,
@@ -50,7 +50,7 @@ pub struct Certificate {
     pub steps: Vec<Step>,
     /// Which tenant.
     pub tenant: String,
-    /// Why: `erasure`, `retention`, `withdrawal`, `one_photo`, `failed_order`.
+    /// Why: `erasure`, `retention`, `withdrawal`, `objection`, `one_photo`, `failed_order`.
     pub trigger: String,
 }
 

@@ -4,6 +4,7 @@
 //! the reconcile sweep (a job of its own: a wake-up could come while the first one still runs) -> verdict, and the next
 //! look or the delivery in the same commit.
 //! Input: one stored image behind a short-lived URL of ours.  Output: a verdict; a flagged image is withheld and goes at once.
+//! Where the person's objection to it was upheld nothing is labelled, and the image is delivered all the same: it was paid for.
 //! Gives up: `object_gone`, `fal_rejected`.  Unknown outcome: reconciled, never repeated.
 //! Source: fal-ai/imageutils/nsfw, <https://fal.ai/models/fal-ai/imageutils/nsfw/api> (read 2026-11).
 
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     calls::{self, Intended, Plan},
     collect, delivery,
-    gate::{Allowed, Ask, Nsfw},
+    gate::{Allowed, Ask, Closed, Nsfw, Refusal},
     id::{Artifact, Id, Intent},
     images::{self, Image},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
@@ -42,7 +43,7 @@ impl Job for CheckImage {
     const RETRY: Retry = Retry { attempts: 10, first: Duration::from_secs(2), most: Duration::from_secs(600) };
     const EFFECT: Effect = Effect::Reconcile;
     const PROVIDER: Option<Processor> = Some(Processor::Fal);
-    type Pass = (Image, Allowed<Nsfw>);
+    type Pass = (Image, Result<Allowed<Nsfw>, Refusal>);
 
     fn key(&self) -> JobKey {
         JobKey::new(Self::NAME, &[&self.image])
@@ -58,12 +59,18 @@ impl Job for CheckImage {
             .order(image.order)
             .objects(std::slice::from_ref(&self.image))
             .generation(image.generation);
-        let allowed = run.pass::<Nsfw>(ask).await?;
-        Ok((image, allowed))
+        match run.pass::<Nsfw>(ask).await {
+            Ok(allowed) => Ok((image, Ok(allowed))),
+            Err(Closed::Refused(refusal)) if refusal.is_an_objection() => Ok((image, Err(refusal))),
+            Err(closed) => Err(closed.into()),
+        }
     }
 
-    async fn run(&self, (image, _): Self::Pass, run: &Run) -> Result<Done, Stop> {
+    async fn run(&self, (image, gate): Self::Pass, run: &Run) -> Result<Done, Stop> {
         let order = orders::read(run, image.order).await?;
+        if let Err(refusal) = gate {
+            return self.leave_unlabelled(run, &order, &refusal).await;
+        }
         let model = run.services.policies.of(&order.tenant)?.nsfw()?.clone();
         let plan = Plan {
             wish: format!("nsfw:{}", self.image),
@@ -103,6 +110,15 @@ impl CheckImage {
         let mut wish = Wish::of(&Self { image })?;
         wish.key.push_str(":answered");
         Ok(wish)
+    }
+
+    /// What was asked of Fal before the objection is purged by the deletion that began with its decision.
+    async fn leave_unlabelled(&self, run: &Run, order: &orders::OrderRow, refusal: &Refusal) -> Result<Done, Stop> {
+        let mut tx = run.begin().await?;
+        run.note("image.not_checked", refusal.code).write(&mut tx).await?;
+        delivery::next_look(run, &mut tx, order, self.image).await?;
+        delivery::deliver(run, &mut tx, order).await?;
+        run.finish(tx).await
     }
 
     async fn judge(&self, run: &Run, order: &orders::OrderRow, call: Id<Intent>, threshold: f32) -> Result<Done, Stop> {

@@ -1,7 +1,7 @@
 //! Look again at what an order may deliver, after something other than one of its images changed.
 //!
-//! Life: enqueued by a withdrawal of `compare` (its comparisons left the queue, its images were paid for) -> deliver what
-//! needs no further look -> done.
+//! Life: enqueued by a withdrawal of `compare` or an upheld objection (the looks of that purpose left the queue, the images were
+//! paid for), and by the release of a restricted person -> deliver what needs no further look -> done.
 //! Input: an order.  Output: delivered images, and the order if that was the last thing missing.
 //! Gives up: `order_gone`.
 //! Source: policy rows K43 and N31.
@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     delivery,
-    id::{Id, Order},
+    id::{Id, Order, Subject},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     orders,
-    run::Run,
+    queue::EnqueueError,
+    run::{Run, Tx},
     stop::{Done, Stop},
 };
 
@@ -26,6 +27,22 @@ pub struct DeliverOrder {
     pub order: Id<Order>,
     /// What asks: an id, so that the same cause asks once.
     pub because: String,
+}
+
+impl DeliverOrder {
+    /// Every order of this person whose images may wait for a look.
+    pub(crate) async fn all_of(tx: &mut Tx, subject: Id<Subject>, because: &str) -> Result<(), EnqueueError> {
+        let open = sqlx::query_scalar!(
+            "select id from safelight.orders where subject_id = $1 and state = 'generating' order by id",
+            subject.uuid()
+        )
+        .fetch_all(&mut **tx)
+        .await?;
+        for order in open {
+            tx.enqueue(&Self { order: order.into(), because: because.to_owned() }).await?;
+        }
+        Ok(())
+    }
 }
 
 impl Job for DeliverOrder {

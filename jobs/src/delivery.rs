@@ -1,6 +1,7 @@
 //! Delivery: which look an image still needs, what the buyer may have now, and when an order is complete.
 //!
-//! Which looks there are follows from the tenant's policy and the person's consent, never from the tenant's name.
+//! Which looks there are follows from the tenant's policy, the person's consent and an objection of theirs that was upheld, never
+//! from the tenant's name.
 
 use sqlx::PgConnection;
 
@@ -8,7 +9,7 @@ use crate::{
     check_image::CheckImage,
     collect,
     compare_faces::CompareFaces,
-    gate::{self, Ask, Closed, Compare},
+    gate::{self, Allowed, Ask, Closed, Compare, For, Nsfw, Refusal},
     id::{Artifact, Id, Notice, Subject},
     orders::{self, OrderRow},
     policy::{DataClass, Policy, Processor, Purpose},
@@ -25,16 +26,34 @@ struct Looks {
 }
 
 async fn looks(tx: &mut PgConnection, policy: &Policy, order: &OrderRow) -> Result<Looks, Stop> {
-    let nsfw = policy.allows(Purpose::Nsfw, Processor::Fal, DataClass::Image);
+    let nsfw = is_labelled(tx, policy, order).await?;
     let compare = policy.allows(Purpose::Compare, Processor::SelfHosted, DataClass::Image) && {
         let ask = Ask::of(order.subject, Processor::SelfHosted, &[DataClass::Upload, DataClass::Image]).order(order.id);
-        match gate::pass::<Compare>(tx, ask).await {
+        match asked::<Compare>(tx, ask).await? {
             Ok(_) => true,
-            Err(Closed::Refused(_)) => false,
-            Err(closed) => return Err(closed.into()),
+            // While a restriction lasts an image that is to be compared waits; it is not delivered without.
+            Err(refusal) => refusal.code == "subject_restricted",
         }
     };
     Ok(Looks { nsfw, compare })
+}
+
+/// Are the images of this order labelled? Where the tenant's policy has that purpose, unless the person's objection to it was
+/// upheld. Any other closed gate is no answer: no label is no clearance.
+pub(crate) async fn is_labelled(tx: &mut PgConnection, policy: &Policy, order: &OrderRow) -> Result<bool, Stop> {
+    if !policy.allows(Purpose::Nsfw, Processor::Fal, DataClass::Image) {
+        return Ok(false);
+    }
+    let ask = Ask::of(order.subject, Processor::Fal, &[DataClass::Image]).order(order.id);
+    Ok(!asked::<Nsfw>(tx, ask).await?.is_err_and(|refusal| refusal.is_an_objection()))
+}
+
+async fn asked<P: For>(tx: &mut PgConnection, ask: Ask<'_>) -> Result<Result<Allowed<P>, Refusal>, Stop> {
+    match gate::pass::<P>(tx, ask).await {
+        Ok(allowed) => Ok(Ok(allowed)),
+        Err(Closed::Refused(refusal)) => Ok(Err(refusal)),
+        Err(closed) => Err(closed.into()),
+    }
 }
 
 /// Enqueue the next look at a stored image, if it needs one.

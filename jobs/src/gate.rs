@@ -44,6 +44,8 @@ purposes! {
     Notify,
     /// Keep the person's data in the database and the store.
     Host,
+    /// Watch for errors of the person's jobs.
+    Observe,
 }
 
 /// The proof that a gate let one subject's data pass for one purpose, a moment ago. Ask again for every attempt.
@@ -145,6 +147,7 @@ codes! {
     "subject_restricted",
     "no_policy",
     "purpose_not_allowed",
+    "purpose_objected",
     "plan_without_training",
     "order_foreign",
     "order_stopped",
@@ -166,6 +169,11 @@ impl Refusal {
     pub fn from_database(error: &sqlx::Error) -> Option<Self> {
         let error = error.as_database_error()?.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?;
         (error.code() == "SL002").then(|| Self::new(error.message(), error.detail()))
+    }
+
+    /// Is it the person's own objection to the purpose, which was upheld?
+    pub fn is_an_objection(&self) -> bool {
+        self.code == "purpose_objected"
     }
 
     /// Is it about consent?

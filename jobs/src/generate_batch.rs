@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     calls::{self, Intended, Plan},
+    delivery,
     gate::{Allowed, Ask, Generate},
     id::{Artifact, Id, Order},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
@@ -80,7 +81,14 @@ impl GenerateBatch {
     }
 
     async fn submit(&self, (order, source, _): <Self as Job>::Pass, run: &Run) -> Result<Done, Stop> {
-        let generation = run.services.policies.of(&order.tenant)?.generation(&order.plan)?.clone();
+        let policy = run.services.policies.of(&order.tenant)?;
+        let mut generation = policy.generation(&order.plan)?.clone();
+        let mut tx = run.begin().await?;
+        if !delivery::is_labelled(&mut tx, policy, &order).await? {
+            // The model would label what it makes by itself.
+            generation.parameters.insert("enable_safety_checker".to_owned(), false.into());
+        }
+        tx.commit().await?;
         let prompt = match &order.prompt_sealed {
             Some(sealed) => {
                 let mut connection = run.reads().await?;

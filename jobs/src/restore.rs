@@ -3,7 +3,7 @@
 //! Life: a worker with a ledger marks the database as guarded -> every start of the server, every copy and every standby that
 //! takes over is another life of the database, and claims find nothing in a life that is not cleared -> a worker compares:
 //! nothing is missing, the life is cleared; something is, it refuses and says so -> `safelight restore replay` fences the
-//! erased again, withdraws again, and clears the life; the deletions that follow leave evidence of their own.
+//! erased again, withdraws again, upholds objections again, and clears the life; the deletions that follow leave evidence of their own.
 //! Never: clears a life while the ledger cannot be read, or has an entry that the database does not know.
 //! Source: N17, erasure-notes 11.
 
@@ -59,19 +59,23 @@ pub async fn compare(pool: &PgPool, ledger: &Ledger) -> Result<Compared, Restore
     let entries = ledger.entries().await?;
     let mut compared = Compared { entries: entries.len(), ..Compared::default() };
     for entry in entries {
-        let (purpose, photo) = match entry.act {
-            Act::Erasure => (None, None),
-            Act::Withdrawal(purpose) => (Some(purpose.as_str()), None),
-            Act::Photo(photo) => (None, Some(photo.uuid())),
+        let (withdrawn, objected, photo) = match entry.act {
+            Act::Erasure => (None, None, None),
+            Act::Withdrawal(purpose) => (Some(purpose.as_str()), None, None),
+            Act::Objection(purpose) => (None, Some(purpose.as_str()), None),
+            Act::Photo(photo) => (None, None, Some(photo.uuid())),
         };
         let known = sqlx::query_scalar!(
             r#"select s.state in ('erasing', 'erased') or $2::text is not null and exists (select from safelight.consents c
                 where c.subject_id = s.id and c.purpose = $2 and c.event = 'withdrawn' and c.at >= to_timestamp($3::bigint))
-                or $4::uuid is not null and not exists (select from safelight.artifacts a where a.id = $4 and a.deletion_id is null) as "known!"
+                or $4::text is not null and exists (select from safelight.objections o
+                    where o.subject_id = s.id and o.purpose = $4 and o.state = 'upheld')
+                or $5::uuid is not null and not exists (select from safelight.artifacts a where a.id = $5 and a.deletion_id is null) as "known!"
             from safelight.subjects s where s.id = $1"#,
             entry.subject.uuid(),
-            purpose,
+            withdrawn,
             entry.at,
+            objected,
             photo
         )
         .fetch_optional(pool)
@@ -147,6 +151,13 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger) -> Result<Compa
             Act::Withdrawal(purpose) => {
                 intake::withdraw(&mut tx, &entry.tenant, entry.subject, purpose).await.map_err(failed)?;
                 "withdrawn_again"
+            }
+            Act::Objection(purpose) => {
+                intake::object(&mut tx, &entry.tenant, entry.subject, purpose, None).await.map_err(failed)?;
+                intake::decide_objection(&mut tx, entry.subject, purpose, true, "restore", "upheld_before")
+                    .await
+                    .map_err(failed)?;
+                "objection_upheld_again"
             }
             Act::Photo(photo) => {
                 intake::delete_photo(&mut tx, Some(&entry.tenant), photo, None).await.map_err(failed)?;

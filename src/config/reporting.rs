@@ -11,6 +11,7 @@ use safelight_jobs::{
     services::Policies,
 };
 use safelight_worker::Reports;
+use sqlx::PgPool;
 
 /// The longest that one report may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -29,13 +30,13 @@ pub(crate) struct Reporting {
 
 impl Reporting {
     /// Where this process reports to; nowhere without a DSN.
-    pub(crate) fn reports(&self, policies: &Policies) -> anyhow::Result<Option<Reports>> {
+    pub(crate) fn reports(&self, policies: &Policies, pool: &PgPool) -> anyhow::Result<Option<Reports>> {
         let Some(dsn) = self.sentry_dsn.as_deref().filter(|dsn| !dsn.trim().is_empty()) else { return Ok(None) };
         let sentry = Sentry::new(&SentryConfig {
             dsn: Secret::new(dsn),
             environment: self.sentry_environment.clone(),
             timeout: PATIENCE,
         })?;
-        Ok(Some(Reports::start(sentry, policies.clone())))
+        Ok(Some(Reports::start(sentry, policies.clone(), pool.clone())))
     }
 }

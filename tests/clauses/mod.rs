@@ -10,6 +10,7 @@ mod fiscal;
 mod mailbox;
 mod markers;
 mod notices;
+mod objections;
 mod originals;
 mod outside;
 mod parts;

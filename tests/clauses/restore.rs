@@ -67,19 +67,22 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     let (eve, _) = app.basic_order(true).await;
     let bob = app.person("haloprofile").await;
     let (_, of_bob) = app.uploads(&bob, 2).await;
+    let fay = app.person("koselfie").await;
     let restored_url = backup(&app).await;
 
     let deletion = app.erases(&ann).await;
     app.withdraws(&eve, Purpose::Compare).await;
     let mut tx = app.tx().await;
     safelight_jobs::intake::delete_photo(&mut tx, None, of_bob[0], Some("ops_1")).await.unwrap();
+    safelight_jobs::intake::object(&mut tx, "koselfie", fay.id, Purpose::Nsfw, None).await.unwrap();
+    safelight_jobs::intake::decide_objection(&mut tx, fay.id, Purpose::Nsfw, true, "ops_1", "no_need").await.unwrap();
     tx.commit().await.unwrap();
     app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     let late = app.person("koselfie").await;
     app.erases(&late).await;
     app.waits_out_late_writers().await;
-    assert_eq!(ledger.entries().await.unwrap().len(), 4);
+    assert_eq!(ledger.entries().await.unwrap().len(), 5);
 
     let owner = db::connect(&restored_url, Role::Owner, 2).await.unwrap();
     let worker = db::connect(&restored_url, Role::Worker, 4).await.unwrap();
@@ -90,12 +93,12 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
     assert_eq!(ran, Vec::<String>::new(), "nobody has compared it");
     let Admission::Refused(compared) = restore::admit(&worker, &ledger).await.unwrap() else { panic!("it is let in") };
-    assert_eq!((compared.missing.len(), compared.strangers), (3, 1));
+    assert_eq!((compared.missing.len(), compared.strangers), (4, 1));
     let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
     assert_eq!(ran, Vec::<String>::new(), "it is known to lack an erasure");
 
     let replayed = restore::replay(&owner, &app.bell(), &ledger).await.unwrap();
-    assert_eq!(replayed.missing.len(), 3);
+    assert_eq!(replayed.missing.len(), 4);
     let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
     assert!(ran.contains(&"delete_data".to_owned()) && ran.contains(&"sweep_retention".to_owned()), "{ran:?}");
     sqlx::query("insert into safelight.clock (shift) values (interval '5 hours')").execute(&owner).await.unwrap();
@@ -105,9 +108,11 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
         ("select count(*) from safelight.deletions where state = 'complete' and trigger = 'erasure'", 1),
         ("select count(*) from safelight.deletions where state = 'complete' and trigger = 'withdrawal'", 1),
         ("select count(*) from safelight.deletions where state = 'complete' and trigger = 'one_photo'", 1),
+        ("select count(*) from safelight.deletions where state = 'complete' and trigger = 'objection'", 1),
+        ("select count(*) from safelight.objections where state = 'upheld'", 1),
         ("select count(*) from safelight.artifacts where tenant = 'haloprofile'", 1),
-        ("select count(*) from safelight.audit_entries where action = 'restore.replayed'", 3),
-        ("select count(*) from safelight.audit_entries where action = 'deletion.complete'", 3),
+        ("select count(*) from safelight.audit_entries where action = 'restore.replayed'", 4),
+        ("select count(*) from safelight.audit_entries where action = 'deletion.complete'", 4),
     ] {
         assert_eq!(number(&owner, what).await, count, "{what}: evidence of its own");
     }

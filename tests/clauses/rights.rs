@@ -6,7 +6,6 @@ use safelight_jobs::{
     id::{Case, Id},
     intake::{self, Correction, Ground, IntakeError, NewCase},
     job::Queue,
-    policy::Purpose,
     run::Tx,
     stop::Stop,
     train_model::TrainModel,
@@ -304,44 +303,6 @@ async fn k38_k44_an_export_is_asked_for_listed_and_handed_out_by_commands_that_s
     let link = types(&["export", "link", &export]).await;
     let document: Value = app.http.get(link.trim()).send().await.unwrap().json().await.unwrap();
     assert_eq!(document["given"]["safelight.accounts"][0]["email"], json!(bob.email));
-}
-
-/// An objection is noted with what it is to, holds everything until somebody has decided, and says who and why.
-#[tokio::test(flavor = "multi_thread")]
-async fn k41_an_objection_restricts_until_it_is_decided_and_only_what_rests_on_an_interest_is_objected_to() {
-    let app = App::spawn().await;
-    let token = app.token("koselfie").await;
-    let (ann, order) = app.basic_order(false).await;
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    let path = format!("/v1/subjects/{}/objections", ann.id);
-    let (status, answer) = app.post(&token, &path, json!({ "purpose": "generate" })).await;
-    assert_eq!((status, &answer["code"]), (409, &json!("no_objection")), "a contract: {answer}");
-    let (status, answer) = app.post(&token, &path, json!({ "purpose": "observe" })).await;
-    assert_eq!((status, &answer["already"], &answer["jobs_held"]), (201, &json!(false), &json!(1)), "{answer}");
-    assert_eq!(app.post(&token, &path, json!({ "purpose": "nsfw" })).await.0, 201, "a second one");
-    assert_eq!(app.post(&token, &path, json!({ "purpose": "observe" })).await.1["already"], true);
-    assert_eq!(app.run_due_jobs().await, Vec::<String>::new());
-    let decide = async |purpose, upheld| {
-        let mut tx = app.intake().await;
-        intake::decide_objection(&mut tx, ann.id, purpose, upheld, "ops_1", "security_of_all").await?;
-        tx.commit().await.unwrap();
-        Ok::<_, IntakeError>(())
-    };
-    decide(Purpose::Observe, false).await.unwrap();
-    assert_eq!(app.run_due_jobs().await, Vec::<String>::new(), "the other one is open");
-    assert!(decide(Purpose::Observe, false).await.is_err(), "it is decided");
-    decide(Purpose::Nsfw, false).await.unwrap();
-    app.run_due_jobs().await;
-    assert_eq!(app.order_state(order).await, ("delivered".to_owned(), None));
-    assert_eq!(intake::objections(&app.db, None, false).await.unwrap().len(), 0);
-    let decided = intake::objections(&app.db, Some("koselfie"), true).await.unwrap();
-    assert!(decided.len() == 2 && decided.iter().all(|one| one.why.as_deref() == Some("security_of_all")));
-
-    app.post(&token, &path, json!({ "purpose": "observe" })).await;
-    decide(Purpose::Observe, true).await.unwrap();
-    let state: String = app.of("select state from safelight.subjects where id = $1", ann.id.uuid()).await;
-    assert_eq!(state, "restricted", "upheld: nothing goes on by itself");
 }
 
 /// Whose data are restricted gets them all the same.

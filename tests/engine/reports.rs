@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use futures::FutureExt;
 use safelight_jobs::{
     id::{self, Id},
+    intake,
     job::Undecodable,
-    policy::Processor,
+    policy::{Processor, Purpose},
     providers::{
         Secret,
         sentry::{Sentry, SentryConfig},
@@ -62,20 +63,29 @@ impl App {
             timeout: Duration::from_secs(5),
         })
         .expect("a client");
-        WorkerConfig { reports: Some(Reports::start(sentry, self.services.policies.clone())), ..quick() }
+        WorkerConfig {
+            reports: Some(Reports::start(sentry, self.services.policies.clone(), self.worker.clone())),
+            ..quick()
+        }
     }
 
     /// A job with one attempt, whose payload and kind hold what they may not.
     async fn will_fail(&self, kind: &str, tenant: &str, way: &str) -> Id<id::Job> {
+        self.will_fail_of(None, kind, tenant, way).await
+    }
+
+    /// The same, of a person.
+    async fn will_fail_of(&self, subject: Option<Id<id::Subject>>, kind: &str, tenant: &str, way: &str) -> Id<id::Job> {
         let id = Id::<id::Job>::new();
         sqlx::query(
-            "insert into safelight.jobs (id, queue, kind, payload, tenant, run_at, rank, max_attempts, created_at)
-            values ($1, 'training', $2, $3, $4, safelight.now(), safelight.now(), 1, safelight.now())",
+            "insert into safelight.jobs (id, queue, kind, payload, tenant, subject_id, run_at, rank, max_attempts, created_at)
+            values ($1, 'training', $2, $3, $4, $5, safelight.now(), safelight.now(), 1, safelight.now())",
         )
         .bind(id.uuid())
         .bind(kind)
         .bind(json!({ "way": way, "markers": MARKERS }))
         .bind(tenant)
+        .bind(subject.map(Id::uuid))
         .execute(&self.db)
         .await
         .expect("a job");
@@ -172,4 +182,24 @@ async fn k35_a_monitoring_that_drips_is_down_or_asks_for_quiet_holds_no_job_up()
     until(&app.db, "select count(*) from safelight.dead_letters", 121).await;
     pools.stop().await;
     assert!(app.sandbox.sentry.calls().len() <= before + 1, "asked for quiet, and told on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn k35_k41_who_objected_to_being_observed_and_was_right_is_reported_no_more() {
+    let app = App::spawn().await;
+    let (ann, bob) = (app.person("koselfie").await, app.person("koselfie").await);
+    let mut tx = app.tx().await;
+    intake::object(&mut tx, "koselfie", ann.id, Purpose::Observe, None).await.unwrap();
+    intake::decide_objection(&mut tx, ann.id, Purpose::Observe, true, "ops_1", "no_reason_to_go_on").await.unwrap();
+    tx.commit().await.unwrap();
+    let pools = Pools::start_with(&app.database_url, failing(), app.reporting()).await;
+    app.will_fail_of(Some(ann.id), "train_model", "koselfie", "gives_up").await;
+    // Reports leave in order: were hers told, it would have been told before his.
+    until(&app.db, UNDER_WAY, 0).await;
+    let his = app.will_fail_of(Some(bob.id), "train_model", "koselfie", "gives_up").await;
+    until(&app.db, UNDER_WAY, 0).await;
+    let events = app.until_reported(1).await;
+    pools.stop().await;
+    assert_eq!(app.sandbox.sentry.calls().len(), 1);
+    assert_eq!(events[0]["extra"]["job.id"], json!(his.to_string()));
 }

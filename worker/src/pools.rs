@@ -201,6 +201,7 @@ async fn attempt(mut job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynE
         kind: job.kind.clone(),
         job: job.lease.job,
         tenant: job.tenant.clone(),
+        subject: job.subject,
         spent: job.attempt,
         most: job.max_attempts,
     };

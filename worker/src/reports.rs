@@ -1,15 +1,19 @@
-//! Error reports of this process: what ended without its effect is told to Sentry, where the tenant's policy names Sentry.
+//! Error reports of this process: what ended without its effect is told to Sentry, where the tenant's policy names Sentry and the
+//! gate lets the person's job be observed there.
 //!
 //! A job never waits for a report: there is room for some, and what finds none is counted and dropped. While Sentry asks for
 //! quiet, nothing is sent. What a report may hold is decided in `providers/sentry.rs`; here it is decided whether there is one.
 
 use safelight_jobs::{
-    id::{self, Id},
+    db,
+    gate::{self, Ask, Closed, Observe},
+    id::{self, Id, Subject},
     policy::{DataClass, Processor, Purpose},
     providers::sentry::{Level, Report, Sentry, SentryError},
     queue::Verdict,
     services::Policies,
 };
+use sqlx::PgPool;
 use tokio::{sync::mpsc, time::Instant};
 
 /// Reports that wait at once, as in Sentry's own SDK.
@@ -18,7 +22,7 @@ const ROOM: usize = 30;
 /// Where the attempts of this process leave their reports. Clones share it; the sender's task ends with the last one.
 #[derive(Debug, Clone)]
 pub struct Reports {
-    queue: mpsc::Sender<Report>,
+    queue: mpsc::Sender<(Report, Option<Id<Subject>>)>,
     policies: Policies,
 }
 
@@ -28,16 +32,17 @@ pub(crate) struct Attempted {
     pub(crate) kind: String,
     pub(crate) job: Id<id::Job>,
     pub(crate) tenant: Option<String>,
+    pub(crate) subject: Option<Id<Subject>>,
     pub(crate) spent: i32,
     pub(crate) most: i32,
 }
 
 impl Reports {
-    /// Sends what comes, one after the other, on a task of its own.
+    /// Sends what comes, one after the other, on a task of its own. `pool` is asked whether a person's job may be told of.
     #[must_use]
-    pub fn start(sentry: Sentry, policies: Policies) -> Self {
+    pub fn start(sentry: Sentry, policies: Policies, pool: PgPool) -> Self {
         let (queue, waiting) = mpsc::channel(ROOM);
-        tokio::spawn(send(sentry, waiting));
+        tokio::spawn(send(sentry, pool, waiting));
         Self { queue, policies }
     }
 
@@ -48,7 +53,7 @@ impl Reports {
             return;
         }
         let report = Report::new(&attempted.kind, attempted.job, code, level);
-        if self.queue.try_send(report).is_err() {
+        if self.queue.try_send((report, attempted.subject)).is_err() {
             count("no_room");
         }
     }
@@ -76,11 +81,30 @@ fn failure<'a>(attempted: &Attempted, verdict: Option<&'a Verdict>) -> Option<(&
     }
 }
 
-async fn send(sentry: Sentry, mut waiting: mpsc::Receiver<Report>) {
+/// Is this person observed? Not while their data are restricted, not after an objection that was upheld, not when nobody can
+/// say.
+async fn is_observed(pool: &PgPool, subject: Id<Subject>) -> Result<bool, sqlx::Error> {
+    let mut tx = db::begin(pool).await?;
+    let open = match gate::pass::<Observe>(&mut tx, Ask::of(subject, Processor::Sentry, &[DataClass::Job])).await {
+        Ok(_) => true,
+        Err(Closed::Refused(_)) => false,
+        Err(Closed::Database(error)) => return Err(error),
+    };
+    tx.commit().await?;
+    Ok(open)
+}
+
+async fn send(sentry: Sentry, pool: PgPool, mut waiting: mpsc::Receiver<(Report, Option<Id<Subject>>)>) {
     let mut quiet: Option<Instant> = None;
-    while let Some(report) = waiting.recv().await {
+    while let Some((report, subject)) = waiting.recv().await {
         if quiet.is_some_and(|until| Instant::now() < until) {
             count("limited");
+            continue;
+        }
+        if let Some(subject) = subject
+            && !is_observed(&pool, subject).await.unwrap_or(false)
+        {
+            count("gate_closed");
             continue;
         }
         match sentry.send(&report, chrono::Utc::now().timestamp()).await {
@@ -109,7 +133,14 @@ mod tests {
 
     #[test]
     fn what_has_ended_is_a_failure_and_what_goes_on_is_none() {
-        let attempted = |spent| Attempted { kind: "train_model".into(), job: Id::new(), tenant: None, spent, most: 3 };
+        let attempted = |spent| Attempted {
+            kind: "train_model".into(),
+            job: Id::new(),
+            tenant: None,
+            subject: None,
+            spent,
+            most: 3,
+        };
         let (delay, code) = (Duration::ZERO, |code: &str| code.to_owned());
         let retry = |text: &str| Verdict::Retry { delay, code: code(text) };
         for (spent, verdict, wanted) in [

@@ -51,7 +51,7 @@ fn table(cases: &[CaseRow], now: DateTime<Utc>) -> Markup {
         div.scroll tabindex="0" role="region" aria-label="Cases" { table {
             thead { tr { th scope="col" { "case" } th scope="col" { "tenant" } th scope="col" { "asks for" } th scope="col" { "identity" } th scope="col" { "state" } th scope="col" { "waits for" } th scope="col" { "deletion" } th.n scope="col" { "received" } th.n scope="col" { "legal deadline" } } }
             tbody { @for case in cases { tr {
-                td { code { (case.case) } } td { (case.tenant) } td { (words::said(&case.kind)) } td { (words::state(&case.identity)) }
+                td { code { (case.case) } } td { (case.tenant) } td { (words::said(&case.kind)) @for one in &case.objections { ", " (words::said(&one.purpose)) " " (words::state(&one.state)) } } td { (words::state(&case.identity)) }
                 td { @if case.late { (words::state("late")) " " } (words::state(&case.state)) } td { (waits_for(case)) }
                 td { @if let Some(deletion) = case.deletion { (link("deletions", &deletion.to_string())) } }
                 td.n { (words::distance(now, case.received_at)) } td.n { (words::distance(now, case.answer_due)) }
@@ -64,6 +64,9 @@ fn table(cases: &[CaseRow], now: DateTime<Utc>) -> Markup {
 fn waits_for(case: &CaseRow) -> &'static str {
     match (case.state.as_str(), case.identity.as_str(), case.deletion.is_some()) {
         ("open", "unverified", _) => "somebody who verifies who it is",
+        ("open", ..) if case.objections.iter().any(|one| one.state == "open") => {
+            "somebody who decides about the objection, then an answer"
+        }
         ("open", _, true) => "the deletion, then an answer",
         ("open", ..) => "an answer",
         _ => "",
@@ -73,7 +76,7 @@ fn waits_for(case: &CaseRow) -> &'static str {
 fn objections(objections: &[ObjectionRow], now: DateTime<Utc>) -> Markup {
     html! {
         section {
-            h2 { "Objections" span.aside { "the person is restricted until somebody decides, by " code { "safelight objection" } } }
+            h2 { "Objections" span.aside { "the person is restricted until somebody decides, by " code { "safelight objection" } "; upheld, nothing is done for the purpose any more" } }
             @if objections.is_empty() { p.none { "None is open." } } @else { div.scroll tabindex="0" role="region" aria-label="Objections" { table {
                 thead { tr { th scope="col" { "person" } th scope="col" { "tenant" } th scope="col" { "objects to" } th scope="col" { "state" } th scope="col" { "decided by" } th scope="col" { "why" } th.n scope="col" { "received" } } }
                 tbody { @for objection in objections { tr {

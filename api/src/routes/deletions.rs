@@ -27,7 +27,7 @@ pub(crate) struct DeletionView {
     /// Whose data.
     #[schema(value_type = String, example = "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
     subject: Id<Subject>,
-    /// `erasure`, `retention`, `withdrawal`, `one_photo` or `failed_order`.
+    /// `erasure`, `retention`, `withdrawal`, `objection`, `one_photo` or `failed_order`.
     trigger: String,
     /// The purpose that was withdrawn.
     purpose: Option<String>,

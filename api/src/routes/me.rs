@@ -41,6 +41,8 @@ pub(crate) struct Me {
     state: String,
     /// For each purpose the last that was said, by the person or by time.
     consents: Vec<Said>,
+    /// What the person objected to, the oldest first.
+    objections: Vec<ObjectedTo>,
     /// The erasure that is under way.
     #[schema(value_type = Option<String>, example = "deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
     erasure: Option<Id<Deletion>>,
@@ -59,6 +61,19 @@ pub(crate) struct Said {
     capture_point: String,
     /// When.
     at: DateTime<Utc>,
+}
+
+/// One objection.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ObjectedTo {
+    /// To what.
+    purpose: String,
+    /// `open` until somebody has decided; `upheld`: nothing is done for this purpose any more; or `overridden`.
+    state: String,
+    /// Since when.
+    received_at: DateTime<Utc>,
+    /// When it was decided.
+    decided_at: Option<DateTime<Utc>>,
 }
 
 /// See how one stands oneself.
@@ -83,8 +98,15 @@ pub(crate) async fn read(person: Person, State(state): State<ApiState>) -> Resul
     )
     .fetch_all(&state.pool)
     .await?;
+    let objections = sqlx::query_as!(
+        ObjectedTo,
+        "select purpose, state, received_at, decided_at from safelight.objections where subject_id = $1 order by received_at, id",
+        subject.uuid()
+    )
+    .fetch_all(&state.pool)
+    .await?;
     let (erasure, answer_due) = (row.deletion.map(Id::from), row.answer_due);
-    Ok(Body(Me { subject, state: row.state, consents, erasure, answer_due }))
+    Ok(Body(Me { subject, state: row.state, consents, objections, erasure, answer_due }))
 }
 
 /// Give one consent.

@@ -25,13 +25,15 @@ pub(crate) struct NewObjection {
 /// The objection is noted.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Objection {
-    /// It stood there already and is not decided.
+    /// It stood there already.
     already: bool,
+    /// `open` until somebody has decided; `upheld`: nothing is done for this purpose any more.
+    state: &'static str,
     /// Jobs that are held until it is decided.
     jobs_held: i32,
 }
 
-/// Object to one purpose (Art. 21). The person's data are restricted until somebody has decided (Art. 18(1)(d)).
+/// Object to one purpose (Art. 21). Everything is restricted until somebody has decided; upheld, this purpose stays closed.
 #[utoipa::path(post, path = "/v1/subjects/{subject}/objections", tag = "rights", operation_id = "objectTo",
     params(("subject" = String, Path, description = "subject_…")), request_body = NewObjection, security(("token" = ["enqueue"])),
     responses((status = 201, description = "Noted", body = Objection), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
@@ -42,7 +44,11 @@ pub(crate) async fn object(
     body: Json<NewObjection>,
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
-    let noted = intake::object(&mut tx, caller.tenant()?, subject, body.value.purpose).await?;
-    let answer = Objection { already: noted.already, jobs_held: noted.jobs_held };
+    let noted = intake::object(&mut tx, caller.tenant()?, subject, body.value.purpose, None).await?;
+    let answer = Objection {
+        already: noted.already,
+        state: if noted.upheld { "upheld" } else { "open" },
+        jobs_held: noted.jobs_held,
+    };
     caller.finish(tx, StatusCode::CREATED, &answer).await
 }

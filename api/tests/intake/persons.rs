@@ -86,6 +86,20 @@ async fn a_signed_in_person_consents_withdraws_is_exported_and_erased_without_th
         (Some("compare"), Some("withdrawn"))
     );
 
+    let backend = house.backend("koselfie").await;
+    let path = format!("/v1/subjects/{}/objections", ann.subject);
+    let noted = house.post(&backend, &path, json!({ "purpose": "observe" })).await;
+    assert_eq!((noted.status, &noted.body["state"]), (StatusCode::CREATED, &json!("open")), "{}", noted.text);
+    let me = house.get(&ann.jwt, "/v1/me").await;
+    assert_eq!(
+        (
+            me.body["state"].as_str(),
+            me.body["objections"][0]["purpose"].as_str(),
+            me.body["objections"][0]["state"].as_str()
+        ),
+        (Some("restricted"), Some("observe"), Some("open"))
+    );
+
     let export = house.post(&ann.jwt, "/v1/me/exports", json!({})).await;
     assert_eq!(export.status, StatusCode::ACCEPTED, "{}", export.text);
     let path = format!("/v1/me/exports/{}", export.body["export"].as_str().expect("an export"));

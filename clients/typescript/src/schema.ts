@@ -822,7 +822,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Object to one purpose (Art. 21). The person's data are restricted until somebody has decided (Art. 18(1)(d)). */
+        /** Object to one purpose (Art. 21). Everything is restricted until somebody has decided; upheld, this purpose stays closed. */
         post: operations["objectTo"];
         delete?: never;
         options?: never;
@@ -1173,7 +1173,7 @@ export interface components {
              * @example subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
              */
             subject: string;
-            /** @description `erasure`, `retention`, `withdrawal`, `one_photo` or `failed_order`. */
+            /** @description `erasure`, `retention`, `withdrawal`, `objection`, `one_photo` or `failed_order`. */
             trigger: string;
         };
         /** @description What was done. */
@@ -1498,6 +1498,8 @@ export interface components {
              * @example deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
              */
             erasure?: string | null;
+            /** @description What the person objected to, the oldest first. */
+            objections: components["schemas"]["ObjectedTo"][];
             /** @description `active`, `restricted` or `erasing`. */
             state: string;
             /**
@@ -1614,15 +1616,34 @@ export interface components {
              */
             order: string;
         };
+        /** @description One objection. */
+        ObjectedTo: {
+            /**
+             * Format: date-time
+             * @description When it was decided.
+             */
+            decided_at?: string | null;
+            /** @description To what. */
+            purpose: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            received_at: string;
+            /** @description `open` until somebody has decided; `upheld`: nothing is done for this purpose any more; or `overridden`. */
+            state: string;
+        };
         /** @description The objection is noted. */
         Objection: {
-            /** @description It stood there already and is not decided. */
+            /** @description It stood there already. */
             already: boolean;
             /**
              * Format: int32
              * @description Jobs that are held until it is decided.
              */
             jobs_held: number;
+            /** @description `open` until somebody has decided; `upheld`: nothing is done for this purpose any more. */
+            state: string;
         };
         /** @description An act of uploading. */
         Opened: {

@@ -70,6 +70,25 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
             tx.commit().await?;
             Ok(Carried::verified(scores.rows_affected(), "counted: scores went here or with their images"))
         }
+        Targets::Labels => {
+            let mut tx = run.begin().await?;
+            let labels = sqlx::query!(
+                "delete from safelight.image_checks c using safelight.artifacts a where a.id = c.image_id and a.subject_id = $1",
+                subject
+            )
+            .execute(&mut *tx)
+            .await?;
+            let left: i64 = sqlx::query_scalar!(
+                r#"select count(*) as "n!" from safelight.image_checks c join safelight.artifacts a on a.id = c.image_id
+                where a.subject_id = $1"#,
+                subject
+            )
+            .fetch_one(&mut *tx)
+            .await?;
+            none_left(left, "labels")?;
+            tx.commit().await?;
+            Ok(Carried::verified(labels.rows_affected(), "counted: no label left"))
+        }
         Targets::Notices => {
             let mut tx = run.begin().await?;
             let gone =
@@ -148,6 +167,7 @@ async fn ledger(run: &Run, deletion: &DeletionRow, photo: Option<Uuid>) -> Resul
     let act = match (photo, deletion.purpose.as_deref().map(str::parse)) {
         (Some(photo), _) => Act::Photo(photo.into()),
         (None, None) => Act::Erasure,
+        (None, Some(Ok(purpose))) if deletion.trigger == "objection" => Act::Objection(purpose),
         (None, Some(Ok(purpose))) => Act::Withdrawal(purpose),
         (None, Some(Err(_))) => {
             return Err(Stop::give_up("unknown_purpose", format!("{} withdraws what is no purpose", deletion.id)));

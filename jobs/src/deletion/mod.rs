@@ -1,4 +1,5 @@
-//! The one deletion engine: erasure, retention, withdrawal, one photo and a failed order differ in their plan only.
+//! The one deletion engine: erasure, retention, withdrawal, an upheld objection, one photo and a failed order differ in their plan
+//! only.
 //!
 //! The plan names its exact targets and is persisted before the first delete. Storage goes before rows: a row without an
 //! object is harmless, an object without a row is lost. Success of a delete call is a claim; a step is `verified` only
@@ -45,6 +46,8 @@ pub(crate) enum Targets {
     Embeddings,
     /// Scores and labels.
     Verdicts,
+    /// Labels of images, of a person who was right to object to them.
+    Labels,
     /// Notices.
     Notices,
     /// Orders and the acts of uploading; the fiscal minimum stays, unlinked.
@@ -88,7 +91,7 @@ impl Targets {
             Self::Jobs => Some(TakenBy::Jobs),
             Self::Key => Some(TakenBy::Key),
             // Of a part: an erasure's plan has none of these.
-            Self::OrderVectors { .. } | Self::FailedOrder { .. } => None,
+            Self::OrderVectors { .. } | Self::FailedOrder { .. } | Self::Labels => None,
             Self::Prefix | Self::Nothing | Self::Consents | Self::Ledger { .. } | Self::SecondLook { .. } => None,
         }
     }

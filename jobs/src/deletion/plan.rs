@@ -35,7 +35,9 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, services
     // First, so that a backup which is restored soon afterwards does not bring back what was asked to go.
     if services.ledger.is_some() {
         match deletion.trigger.as_str() {
-            "erasure" | "withdrawal" => steps.push(("backup", "self", Targets::Ledger { photo: None }, 1)),
+            "erasure" | "withdrawal" | "objection" => {
+                steps.push(("backup", "self", Targets::Ledger { photo: None }, 1))
+            }
             "one_photo" => {
                 if let Some(photo) = part::photo(tx, deletion).await? {
                     steps.push(("backup", "self", Targets::Ledger { photo: Some(photo) }, 1));
@@ -83,6 +85,12 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, services
             calls(tx, deletion, Some(purpose), None, &mut steps).await?;
             let classes: &[&str] = if purpose == "train" { &["bundle", "model"] } else { &[] };
             objects(tx, deletion, vault, Which::Classes(classes), &mut steps).await?;
+        }
+        ("objection", Some(purpose)) => {
+            calls(tx, deletion, Some(purpose), None, &mut steps).await?;
+            if purpose == "nsfw" {
+                steps.push(("verdict", "self", Targets::Labels, 0));
+            }
         }
         ("one_photo", _) => {
             part::calls_of_a_photo(tx, deletion, &mut steps).await?;

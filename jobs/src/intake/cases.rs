@@ -4,7 +4,7 @@
 //! mail itself stays in the mailbox.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, types::Json};
 
 use super::{IntakeError, erase};
 use crate::{
@@ -53,6 +53,17 @@ pub struct CaseRow {
     pub late: bool,
     /// The deletion that it set going.
     pub deletion: Option<Id<Deletion>>,
+    /// Of a case about an objection: what its person objected to, and what was decided.
+    pub objections: Vec<CaseObjection>,
+}
+
+/// One objection of a case's person.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct CaseObjection {
+    /// To what.
+    pub purpose: String,
+    /// `open`; `upheld`: no gate opens for it any more; or `overridden`.
+    pub state: String,
 }
 
 /// Open one. Answers it with its deadline: one calendar month after the receipt.
@@ -196,8 +207,11 @@ pub async fn close_case(tx: &mut Tx, case: Id<Case>, refused: Option<&str>) -> R
 pub async fn cases(pool: &PgPool, tenant: Option<&str>, closed_too: bool) -> Result<Vec<CaseRow>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select id, tenant, subject_id, kind, identity, state, received_at, answer_due, deletion_id,
-            state = 'open' and answer_due < safelight.now() as "late!"
-        from safelight.cases where ($1::text is null or tenant = $1) and ($2 or state = 'open') order by answer_due, id limit 500"#,
+            state = 'open' and answer_due < safelight.now() as "late!",
+            coalesce((select jsonb_agg(jsonb_build_object('purpose', o.purpose, 'state', o.state) order by o.received_at, o.id)
+                from safelight.objections o where c.kind = 'objection' and o.subject_id = c.subject_id), '[]')
+                as "objections!: Json<Vec<CaseObjection>>"
+        from safelight.cases c where ($1::text is null or tenant = $1) and ($2 or state = 'open') order by answer_due, id limit 500"#,
         tenant,
         closed_too
     )
@@ -216,6 +230,7 @@ pub async fn cases(pool: &PgPool, tenant: Option<&str>, closed_too: bool) -> Res
             answer_due: row.answer_due,
             late: row.late,
             deletion: row.deletion_id.map(Id::from),
+            objections: row.objections.0,
         })
         .collect())
 }

@@ -89,7 +89,7 @@ pub struct Withdrawn {
 }
 
 /// Jobs that do the work of a purpose, by stored name.
-fn kinds_of(purpose: Purpose) -> Vec<String> {
+pub(super) fn kinds_of(purpose: Purpose) -> Vec<String> {
     let kinds: &[&str] = match purpose {
         Purpose::Train => &[crate::train_model::TrainModel::NAME, crate::collect_model::CollectModel::NAME],
         Purpose::Compare => &[crate::measure_selfies::MeasureSelfies::NAME, crate::compare_faces::CompareFaces::NAME],
@@ -134,15 +134,7 @@ pub async fn withdraw(
     tx.enqueue(&DeleteData { deletion }).await?;
     if purpose == Purpose::Compare {
         // The images were paid for; they do without the comparison (N31).
-        let open = sqlx::query_scalar!(
-            "select id from safelight.orders where subject_id = $1 and state = 'generating'",
-            subject.uuid()
-        )
-        .fetch_all(&mut **tx)
-        .await?;
-        for order in open {
-            tx.enqueue(&DeliverOrder { order: order.into(), because: event.to_string() }).await?;
-        }
+        DeliverOrder::all_of(tx, subject, &event.to_string()).await?;
     }
     Entry::new("intake", "consent.withdrawn", "withdrawn")
         .subject(subject)

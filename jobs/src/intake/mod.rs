@@ -14,11 +14,11 @@ mod restrict;
 mod subject;
 mod upload;
 
-pub use cases::{CaseRow, NewCase, cases, close_case, extend_case, open_case, verify_case};
+pub use cases::{CaseObjection, CaseRow, NewCase, cases, close_case, extend_case, open_case, verify_case};
 pub use consent::{Grant, Withdrawn, grant, withdraw};
 pub use erase::{ErasureStarted, erase};
 pub use export::{ExportAsked, ExportRow, ask_export, ask_export_for, exports};
-pub use object::{Objected, ObjectionRow, decide_objection, object, objections};
+pub use object::{Decided, Objected, ObjectionRow, decide_objection, object, objections};
 pub(crate) use order::lock_session;
 pub use order::{Checkout, NewOrder, place, start_checkout};
 pub(crate) use part::begin_failed_order;

@@ -1,26 +1,42 @@
 //! Objections (Art. 21): noted, answered by a restriction until somebody has decided, and decided with a reason.
 //!
-//! Only to what rests on a legitimate interest: a consent is withdrawn, a contract ends with the erasure. Codes only.
+//! Only to what rests on a legitimate interest: a consent is withdrawn, a contract ends with the erasure. Upheld, an objection
+//! closes the gates for its one purpose, for good, and what was done for it goes (Art. 17(1)(c)). Codes only.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::{
     audit::Entry,
-    id::{Id, Subject},
+    delete_data::DeleteData,
+    deliver_order::DeliverOrder,
+    id::{Deletion, Id, Subject},
     policy::Purpose,
     run::Tx,
 };
 
-use super::{Ground, IntakeError, refund::code, release, restrict};
+use super::{Ground, IntakeError, consent::kinds_of, refund::code, release, restrict};
 
 /// An objection that was noted.
 #[derive(Debug, Clone, Copy)]
 pub struct Objected {
-    /// It stood there already and is not decided.
+    /// It stood there already.
     pub already: bool,
+    /// It was upheld before: the gates are closed for this purpose, and nothing is to be decided.
+    pub upheld: bool,
     /// Jobs that are held until it is decided.
     pub jobs_held: i32,
+}
+
+/// What a decision set going.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Decided {
+    /// Jobs of the purpose that left the queue.
+    pub jobs_cancelled: i32,
+    /// The deletion of what was done for the purpose, of an objection that was upheld.
+    pub deletion: Option<Id<Deletion>>,
+    /// The restriction is over.
+    pub released: bool,
 }
 
 /// An objection as it stands.
@@ -42,16 +58,20 @@ pub struct ObjectionRow {
     pub why: Option<String>,
 }
 
-/// Note an objection, and restrict the person's data until it is decided.
+/// Note an objection, and restrict the person's data until it is decided. `by`: who of the house notes it, as a code, where it came
+/// by mail or letter.
 ///
 /// # Errors
-/// A purpose that the tenant's policy in force does not rest on a legitimate interest; a person who is erased.
+/// A purpose that the tenant's policy in force does not rest on a legitimate interest; a person who is erased; a `by` that is no
+/// code.
 pub async fn object(
     tx: &mut Tx,
     tenant: &str,
     subject: Id<Subject>,
     purpose: Purpose,
+    by: Option<&str>,
 ) -> Result<Objected, IntakeError> {
+    let by = by.map(|by| code("by", by)).transpose()?;
     super::subject_of(tx, tenant, subject).await?;
     // The person first, then rows: the restriction asks for the same lock.
     sqlx::query!("select safelight.own_subject($1)", subject.uuid()).fetch_one(&mut **tx).await?;
@@ -77,6 +97,16 @@ pub async fn object(
             ),
         });
     };
+    let upheld = sqlx::query_scalar!(
+        r#"select exists (select from safelight.objections where subject_id = $1 and purpose = $2 and state = 'upheld') as "is!""#,
+        subject.uuid(),
+        purpose.as_str()
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    if upheld {
+        return Ok(Objected { already: true, upheld, jobs_held: 0 });
+    }
     let new = sqlx::query!(
         "insert into safelight.objections (tenant, subject_id, purpose, policy_version) values ($1, $2, $3, $4) on conflict do nothing",
         tenant,
@@ -90,13 +120,19 @@ pub async fn object(
         == 1;
     let jobs_held = if state == "active" { restrict(tx, tenant, subject, Ground::Objection).await? } else { 0 };
     if new {
-        Entry::new("intake", "objection.noted", "restricted").subject(subject).purpose(purpose).write(tx).await?;
+        let actor = if by.is_some() { "operator" } else { "intake" };
+        let mut entry = Entry::new(actor, "objection.noted", "restricted").subject(subject).purpose(purpose);
+        if let Some(by) = by {
+            entry = entry.code("by", by);
+        }
+        entry.write(tx).await?;
     }
-    Ok(Objected { already: !new, jobs_held })
+    Ok(Objected { already: !new, upheld, jobs_held })
 }
 
-/// Decide one: the person is right (`upheld`), or the controller's grounds are compelling. Overridden, and no other one open: the
-/// restriction that it brought is over, and held jobs go on. Upheld: it stays, until the person is erased or released.
+/// Decide one: the person is right (`upheld`), or the controller's grounds are compelling. Upheld: from this commit on no gate
+/// opens for the purpose, its jobs leave the queue, and a deletion takes what was done for it. In both cases, when no other one is
+/// open, the restriction that it brought is over, and everything else goes on.
 ///
 /// # Errors
 /// No open objection of this person to this purpose; a `by` or `why` that is no code.
@@ -107,13 +143,13 @@ pub async fn decide_objection(
     upheld: bool,
     by: &str,
     why: &str,
-) -> Result<(), IntakeError> {
+) -> Result<Decided, IntakeError> {
     let (by, why) = (code("by", by)?, code("why", why)?);
     let state = if upheld { "upheld" } else { "overridden" };
     sqlx::query!("select safelight.own_subject($1)", subject.uuid()).fetch_one(&mut **tx).await?;
-    let tenant = sqlx::query_scalar!(
+    let decided = sqlx::query!(
         r#"update safelight.objections set state = $3, decided_at = safelight.now(), decided_by = $4, why = $5
-        where subject_id = $1 and purpose = $2 and state = 'open' returning tenant"#,
+        where subject_id = $1 and purpose = $2 and state = 'open' returning id, tenant"#,
         subject.uuid(),
         purpose.as_str(),
         state,
@@ -123,24 +159,64 @@ pub async fn decide_objection(
     .fetch_optional(&mut **tx)
     .await?
     .ok_or_else(|| IntakeError::not_found(format!("an open objection of {subject} to {purpose}")))?;
-    Entry::new("operator", "objection.decided", if upheld { "upheld" } else { "overridden" })
+    let mut done = Decided::default();
+    if upheld {
+        done.jobs_cancelled = sqlx::query_scalar!(
+            r#"select safelight.end_objected_work($1, $2, $3) as "n!""#,
+            subject.uuid(),
+            purpose.as_str(),
+            &kinds_of(purpose)
+        )
+        .fetch_one(&mut **tx)
+        .await?;
+        done.deletion = Some(begin_deletion(tx, &decided.tenant, subject, purpose).await?);
+    }
+    Entry::new("operator", "objection.decided", state)
         .subject(subject)
         .purpose(purpose)
         .code("by", by)
         .code("why", why)
+        .count("jobs_cancelled", done.jobs_cancelled)
         .write(tx)
         .await?;
-    let over = sqlx::query_scalar!(
-        r#"select exists (select from safelight.restrictions where subject_id = $1 and lifted_at is null and ground = 'objection')
-            and not exists (select from safelight.objections where subject_id = $1 and state in ('open', 'upheld')) as "it!""#,
+    let left = sqlx::query!(
+        r#"select exists (select from safelight.restrictions where subject_id = $1 and lifted_at is null) as "restricted!",
+            exists (select from safelight.restrictions where subject_id = $1 and lifted_at is null and ground = 'objection')
+            and not exists (select from safelight.objections where subject_id = $1 and state = 'open') as "over!""#,
         subject.uuid()
     )
     .fetch_one(&mut **tx)
     .await?;
-    if over {
-        release(tx, &tenant, subject).await?;
+    if left.over {
+        release(tx, &decided.tenant, subject).await?;
+        done.released = true;
+    } else if upheld && !left.restricted {
+        // Somebody released the person before: images that waited for a look of this purpose do without.
+        DeliverOrder::all_of(tx, subject, &format!("upheld:{}", decided.id.simple())).await?;
     }
-    Ok(())
+    Ok(done)
+}
+
+/// What was done for the purpose goes, too: copies at a processor, labels.
+async fn begin_deletion(
+    tx: &mut Tx,
+    tenant: &str,
+    subject: Id<Subject>,
+    purpose: Purpose,
+) -> Result<Id<Deletion>, IntakeError> {
+    let deletion = Id::<Deletion>::new();
+    sqlx::query!(
+        r#"insert into safelight.deletions (id, tenant, subject_id, trigger, purpose, answer_due)
+        values ($1, $2, $3, 'objection', $4, safelight.now() + interval '1 month')"#,
+        deletion.uuid(),
+        tenant,
+        subject.uuid(),
+        purpose.as_str()
+    )
+    .execute(&mut **tx)
+    .await?;
+    tx.enqueue(&DeleteData { deletion }).await?;
+    Ok(deletion)
 }
 
 /// Open ones, or all of them, the oldest first.

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::{
     audit::Entry,
+    deliver_order::DeliverOrder,
     gate::Refusal,
     id::{Id, Subject},
     run::Tx,
@@ -94,6 +95,8 @@ pub async fn release(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Result<
         .count("jobs_released", released)
         .write(tx)
         .await?;
+    // An image whose last look came in during the restriction waits for nothing any more.
+    DeliverOrder::all_of(tx, subject, &format!("released:{}", uuid::Uuid::now_v7().simple())).await?;
     for queue in crate::job::Queue::ALL {
         tx.ring(queue);
     }

@@ -1,4 +1,5 @@
-//! The erasure ledger: which persons were erased, which consents withdrawn, which single photos deleted, kept outside the database.
+//! The erasure ledger: which persons were erased, which consents withdrawn, which objections upheld, which single photos deleted, kept
+//! outside the database.
 //!
 //! A backup that is restored brings the erased back and forgets withdrawals; the ledger does not. Its entries are names of
 //! small objects, so that a listing is all that a comparison needs. They hold random ids, a purpose and an instant, nothing
@@ -40,6 +41,8 @@ pub enum Act {
     Erasure,
     /// The consent to this purpose was withdrawn.
     Withdrawal(Purpose),
+    /// The person's objection to this purpose was upheld.
+    Objection(Purpose),
     /// This photo or image was to go before its time.
     Photo(Id<Artifact>),
 }
@@ -64,6 +67,7 @@ impl fmt::Display for LedgerEntry {
         match act {
             Act::Erasure => write!(f, "{at:012}_{tenant}_{subject}_erasure"),
             Act::Withdrawal(purpose) => write!(f, "{at:012}_{tenant}_{subject}_withdrawal_{purpose}"),
+            Act::Objection(purpose) => write!(f, "{at:012}_{tenant}_{subject}_objection_{purpose}"),
             Act::Photo(photo) => write!(f, "{at:012}_{tenant}_{subject}_photo_{}", photo.uuid().simple()),
         }
     }
@@ -77,6 +81,9 @@ impl FromStr for LedgerEntry {
             [at, tenant, subject, "erasure"] => (at, tenant, subject, Act::Erasure),
             [at, tenant, subject, "withdrawal", purpose] => {
                 (at, tenant, subject, Act::Withdrawal(purpose.parse().map_err(|_| LedgerError::Unreadable)?))
+            }
+            [at, tenant, subject, "objection", purpose] => {
+                (at, tenant, subject, Act::Objection(purpose.parse().map_err(|_| LedgerError::Unreadable)?))
             }
             [at, tenant, subject, "photo", photo] => {
                 let photo = Uuid::try_parse(photo).map_err(|_| LedgerError::Unreadable)?;
@@ -184,6 +191,7 @@ mod tests {
         let entries = [
             entry(1_760_000_000, Act::Erasure),
             entry(1_790_000_000, Act::Withdrawal(Purpose::Train)),
+            entry(1_795_000_000, Act::Objection(Purpose::Nsfw)),
             entry(1_800_000_000, Act::Photo(Id::new())),
         ];
         for entry in entries.iter().rev().chain(&entries) {
