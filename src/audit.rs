@@ -37,17 +37,9 @@ enum What {
     /// Seal what is committed, sign, deliver, and issue certificates: one pass
     Seal(Box<Seal>),
     /// Write entries, proofs and checkpoints into a folder that an outsider can take away
-    Export {
-        /// The folder; empty, or it is made
-        folder: PathBuf,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        database: config::Database,
-    },
+    Export(Box<Export>),
     /// Check an export, a certificate or the raw tables. 0 verified, 1 could not check, 3 unverified, 4 broken
-    Verify(verify::Verify),
+    Verify(Box<verify::Verify>),
 }
 
 #[derive(Debug, Args)]
@@ -125,7 +117,7 @@ impl Audit {
             What::Acts(acts) => acts.run().await,
             What::Key { name, json } => key(&name, json),
             What::Seal(seal) => seal.run().await,
-            What::Export { folder, json, database } => export(&folder, json, &database).await,
+            What::Export(export) => export.run().await,
             What::Verify(verify) => verify.run().await,
         }
     }
@@ -173,19 +165,48 @@ impl Seal {
     }
 }
 
-async fn export(folder: &std::path::Path, as_json: bool, database: &config::Database) -> anyhow::Result<()> {
-    let pool = db::connect(database.address(), Role::Auditor, 1).await?;
-    let exported = sealer::export(&pool, folder).await?;
-    if as_json {
-        say(json!({ "entries": exported.entries, "checkpoints": exported.checkpoints, "unsealed": exported.unsealed }));
-    } else {
+#[derive(Debug, Args)]
+struct Export {
+    /// The folder; empty, or it is made
+    folder: PathBuf,
+    /// The same files into this folder of the bucket of checkpoints, where nothing is yet
+    #[arg(long, value_name = "FOLDER")]
+    to_bucket: Option<String>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: config::Database,
+    #[command(flatten)]
+    bucket: config::CheckpointBucket,
+}
+
+impl Export {
+    async fn run(self) -> anyhow::Result<()> {
+        let bucket = self.to_bucket.as_deref().map(|to| anyhow::Ok((self.bucket.needed()?, to))).transpose()?;
+        let pool = db::connect(self.database.address(), Role::Auditor, 1).await?;
+        let exported = sealer::export(&pool, &self.folder).await?;
+        let files = match &bucket {
+            Some((bucket, to)) => Some(bucket.put(&self.folder, to).await?),
+            None => None,
+        };
+        if self.json {
+            say(
+                json!({ "entries": exported.entries, "checkpoints": exported.checkpoints, "unsealed": exported.unsealed,
+                "files_in_bucket": files }),
+            );
+            return Ok(());
+        }
         say(format_args!(
             "{} entries and {} checkpoints in {}; {} entries are not sealed yet",
             exported.entries,
             exported.checkpoints,
-            folder.display(),
+            self.folder.display(),
             exported.unsealed
         ));
+        if let (Some(files), Some(to)) = (files, &self.to_bucket) {
+            say(format_args!("{files} files in `{to}` of the bucket"));
+        }
+        Ok(())
     }
-    Ok(())
 }

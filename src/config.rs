@@ -35,7 +35,7 @@ use safelight_jobs::{
     vault::Vault,
 };
 use safelight_worker::config::WorkerConfig;
-pub(crate) use sealing::Sealing;
+pub(crate) use sealing::{CheckpointBucket, Sealing};
 
 /// The longest one call to a provider may take.
 const CALL: Duration = Duration::from_secs(30);

@@ -1,5 +1,6 @@
 //! `safelight audit verify`: the checker of the `evidence` crate over files; with `--database`, the same checker over the raw
-//! tables. Offline it needs files and a public key and nothing else.
+//! tables. Offline it needs files and a public key and nothing else. With `--from-bucket` the files are fetched first, into a folder
+//! that is gone afterwards; then the same checker looks at them, offline.
 
 use std::path::PathBuf;
 
@@ -10,12 +11,15 @@ use safelight_jobs::{
     sealer,
 };
 
-use crate::process::{Said, say};
+use crate::{
+    config,
+    process::{Said, say},
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// A folder that `safelight audit export` wrote
-    #[arg(required_unless_present_any = ["certificate", "database"])]
+    #[arg(required_unless_present_any = ["certificate", "database", "export_from_bucket"])]
     export: Option<PathBuf>,
     /// The log's public key (name+id+base64), or a file of such lines; several while keys are replaced
     #[arg(long, env = "SAFELIGHT_LOG_PUBLIC_KEY", required = true, value_delimiter = ',')]
@@ -23,6 +27,14 @@ pub(crate) struct Verify {
     /// A file or folder of checkpoints that were kept outside the database; several are taken together
     #[arg(long)]
     checkpoints: Vec<PathBuf>,
+    /// Fetch the checkpoints from the bucket that the sealer delivers to (SAFELIGHT_CHECKPOINT_BUCKET, CHECKPOINT_S3_*)
+    #[arg(long)]
+    from_bucket: bool,
+    /// Fetch the export from this folder of that bucket, where `safelight audit export --to-bucket` put it
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["export", "database"])]
+    export_from_bucket: Option<String>,
+    #[command(flatten)]
+    bucket: config::CheckpointBucket,
     /// The JSON file of a deletion's certificate
     #[arg(long)]
     certificate: Vec<PathBuf>,
@@ -37,16 +49,43 @@ pub(crate) struct Verify {
     json: bool,
 }
 
+/// What was fetched; gone with the answer.
+struct Fetched(PathBuf);
+
+impl Fetched {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("safelight-verify-{}", uuid::Uuid::new_v4().simple())))
+    }
+}
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        // There is none where nothing was fetched.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Verify {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let question = Question {
+        let mut question = Question {
             export: self.export.clone(),
             outside: self.checkpoints.clone(),
             keys: self.key.clone(),
             certificates: self.certificate.clone(),
         };
+        let fetched = Fetched::new();
+        if self.from_bucket {
+            let folder = fetched.0.join("checkpoints");
+            self.bucket.needed()?.fetch(self.bucket.folder(), &folder).await?;
+            question.outside.push(folder);
+        }
+        if let Some(from) = &self.export_from_bucket {
+            let folder = fetched.0.join("export");
+            self.bucket.needed()?.fetch(from, &folder).await?;
+            question.export = Some(folder);
+        }
         let mut answer: Option<Answer> = None;
-        if self.export.is_some() || !self.certificate.is_empty() {
+        if question.export.is_some() || !self.certificate.is_empty() {
             answer = Some(check(&question)?);
         }
         if self.database {

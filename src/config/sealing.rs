@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::Args;
 use safelight_evidence::Signer;
 use safelight_jobs::{
-    providers::{Secret, storage::S3Config, witness::Witness},
+    providers::{Secret, outside::Outside, storage::S3Config, witness::Witness},
     sealer::Sealer,
 };
 
@@ -32,6 +32,19 @@ pub(crate) struct Sealing {
     /// A folder for checkpoints, best on another machine's disk
     #[arg(long, env = "SAFELIGHT_CHECKPOINT_DIR")]
     checkpoint_dir: Option<PathBuf>,
+    #[command(flatten)]
+    bucket: CheckpointBucket,
+    /// An address that takes each checkpoint as text by POST
+    #[arg(long, env = "SAFELIGHT_CHECKPOINT_WEBHOOK", hide_env_values = true)]
+    checkpoint_webhook: Option<String>,
+    /// Sent to it as bearer
+    #[arg(long, env = "SAFELIGHT_CHECKPOINT_WEBHOOK_SECRET", hide_env_values = true)]
+    checkpoint_webhook_secret: Option<String>,
+}
+
+/// The bucket outside: the sealer brings checkpoints there, and `safelight audit verify` fetches them from there.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CheckpointBucket {
     /// A bucket for checkpoints, best of an account that the database's credentials do not reach
     #[arg(long, env = "SAFELIGHT_CHECKPOINT_BUCKET")]
     checkpoint_bucket: Option<String>,
@@ -50,12 +63,38 @@ pub(crate) struct Sealing {
     /// Its access key
     #[arg(long, env = "CHECKPOINT_S3_SECRET_KEY", hide_env_values = true)]
     checkpoint_s3_secret_key: Option<String>,
-    /// An address that takes each checkpoint as text by POST
-    #[arg(long, env = "SAFELIGHT_CHECKPOINT_WEBHOOK", hide_env_values = true)]
-    checkpoint_webhook: Option<String>,
-    /// Sent to it as bearer
-    #[arg(long, env = "SAFELIGHT_CHECKPOINT_WEBHOOK_SECRET", hide_env_values = true)]
-    checkpoint_webhook_secret: Option<String>,
+}
+
+impl CheckpointBucket {
+    /// Its client's settings; none without a bucket.
+    fn config(&self) -> anyhow::Result<Option<S3Config>> {
+        let Some(bucket) = &self.checkpoint_bucket else { return Ok(None) };
+        let (Some(endpoint), Some(access), Some(secret)) =
+            (&self.checkpoint_s3_endpoint, &self.checkpoint_s3_access_key, &self.checkpoint_s3_secret_key)
+        else {
+            bail!("SAFELIGHT_CHECKPOINT_BUCKET needs CHECKPOINT_S3_ENDPOINT, _ACCESS_KEY and _SECRET_KEY");
+        };
+        Ok(Some(S3Config {
+            endpoint: endpoint.clone(),
+            region: self.checkpoint_s3_region.clone(),
+            bucket: bucket.clone(),
+            access_key: Secret::new(access.as_str()),
+            secret_key: Secret::new(secret.as_str()),
+            timeout: DELIVERY,
+        }))
+    }
+
+    /// The bucket of a command that is nothing without one.
+    pub(crate) fn needed(&self) -> anyhow::Result<Outside> {
+        let config =
+            self.config()?.context("set SAFELIGHT_CHECKPOINT_BUCKET and CHECKPOINT_S3_*, as for the sealer")?;
+        Ok(Outside::bucket(&config)?)
+    }
+
+    /// Where the sealer puts checkpoints in it.
+    pub(crate) fn folder(&self) -> &str {
+        &self.checkpoint_prefix
+    }
 }
 
 impl Sealing {
@@ -86,21 +125,8 @@ impl Sealing {
         if let Some(folder) = &self.checkpoint_dir {
             places.push(Witness::folder(folder)?);
         }
-        if let Some(bucket) = &self.checkpoint_bucket {
-            let (Some(endpoint), Some(access), Some(secret)) =
-                (&self.checkpoint_s3_endpoint, &self.checkpoint_s3_access_key, &self.checkpoint_s3_secret_key)
-            else {
-                bail!("SAFELIGHT_CHECKPOINT_BUCKET needs CHECKPOINT_S3_ENDPOINT, _ACCESS_KEY and _SECRET_KEY");
-            };
-            let config = S3Config {
-                endpoint: endpoint.clone(),
-                region: self.checkpoint_s3_region.clone(),
-                bucket: bucket.clone(),
-                access_key: Secret::new(access.as_str()),
-                secret_key: Secret::new(secret.as_str()),
-                timeout: DELIVERY,
-            };
-            places.push(Witness::bucket(&config, &self.checkpoint_prefix)?);
+        if let Some(config) = self.bucket.config()? {
+            places.push(Witness::bucket(&config, self.bucket.folder())?);
         }
         if let Some(url) = &self.checkpoint_webhook {
             let secret = self.checkpoint_webhook_secret.as_deref().map(Secret::new);

@@ -128,6 +128,67 @@ async fn n23_checkpoints_arrive_in_a_bucket_and_the_log_is_verified_by_what_was_
     assert_eq!(code, 4, "{said}");
 }
 
+/// N23: fetched from the bucket by the command itself, export and checkpoints; whatever is changed there is found, and what is not
+/// there is not taken for an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn n23_the_log_is_verified_straight_from_the_bucket_and_an_object_that_was_tampered_with_is_found() {
+    let app = App::with_a_bucket_outside().await;
+    app.person("koselfie").await;
+    app.person("haloprofile").await;
+    let signer = Signer::new("photos.example/audit", &[6; 32]).unwrap();
+    let (public, private) = (signer.verifier().to_string(), signer.secret_text());
+    let there = app.sandbox.description().supabase.clone();
+    let settings = |secret| {
+        [
+            ("SAFELIGHT_CHECKPOINT_BUCKET", BUCKET),
+            ("CHECKPOINT_S3_ENDPOINT", there.s3_endpoint.as_str()),
+            ("CHECKPOINT_S3_REGION", "local"),
+            ("CHECKPOINT_S3_ACCESS_KEY", there.s3_access_key_id.as_str()),
+            ("CHECKPOINT_S3_SECRET_KEY", secret),
+            ("SAFELIGHT_LOG_KEY", private.as_str()),
+        ]
+    };
+    let right = settings(there.s3_secret_access_key.as_str());
+    let taken = temporary("taken");
+    let taken_at = taken.0.display().to_string();
+    let verify = ["audit", "verify", "--export-from-bucket", "exports/one", "--from-bucket", "--key", &public];
+    let (code, said) = app.command_says(&verify, &right).await;
+    assert!(code == 1 && said.contains("`checkpoints`"), "nothing is there yet, and that is no answer: {said}");
+
+    assert_eq!(app.command_says(&["audit", "seal"], &right).await.0, 0);
+    let export = ["audit", "export", &taken_at, "--to-bucket", "exports/one"];
+    let (code, said) = app.command_says(&export, &right).await;
+    assert!(code == 0 && said.contains("`exports/one`"), "{said}");
+    let (code, said) = app.command_says(&verify, &right).await;
+    assert!(code == 0 && said.ends_with("verified\n"), "{said}");
+    let of_a_folder = ["audit", "verify", &taken_at, "--from-bucket", "--key", &public];
+    assert_eq!(app.command_says(&of_a_folder, &right).await.0, 0, "an export that was taken away");
+    let without = ["audit", "verify", "--export-from-bucket", "exports/one", "--key", &public];
+    assert_eq!(app.command_says(&without, &right).await.0, 3, "the database's own copies prove nothing");
+    let (code, said) = app.command_says(&verify, &settings("another secret")).await;
+    assert!(code == 1 && said.contains("bucket"), "{said}");
+    let again = temporary("again");
+    let again_at = again.0.display().to_string();
+    let (code, said) = app.command_says(&["audit", "export", &again_at, "--to-bucket", "exports/one"], &right).await;
+    assert!(code == 1 && said.contains("exports/one"), "nothing is overwritten there: {said}");
+
+    let keys: Vec<String> = app.sandbox.supabase.objects(BUCKET).into_iter().map(|object| object.key).collect();
+    let entries = "exports/one/entries.txt";
+    let checkpoint = keys.iter().find(|key| key.starts_with("checkpoints/")).unwrap();
+    for (key, change) in
+        [(entries, ("haloprofile", "koselfie")), (checkpoint, ("photos.example/audit\n", "photos.example/other\n"))]
+    {
+        let genuine = app.sandbox.supabase.read(BUCKET, key).await.unwrap();
+        let bent = String::from_utf8(genuine.to_vec()).unwrap().replacen(change.0, change.1, 1);
+        assert_ne!(bent.as_bytes(), &genuine[..], "{key}");
+        app.sandbox.supabase.put(BUCKET, key, "text/plain", bent.into_bytes().into()).await.unwrap();
+        let (code, said) = app.command_says(&verify, &right).await;
+        assert_eq!(code, 4, "{key}: {said}");
+        app.sandbox.supabase.put(BUCKET, key, "text/plain", genuine).await.unwrap();
+        assert_eq!(app.command_says(&verify, &right).await.0, 0, "{key}");
+    }
+}
+
 /// N17: the erasure ledger in a bucket; a restored database that lacks an erasure and a withdrawal is refused by it.
 #[tokio::test(flavor = "multi_thread")]
 async fn n17_k51_the_erasure_ledger_arrives_in_a_bucket_and_a_database_that_lacks_its_entries_is_refused() {
