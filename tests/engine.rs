@@ -18,6 +18,8 @@ mod chaos_checker;
 mod chaos_house;
 #[path = "engine/chaos_ledger.rs"]
 mod chaos_ledger;
+#[path = "engine/checkpoints.rs"]
+mod checkpoints;
 #[path = "engine/commands.rs"]
 mod commands;
 #[path = "engine/complaints.rs"]

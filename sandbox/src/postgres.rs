@@ -10,6 +10,7 @@
 
 mod binaries;
 mod home;
+mod line;
 mod pooler;
 mod server;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use anyhow::{Context, Result, ensure};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 pub use binaries::OLDEST_VERSION;
+pub use line::{Cut, Line};
 pub use pooler::PgBouncer;
 use server::{Followed, Server};
 

@@ -5,6 +5,7 @@ mod certificates;
 mod clocks;
 mod data_map;
 mod erasure;
+mod erasure_in_trouble;
 mod faces;
 mod fiscal;
 mod mailbox;

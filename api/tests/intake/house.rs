@@ -146,42 +146,27 @@ impl House {
     pub(crate) async fn on(url: &str, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let folder = std::env::temp_dir().join(format!("safelight-api-test-{}", uuid::Uuid::new_v4().simple()));
         let sandbox = Sandbox::start(Options::new(&folder)).await.expect("the sandbox");
-        let described = sandbox.description();
-        let fal = FalWebhook::new(&FalWebhookConfig {
-            keys_url: described.fal.rest_url.clone(),
-            account: None,
-            timeout: Duration::from_secs(5),
-        })
-        .expect("fal's keys");
-        let storage = Storage::s3(&S3Config {
-            endpoint: described.supabase.s3_endpoint.clone(),
-            region: described.supabase.s3_region.clone(),
-            bucket: "safelight".to_owned(),
-            access_key: Secret::new(described.supabase.s3_access_key_id.clone()),
-            secret_key: Secret::new(described.supabase.s3_secret_access_key.clone()),
-            timeout: Duration::from_secs(5),
-        })
-        .expect("a store");
         let mut config = ApiConfig {
-            stripe_webhook_secrets: vec![Secret::new(described.stripe.webhook_secret.clone())],
+            stripe_webhook_secrets: vec![Secret::new(sandbox.description().stripe.webhook_secret.clone())],
             sweep_secret: Some(Secret::new(SWEEP_SECRET)),
             ..ApiConfig::default()
         };
         change(&mut config);
         let owner = db::connect(url, Role::Owner, 3).await.expect("the owner");
         let pool = db::connect(in_front_of(url).await, Role::Api, 12).await.expect("the intake's role");
-        let policies = Policies::new(Policy::bundled().expect("policies"));
-        let vault = Vault::new(MASTER_KEY).expect("a vault");
         let bell = Bell::start(pool.clone());
-        let sign_in = UserTokens::new(&UserTokensConfig {
-            project_url: described.supabase.url.clone(),
-            legacy_jwt_secret: None,
-            issuer: None,
-            timeout: Duration::from_secs(5),
-        })
-        .expect("the project's sign-ins");
-        let state = ApiState::new(pool, bell, vault, policies, storage, Some(fal), config).with_sign_in(Some(sign_in));
+        let state = intake(&sandbox, pool, bell, config);
         Self { owner, sandbox, app: safelight_api::router(state.clone()), state, folder, url: url.to_owned() }
+    }
+
+    /// Another intake on the same database, over an address of the test's own. It has one connection and rings no bell.
+    pub(crate) async fn over(&self, url: &str) -> Result<Router, db::DbError> {
+        let pool = db::connect(url, Role::Api, 1).await?;
+        let config = ApiConfig {
+            stripe_webhook_secrets: vec![Secret::new(self.sandbox.description().stripe.webhook_secret.clone())],
+            ..ApiConfig::default()
+        };
+        Ok(safelight_api::router(intake(&self.sandbox, pool, Bell::default(), config)))
     }
 
     /// Where its database is: another intake can be built on it.
@@ -321,6 +306,36 @@ impl House {
         assert_eq!(checkout.status, StatusCode::OK, "{}", checkout.text);
         order
     }
+}
+
+/// What the routes of an intake hold, with the stand-ins around it.
+fn intake(sandbox: &Sandbox, pool: PgPool, bell: Bell, config: ApiConfig) -> ApiState {
+    let described = sandbox.description();
+    let fal = FalWebhook::new(&FalWebhookConfig {
+        keys_url: described.fal.rest_url.clone(),
+        account: None,
+        timeout: Duration::from_secs(5),
+    })
+    .expect("fal's keys");
+    let storage = Storage::s3(&S3Config {
+        endpoint: described.supabase.s3_endpoint.clone(),
+        region: described.supabase.s3_region.clone(),
+        bucket: "safelight".to_owned(),
+        access_key: Secret::new(described.supabase.s3_access_key_id.clone()),
+        secret_key: Secret::new(described.supabase.s3_secret_access_key.clone()),
+        timeout: Duration::from_secs(5),
+    })
+    .expect("a store");
+    let policies = Policies::new(Policy::bundled().expect("policies"));
+    let vault = Vault::new(MASTER_KEY).expect("a vault");
+    let sign_in = UserTokens::new(&UserTokensConfig {
+        project_url: described.supabase.url.clone(),
+        legacy_jwt_secret: None,
+        issuer: None,
+        timeout: Duration::from_secs(5),
+    })
+    .expect("the project's sign-ins");
+    ApiState::new(pool, bell, vault, policies, storage, Some(fal), config).with_sign_in(Some(sign_in))
 }
 
 /// A small real PNG.

@@ -14,6 +14,7 @@ mod house;
 mod idempotency;
 mod images;
 mod inputs;
+mod killed;
 mod log;
 mod metrics;
 mod operators;
