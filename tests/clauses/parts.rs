@@ -126,6 +126,7 @@ async fn k40_an_image_that_is_deleted_while_it_is_looked_at_holds_up_nothing() {
     let claimed = app.runs_up_to(CompareFaces::NAME).await;
     let image: Id<Artifact> = claimed.payload["image"].as_str().unwrap().parse().unwrap();
     app.deletes_photo(&token, image).await;
+    assert_eq!(app.enqueued(&CompareFaces { image }).await, None, "nobody looks at it any more");
     assert!(app.performs(&claimed).await.is_err(), "it has lost its job");
     app.run_due_jobs().await;
     app.stands(order, "delivered", None).await;
@@ -151,6 +152,7 @@ async fn k26_n12_a_photo_that_fal_trains_on_is_not_called_gone_before_that_train
     assert!(!app.has_row(selfie).await);
     assert!(!app.stored_keys().iter().any(|key| key.contains("/bundle/")), "the zip that holds it goes with it");
     assert_ne!(app.deletion_state(deletion).await, "complete", "Fal still has a copy");
+    assert!(app.sandbox.fal.requests().iter().all(|request| !request.cancelled), "somebody has paid for it");
     app.sandbox.fal.hold(Hold::Nowhere);
     app.run_due_jobs().await;
     app.stands(order, "refund_review", Some("training_failed")).await;
