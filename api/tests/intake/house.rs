@@ -105,9 +105,6 @@ pub(crate) struct House {
 impl Drop for House {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
-        if let Some(postgres) = POSTGRES.get() {
-            postgres.drop_later(&self.url);
-        }
     }
 }
 
