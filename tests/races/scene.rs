@@ -375,14 +375,17 @@ async fn acts(pool: PgPool, act: Act, cast: Cast) {
     }
 }
 
-/// What a web backend asks again: a deadlock, of which there is none but where a lock was taken out; and a database that did
-/// not answer in time. A connection whose last word waits at the turnstile for longer than the house waits for an answer is given
-/// up, and the next one has to be opened through the same turnstile.
+/// What a web backend asks again: a deadlock, of which there is none but where a lock was taken out; a database that did
+/// not answer in time; and a transaction that the database ended, because its next statement waited too long at the turnstile.
+/// A connection whose last word waits there for longer than the house waits for an answer is given up, and the next one has to be
+/// opened through the same turnstile.
 fn comes_again(error: &intake::IntakeError) -> bool {
     match error {
         intake::IntakeError::Database(error) | intake::IntakeError::Enqueue(queue::EnqueueError::Database(error)) => {
             db::is_outage(error)
-                || error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("40P01"))
+                || error
+                    .as_database_error()
+                    .is_some_and(|error| matches!(error.code().as_deref(), Some("40P01" | "25P03")))
         }
         _ => false,
     }
