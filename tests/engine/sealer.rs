@@ -259,7 +259,8 @@ async fn n24_every_statement_of_a_pass_may_be_its_last() {
             let passed = one_pass(&log, line.url()).await;
             let dead = line.is_dead();
             line.mend();
-            assert_eq!(passed.is_some(), !dead, "{how:?} {statement}");
+            // A connection that comes back is looked at after its last statement: the line may have gone dead at that.
+            assert!(passed.is_some() || dead, "{how:?} {statement}");
             if !dead {
                 break;
             }

@@ -35,23 +35,29 @@ impl News {
     }
 }
 
-/// Each piece of news meets a process that is killed one statement later than the one before it. Answers how many were killed.
-async fn killed_everywhere(house: &House, news: impl AsyncFn(usize) -> News) -> usize {
-    let line = Line::to(&house.database_url()).await.expect("a line");
-    let (mut sent, mut killed) = (0, 0);
+/// Each piece of news meets a process that is killed one statement later than the one before it, until one comes through.
+async fn killed_everywhere(house: &House, news: impl AsyncFn(usize) -> News) {
+    let (mut sent, mut lost, mut unheard) = (0, 0, 0);
     for how in [Cut::Before, Cut::After] {
         for statement in 1.. {
             assert!(statement < 100, "{how:?}: it never came through");
             sent += 1;
             let news = news(sent).await;
+            // One of its own: what an earlier process left behind would be counted, too.
+            let line = Line::to(&house.database_url()).await.expect("a line");
             line.cut_at(statement, how);
             let heard = match house.over(line.url()).await {
                 Ok(intake) => intake.oneshot(news.request()).await.expect("an answer").status(),
                 Err(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
             let dead = line.is_dead();
-            line.mend();
-            assert_eq!(heard.is_success(), !dead, "{how:?} {statement}: {heard}");
+            drop(line);
+            // A connection that comes back is looked at after the answer: the line may have gone dead at that.
+            assert!(heard.is_success() || dead, "{how:?} {statement}: {heard}");
+            if !heard.is_success() {
+                let there = house.count(&news.once[0]).await == 1;
+                if there { unheard += 1 } else { lost += 1 }
+            }
             let again = house.send(news.request()).await;
             assert_eq!(again.status, StatusCode::OK, "{how:?} {statement}: {}", again.text);
             for sql in &news.once {
@@ -60,10 +66,9 @@ async fn killed_everywhere(house: &House, news: impl AsyncFn(usize) -> News) -> 
             if !dead {
                 break;
             }
-            killed += 1;
         }
     }
-    killed
+    assert!(lost > 8 && unheard > 0, "{lost} lost, {unheard} carried out and unheard");
 }
 
 /// As many entries of this action as pieces of news.
@@ -77,7 +82,7 @@ async fn n24_every_statement_of_the_handler_of_stripes_news_may_be_its_last() {
     let token = house.backend("haloprofile").await;
     let subject = house.person(&token).await;
     house.order(&token, subject, "cs_test_killed").await;
-    let killed = killed_everywhere(&house, async |number| {
+    killed_everywhere(&house, async |number| {
         let object = json!({ "id": "cs_test_killed", "object": "checkout.session", "payment_status": "paid" });
         let event = house.sandbox.stripe.event("checkout.session.completed", object);
         let (id, body) = (event["id"].as_str().expect("an id"), event.to_string());
@@ -93,7 +98,6 @@ async fn n24_every_statement_of_the_handler_of_stripes_news_may_be_its_last() {
         }
     })
     .await;
-    assert!(killed > 16, "{killed} statements in all");
 }
 
 /// A training of this order that Fal has under this id.
@@ -123,7 +127,7 @@ async fn n24_every_statement_of_the_handler_of_fals_reports_may_be_its_last() {
     let token = house.backend("haloprofile").await;
     let subject = house.person(&token).await;
     let order = house.order(&token, subject, "cs_test_killed").await;
-    let killed = killed_everywhere(&house, async |number| {
+    killed_everywhere(&house, async |number| {
         let (token, request) = (format!("{number:032x}"), Uuid::new_v4().to_string());
         let call = submitted(&house, subject, order, &token, &request).await;
         let body =
@@ -141,5 +145,4 @@ async fn n24_every_statement_of_the_handler_of_fals_reports_may_be_its_last() {
         }
     })
     .await;
-    assert!(killed > 16, "{killed} statements in all");
 }

@@ -119,6 +119,10 @@ async fn connection(near: TcpStream, far: TcpStream, state: Arc<State>, life: Ca
         _ = answer(far_in, near_out, &life, &last) => {}
         () = life.cancelled() => {}
     }
+    // Whoever asked the last statement may go without waiting for its answer.
+    if last.load(Ordering::SeqCst) {
+        life.cancel();
+    }
 }
 
 async fn ask(
