@@ -23,11 +23,11 @@ adapter() {
     jobs=50000; singles=10000; bulk=1
     case $1 in
         safelight)
-            command=("$ours" bench queue); drain=(conc=2000); latency=(conc=100); jobs=200000; singles=20000; single=(gather=1) ;;
+            command=("$ours" bench queue); drain=(conc=2000); latency=(conc=100); jobs=200000; singles=20000 ;;
         safelight-apart)   # the same queue, woken over the database, as by the bell of another process
             command=("$ours" bench queue); latency=(conc=100 apart=1) ;;
         safelight-sql)   # the same queue, enqueued by the SQL function and a commit of its own, as from any language
-            command=("$ours" bench queue); drain=(conc=1000); latency=(conc=100); singles=10000; single=(gather=0) ;;
+            command=(bash "$here/limit/enqueue.sh"); environment=("SAFELIGHT=$ours"); singles=40000 ;;
         gworker-lq)
             command=("$rust/release/bench-gworker"); jobs=200000; singles=5000
             drain=(conc=100 lq=1000 cbd=5 pool=20); latency=(conc=24 lq=500 cbd=5 pool=20) ;;

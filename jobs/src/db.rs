@@ -4,6 +4,7 @@
 //! A connection keeps its session, or, behind a pooler that hands out a server for one transaction at a time, it keeps
 //! nothing (decision 0010): what differs between the two stands in `session.rs` and in [`begin`], and nowhere else.
 
+mod line;
 mod session;
 
 use std::{
@@ -18,6 +19,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+pub use line::Line;
 use session::Session;
 
 /// The migrations, in the binary.

@@ -1,6 +1,7 @@
 //! The workers' side: run what is there, and measure how soon a job starts.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -122,11 +123,11 @@ pub(super) async fn latency(
     conc: u64,
     apart: bool,
 ) -> anyhow::Result<()> {
-    let waits = Arc::new(Mutex::new(Vec::new()));
-    let noting = waits.clone();
+    let started = Arc::new(Mutex::new(BTreeMap::new()));
+    let noting = started.clone();
     let perform: Perform = Arc::new(move |job| {
-        let wait = micros().saturating_sub(job.payload["t"].as_u64().unwrap_or(0));
-        noting.lock().unwrap_or_else(PoisonError::into_inner).push(wait);
+        let wished = job.payload["t"].as_u64().unwrap_or(0);
+        noting.lock().unwrap_or_else(PoisonError::into_inner).insert(wished, micros());
         Box::pin(std::future::ready(Ok(Ok(Done::nothing_more()))))
     });
     let queue_pool = db::connect_queue(url, 6).await?;
@@ -137,7 +138,7 @@ pub(super) async fn latency(
     tokio::time::sleep(Duration::from_secs(2)).await;
     // Apart: as the bell of another process, which reaches the worker over the database.
     let bell = if apart { Bell::start(pool.clone()) } else { bell };
-    let mut writing = tokio::task::JoinSet::new();
+    let (mut writing, mut committed) = (tokio::task::JoinSet::new(), BTreeMap::new());
     let first = micros();
     let mut tick = tokio::time::interval(gap);
     for i in 0..n {
@@ -150,31 +151,69 @@ pub(super) async fn latency(
         };
         let (pool, bell) = (pool.clone(), bell.clone());
         writing.spawn(async move {
+            let began = micros();
             enqueueing::one(&pool, wished).await?;
             bell.ring(QUEUE);
-            anyhow::Ok(())
+            anyhow::Ok((wished, Wrote { began, ended: micros() }))
         });
     }
     while let Some(written) = writing.join_next().await {
-        written??;
+        let (wished, wrote) = written??;
+        committed.insert(wished, wrote);
     }
     let began = Instant::now();
-    let count = || waits.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
+    let count = || started.lock().unwrap_or_else(PoisonError::into_inner).len() as u64;
     while count() < n && began.elapsed() < Duration::from_secs(60) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     stop.cancel();
     working.await??;
-    let mut waits = waits.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    waits.sort_unstable();
+    let started = started.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut ways: Vec<Way> = started
+        .iter()
+        .filter_map(|(&wished, &started)| Some(Way { wished, wrote: *committed.get(&wished)?, started }))
+        .collect();
+    ways.sort_unstable_by_key(Way::whole);
+    let waits: Vec<u64> = ways.iter().map(Way::whole).collect();
     let at = |part: f64| percentile(&waits, part).map_or(0.0, |wait| wait as f64 / 1000.0);
+    let slowest = &ways[ways.len() - ways.len().div_ceil(100)..];
     let test = match pace {
         Pace::Alone => "idle",
         Pace::Load => "load",
     };
     say(json!({ "test": test, "n": n, "started": waits.len(), "lat": { "n": waits.len(),
-        "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": at(1.0) } }));
+        "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": at(1.0) },
+        "parts": { "all": Way::parts(&ways), "slowest_percent": Way::parts(slowest) } }));
     Ok(())
+}
+
+/// When a producer began to store its job, and when it knew that it was stored.
+#[derive(Clone, Copy)]
+struct Wrote {
+    began: u64,
+    ended: u64,
+}
+
+/// The way of one job from the wish to its start.
+struct Way {
+    wished: u64,
+    wrote: Wrote,
+    started: u64,
+}
+
+impl Way {
+    fn whole(&self) -> u64 {
+        self.started.saturating_sub(self.wished)
+    }
+    /// Means in milliseconds: the producer's timer, its commit, and from there to the start.
+    fn parts(ways: &[Self]) -> Value {
+        let mean = |part: fn(&Self) -> u64| {
+            ways.iter().map(part).sum::<u64>() as f64 / ways.len().max(1) as f64 / 1000.0
+        };
+        json!({ "timer_ms": mean(|way| way.wrote.began.saturating_sub(way.wished)),
+            "commit_ms": mean(|way| way.wrote.ended.saturating_sub(way.wrote.began)),
+            "start_ms": mean(|way| way.started.saturating_sub(way.wrote.ended)) })
+    }
 }
 
 /// The value that a part of all does not exceed, of sorted values.

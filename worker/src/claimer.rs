@@ -139,11 +139,15 @@ pub(crate) struct Claimer {
 impl Claimer {
     /// How long places gather before the next claim in a long queue.
     const GATHER: Duration = Duration::from_millis(2);
+    /// After a claim that found less than it had room for the queue was empty, and what comes next rings. So it looks again
+    /// only after a moment: at once would be a second statement a job, just when the job itself wants the processor.
+    const SOON: Duration = Duration::from_millis(10);
 
     pub(crate) async fn run(self) {
         let most = self.config.concurrency;
         let mut trouble = 0_u32;
         let mut place = Place::default();
+        let mut line = db::Line::of(self.pool.clone());
         // A claim without an answer may have been carried out, or still be: until then, by its token.
         let mut doubt: Vec<(Instant, Uuid)> = Vec::new();
         if self.hand == Hand::Left {
@@ -177,7 +181,7 @@ impl Claimer {
             let batch = i32::try_from(room).unwrap_or(i32::MAX);
             let lease = self.config.lease.as_secs_f64();
             let (token, floor, began) = (Uuid::new_v4(), place.floor(), Instant::now());
-            let claim = queue::claim_from(&self.pool, self.queue, &self.worker, token, batch, lease, floor);
+            let claim = queue::claim_from(&mut line, self.queue, &self.worker, token, batch, lease, floor);
             let claimed = db::answered(bounds::CLAIM, claim).await;
             if let Ok(claimed) = &claimed {
                 place.claimed(claimed, room, floor.is_none().then(|| began.elapsed()));
@@ -198,6 +202,7 @@ impl Claimer {
                 }
                 Ok(claimed) => {
                     trouble = 0;
+                    let all = claimed.len() < room && floor.is_none();
                     let mut unsent = Vec::new();
                     for job in claimed {
                         // A closed channel: the worker stops. What it was not given goes back.
@@ -206,6 +211,9 @@ impl Claimer {
                         }
                     }
                     give_back(&self.pool, &self.keeper, &self.in_flight, &unsent).await;
+                    if all && self.hand == Hand::Right {
+                        self.rest(Self::SOON.min(self.config.poll)).await;
+                    }
                 }
                 Err(error) => {
                     doubt.push((Instant::now() + bounds::SETTLE, token));

@@ -10,7 +10,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -31,6 +31,10 @@ const LOUD: Duration = Duration::from_secs(2);
 /// is not in a hurry, or each of its jobs would wait for the ring before its own.
 const HOLD: Duration = Duration::from_micros(500);
 
+/// A ring for a queue that this process serves itself goes out so much later: its own claimers are under way already, and the
+/// others' would only step on their feet. If the own ones have no place left, the others hear of it soon enough.
+const OURS_FIRST: Duration = Duration::from_millis(2);
+
 /// A handle to ring with; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Bell(Arc<Inner>);
@@ -45,12 +49,25 @@ struct Inner {
     backend: AtomicU32,
 }
 
+impl Inner {
+    fn waiting(&self) -> MutexGuard<'_, BTreeSet<Queue>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn here(&self) -> MutexGuard<'_, Vec<(Queue, Arc<Notify>)>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn serves_all_that_waits(&self) -> bool {
+        let waiting = self.waiting();
+        !waiting.is_empty() && waiting.iter().all(|queue| self.here().iter().any(|(served, _)| served == queue))
+    }
+}
+
 impl Bell {
     /// A bell for the database of `pool`, until it is dropped everywhere else. Its connection is its own: always warm, and
     /// never the one that a wish waits for.
     pub fn start(pool: PgPool) -> Self {
         let bell = Self::default();
-        let pool = db::beside(&pool, 1);
+        let mut line = db::Line::of(db::beside(&pool, 1));
         let inner = Arc::downgrade(&bell.0);
         let first = bell.0.clone();
         tokio::spawn(async move {
@@ -58,12 +75,15 @@ impl Bell {
             while let Some(inner) = strong.take().or_else(|| inner.upgrade()) {
                 // Looks again from time to time so that the task ends when nobody holds the bell any more.
                 let _ = tokio::time::timeout(Duration::from_secs(5), inner.wake.notified()).await;
-                let queues = std::mem::take(&mut *inner.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+                if inner.serves_all_that_waits() {
+                    tokio::time::sleep(OURS_FIRST).await;
+                }
+                let queues = std::mem::take(&mut *inner.waiting());
                 if queues.is_empty() {
                     continue;
                 }
                 let names: Vec<String> = queues.iter().map(|queue| queue.as_str().to_owned()).collect();
-                match db::answered(LOUD, ring(&pool, &names)).await {
+                match db::answered(LOUD, ring(&mut line, &names)).await {
                     Ok(backend) => inner.backend.store(backend, Ordering::Relaxed),
                     Err(error) => {
                         tracing::debug!(%error, "the bell did not ring; workers will find the work by polling");
@@ -77,18 +97,18 @@ impl Bell {
 
     /// Ring for one queue. Call it after the commit. Never waits, never fails.
     pub fn ring(&self, queue: Queue) {
-        for (served, claimer) in self.0.here.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (served, claimer) in self.0.here().iter() {
             if *served == queue {
                 claimer.notify_one();
             }
         }
-        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(queue);
+        self.0.waiting().insert(queue);
         self.0.wake.notify_one();
     }
 
     /// A claimer of this process: each ring for its queue wakes it at once.
     pub fn wakes(&self, queue: Queue, claimer: Arc<Notify>) {
-        self.0.here.lock().unwrap_or_else(PoisonError::into_inner).push((queue, claimer));
+        self.0.here().push((queue, claimer));
     }
 
     /// Is a ring that backend `process_id` of Postgres sent one of this bell, so that its claimers know of it already?
@@ -99,8 +119,8 @@ impl Bell {
 }
 
 /// Answers which backend of Postgres rang.
-async fn ring(pool: &PgPool, names: &[String]) -> Result<u32, sqlx::Error> {
-    let mut write = db::write(pool).await?;
+async fn ring(line: &mut db::Line, names: &[String]) -> Result<u32, sqlx::Error> {
+    let mut write = line.write().await?;
     // Without a flush: a ring that a crash of the server loses is found by polling, and the flush would be the longest part
     // of a job's way to its worker.
     let rung = sqlx::query!(
@@ -111,6 +131,6 @@ async fn ring(pool: &PgPool, names: &[String]) -> Result<u32, sqlx::Error> {
     )
     .fetch_all(&mut *write)
     .await?;
-    write.commit().await?;
+    line.commit(write).await?;
     Ok(rung.first().and_then(|ring| u32::try_from(ring.backend).ok()).unwrap_or(0))
 }

@@ -50,14 +50,14 @@ pub async fn claim(
     batch: i32,
     lease_seconds: f64,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
-    claim_from(pool, queue, worker, Uuid::new_v4(), batch, lease_seconds, None).await
+    claim_from(&mut db::Line::of(pool.clone()), queue, worker, Uuid::new_v4(), batch, lease_seconds, None).await
 }
 
 /// The same without looking at ranks before `floor`: for a worker that empties a long queue and knows that it has taken
 /// what stood there. Without this it would step over the rows that it deleted, again and again, while an old snapshot
 /// keeps them from being cleared.
 pub async fn claim_from(
-    pool: &PgPool,
+    line: &mut db::Line,
     queue: Queue,
     worker: &str,
     token: Uuid,
@@ -65,7 +65,7 @@ pub async fn claim_from(
     lease_seconds: f64,
     floor: Option<DateTime<Utc>>,
 ) -> Result<Vec<Claimed>, sqlx::Error> {
-    let mut write = db::write(pool).await?;
+    let mut write = line.write().await?;
     let rows = sqlx::query!(
         r#"select id as "id!", kind as "kind!", version as "version!", payload as "payload!", attempt as "attempt!",
             max_attempts as "max_attempts!", tenant, subject_id, order_id, traceparent, rank as "rank!",
@@ -80,7 +80,7 @@ pub async fn claim_from(
     )
     .fetch_all(&mut *write)
     .await?;
-    write.commit().await?;
+    line.commit(write).await?;
     Ok(rows
         .into_iter()
         .map(|row| Claimed {

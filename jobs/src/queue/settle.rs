@@ -64,6 +64,18 @@ pub struct Outcome {
 /// Write many outcomes in one transaction. Outcomes of leases that are ours no more change nothing. Answers how many
 /// were written.
 pub async fn settle(pool: &PgPool, outcomes: &[Outcome]) -> Result<u64, sqlx::Error> {
+    let (mut ids, mut tokens) = (Vec::new(), Vec::new());
+    for outcome in outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Done) {
+        ids.push(outcome.lease.job.uuid());
+        tokens.push(outcome.lease.token);
+    }
+    // The usual batch is one statement: nothing to begin and to commit around it.
+    if ids.len() == outcomes.len() {
+        let mut write = db::write(pool).await?;
+        let written = archive(&mut write, &ids, &tokens).await?;
+        write.commit().await?;
+        return Ok(written);
+    }
     let mut tx = db::begin(pool).await?;
     let mut written = 0;
     let trouble: Vec<String> = outcomes
@@ -75,11 +87,6 @@ pub async fn settle(pool: &PgPool, outcomes: &[Outcome]) -> Result<u64, sqlx::Er
         .collect();
     if !trouble.is_empty() {
         sqlx::query!("select safelight.provider_news('{}', $1)", &trouble).fetch_one(&mut *tx).await?;
-    }
-    let (mut ids, mut tokens) = (Vec::new(), Vec::new());
-    for outcome in outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Done) {
-        ids.push(outcome.lease.job.uuid());
-        tokens.push(outcome.lease.token);
     }
     if !ids.is_empty() {
         written += archive(&mut tx, &ids, &tokens).await?;
