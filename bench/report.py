@@ -128,6 +128,18 @@ def ratio_table(results):
     return table(["what", "Safelight", "beside", "ratio", "to reach", ""], rows)
 
 
+def part_table(results):
+    """Where the time between a wish and its start goes, in the mean of all jobs and of the slowest hundredth."""
+    rows = []
+    for test, what in (("idle", "idle"), ("load", "200 jobs/s"), ("busy", "200 jobs/s, all cores busy")):
+        for system, how in (("safelight", ""), ("safelight-apart", ", woken over the database")):
+            parts = [row["parts"] for row in results.lines(system, test) if row.get("parts")]
+            if parts:
+                rows.append([what + how] + [" / ".join(number(statistics.median([part[which][step] for part in parts])) for step in ("timer_ms", "commit_ms", "start_ms"))
+                                            for which in ("all", "slowest_percent")])
+    return table(["measured", "all jobs: timer / commit / start, ms", "slowest hundredth: timer / commit / start, ms"], rows)
+
+
 def limit_table(results):
     points = dict.fromkeys((row["test"], row["clients"]) for row in results.lines("limit", "limit"))
     rows = [[f"`{test}`", str(clients), spread([r["per_s"] for r in results.lines("limit", "limit") if (r["test"], r["clients"]) == (test, clients)])]
@@ -173,7 +185,7 @@ def places(results):
     found = {
         "machine": f"{machine['cores']} cores ({machine['model']}), {machine['memory_gb']} GB memory, PostgreSQL {machine['postgres']}, "
                    f"shared_buffers {machine['shared_buffers']}, {machine['reps']} repetitions, {machine['date']}, commit {machine['commit']}",
-        "peers": main_table(results), "ratios": ratio_table(results), "limits": limit_table(results), "costs": cost_table(results),
+        "peers": main_table(results), "ratios": ratio_table(results), "limits": limit_table(results), "parts": part_table(results), "costs": cost_table(results),
         "scale": scale_table(results), "trials": trial_table(results),
         "cores": str(machine["cores"]),
     }
@@ -231,7 +243,7 @@ def main():
         sys.exit(__doc__)
     results = Results(sys.argv[1])
     if len(sys.argv) == 2:
-        print("\n\n".join([main_table(results), ratio_table(results), limit_table(results), cost_table(results)]
+        print("\n\n".join([main_table(results), ratio_table(results), part_table(results), limit_table(results), cost_table(results)]
                           + ([scale_table(results), trial_table(results)] if results.lines("safelight", "scale") else [])))
         return
     found = places(results)

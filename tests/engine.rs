@@ -38,6 +38,8 @@ mod foreign_bytes;
 mod gather;
 #[path = "engine/leases.rs"]
 mod leases;
+#[path = "engine/lines.rs"]
+mod lines;
 #[path = "engine/payloads.rs"]
 mod payloads;
 #[path = "engine/plans.rs"]

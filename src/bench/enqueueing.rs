@@ -58,26 +58,18 @@ async fn store(pool: &PgPool, count: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One job a call, and each call answers when its job is durable. Gathered: by the process's own gatherer, which commits
-/// together what is wished for at the same moment. Not gathered: by the SQL function, one commit a job, as a backend in
-/// another language does it. The bell rings after the commit in both.
-pub(super) async fn single(pool: &PgPool, n: u64, producers: u64, gather: bool) -> anyhow::Result<()> {
-    let bell = Bell::start(pool.clone());
-    let gatherer = gather.then(|| Gatherer::start(pool.clone(), bell.clone()));
+/// One job a call, and each call answers when its job is durable: by the process's own gatherer, which commits together what is
+/// wished for at the same moment, and rings the bell after it. By the SQL function: `bench/limit/enqueue.sh`.
+pub(super) async fn single(pool: &PgPool, n: u64, producers: u64) -> anyhow::Result<()> {
+    let gatherer = Gatherer::start(pool.clone(), Bell::start(pool.clone()));
     let began = Instant::now();
     let mut tasks = tokio::task::JoinSet::new();
     for producer in 0..producers.max(1) {
-        let (pool, bell, gatherer) = (pool.clone(), bell.clone(), gatherer.clone());
+        let gatherer = gatherer.clone();
         let share = n / producers.max(1) + u64::from(producer < n % producers.max(1));
         tasks.spawn(async move {
             for _ in 0..share {
-                match &gatherer {
-                    Some(gatherer) => drop(gatherer.enqueue(QUEUE, KIND, json!({ "t": 0 })).await?),
-                    None => {
-                        one(&pool, 0).await?;
-                        bell.ring(QUEUE);
-                    }
-                }
+                gatherer.enqueue(QUEUE, KIND, json!({ "t": 0 })).await?;
             }
             anyhow::Ok(())
         });
@@ -85,7 +77,7 @@ pub(super) async fn single(pool: &PgPool, n: u64, producers: u64, gather: bool) 
     while let Some(task) = tasks.join_next().await {
         task??;
     }
-    rate("single", n, began.elapsed(), &[("producers", json!(producers)), ("gather", json!(gather))]);
+    rate("single", n, began.elapsed(), &[("producers", json!(producers))]);
     Ok(())
 }
 

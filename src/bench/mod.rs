@@ -60,7 +60,7 @@ enum What {
     Queue {
         /// What to do
         verb: Verb,
-        /// name=value, as `bench/run.sh` gives them: n, b, p, gap_ms, rate, secs, conc, gather, apart
+        /// name=value, as `bench/run.sh` gives them: n, b, p, gap_ms, rate, secs, conc, apart
         settings: Vec<String>,
         #[command(flatten)]
         place: Place,
@@ -104,7 +104,7 @@ enum Verb {
     Clean,
     /// Enqueue n jobs, b in one statement, one producer
     Bulk,
-    /// Enqueue n jobs one by one, p producers; gather=0: each by the SQL function and a commit of its own
+    /// Enqueue n jobs one by one by the gatherer, p producers
     Single,
     /// Run what is there, or n jobs, until nothing is left
     Drain,
@@ -155,8 +155,7 @@ async fn measure(verb: Verb, settings: &Settings, url: &str, pool: &PgPool) -> a
         Verb::Clean => clean(pool).await?,
         Verb::Bulk => enqueueing::bulk(pool, settings.get("n", 100_000), settings.get("b", 1000)).await?,
         Verb::Single => {
-            let (n, producers) = (settings.get("n", 10_000), settings.get("p", 16));
-            enqueueing::single(pool, n, producers, settings.get("gather", 1) == 1).await?;
+            enqueueing::single(pool, settings.get("n", 10_000), settings.get("p", 16)).await?;
         }
         Verb::Drain => {
             let n = settings.get("n", 0);

@@ -207,9 +207,8 @@ impl Way {
     }
     /// Means in milliseconds: the producer's timer, its commit, and from there to the start.
     fn parts(ways: &[Self]) -> Value {
-        let mean = |part: fn(&Self) -> u64| {
-            ways.iter().map(part).sum::<u64>() as f64 / ways.len().max(1) as f64 / 1000.0
-        };
+        let mean =
+            |part: fn(&Self) -> u64| ways.iter().map(part).sum::<u64>() as f64 / ways.len().max(1) as f64 / 1000.0;
         json!({ "timer_ms": mean(|way| way.wrote.began.saturating_sub(way.wished)),
             "commit_ms": mean(|way| way.wrote.ended.saturating_sub(way.wrote.began)),
             "start_ms": mean(|way| way.started.saturating_sub(way.wrote.ended)) })

@@ -61,7 +61,7 @@ impl Line {
         }
     }
 
-    /// Could anybody else have a connection at once?
+    /// Could anybody else have a connection at once? A pool of one is the line's own.
     fn is_spare(&self) -> bool {
         let most = self.pool.options().get_max_connections();
         most == 1 || self.pool.num_idle() > 0 || self.pool.size() < most
