@@ -4,6 +4,7 @@
 //! wrapped as soon as they leave this file.
 
 mod ledgering;
+mod operators;
 mod reporting;
 mod sealing;
 
@@ -15,6 +16,7 @@ use std::{
 use anyhow::Context;
 use clap::Args;
 pub(crate) use ledgering::Ledgering;
+pub(crate) use operators::Operators;
 pub(crate) use reporting::Reporting;
 use safelight_faces::{FaceEngine, ModelFiles};
 use safelight_jobs::{
@@ -103,6 +105,10 @@ impl House {
     /// The policies of all tenants, checked.
     pub(crate) fn policies(&self) -> anyhow::Result<Policies> {
         policies(self.policies.as_deref())
+    }
+    /// Where the API is reached.
+    pub(crate) fn public_url(&self) -> &str {
+        &self.public_url
     }
     /// Is the API reached over https?
     pub(crate) fn is_https(&self) -> bool {
@@ -331,7 +337,8 @@ pub(crate) struct Listening {
     /// Bearer of /metrics; open without it
     #[arg(long, env = "METRICS_SECRET", hide_env_values = true)]
     metrics_secret: Option<String>,
-    /// Requests of one token a minute in one process, where the token has no number of its own; 6000 if not given
+    /// Requests of one token a minute in each process, where the token has no number of its own; 6000 if not given. Two processes
+    /// let twice as many in
     #[arg(long, env = "SAFELIGHT_TOKEN_PER_MINUTE")]
     pub(crate) token_per_minute: Option<u32>,
     /// Supabase, https://REF.supabase.co: its signed-in users may use their own rights at /v1/me; without it nobody may

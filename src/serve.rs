@@ -23,6 +23,8 @@ pub(crate) struct Api {
     store: config::Store,
     #[command(flatten)]
     listening: config::Listening,
+    #[command(flatten)]
+    operators: config::Operators,
 }
 
 impl Api {
@@ -52,7 +54,8 @@ impl Api {
         let bell = Bell::start(pool.clone());
         let state = ApiState::new(pool, bell, self.house.vault()?, policies, self.store.client()?, Some(fal), config)
             .with_metrics(recorder)
-            .with_sign_in(self.listening.sign_in()?);
+            .with_sign_in(self.listening.sign_in()?)
+            .with_operators(self.operators.sign_in(self.house.public_url())?);
         tracing::info!(%address, "listening");
         safelight_api::serve(listener, safelight_api::router(state), stop).await?;
         Ok(())

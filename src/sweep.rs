@@ -70,7 +70,7 @@ impl Sweep {
         let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
         if self.dry_run {
             anyhow::ensure!(self.kind == Kind::Retention, "--dry-run is there for `retention` only");
-            return print_due(&due::due(&pool, None).await?, self.json);
+            return print_due(&due::due(&pool, None, i32::MAX).await?, self.json);
         }
         let because = format!("cli:{}", Id::<id::Sweep>::new());
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;

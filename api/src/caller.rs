@@ -25,18 +25,21 @@ use crate::{
     trace::Trace,
 };
 
-/// A token that was found and holds now.
+/// Who acts, for whom, and what they may do.
 #[derive(Debug, Clone)]
-pub(crate) struct Caller {
-    pub(crate) token: id::Id<id::Token>,
-    /// What the token was called when it was made.
+pub(crate) struct Holder {
+    /// What the token was called when it was made; for somebody without one, who they are at the identity provider.
     name: String,
     tenant: Option<String>,
     scopes: Vec<Scope>,
-    per_minute: Option<i32>,
 }
 
-impl Caller {
+impl Holder {
+    /// Somebody of the house who signed in at the identity provider.
+    pub(crate) fn of_the_house(name: String, scope: Scope) -> Self {
+        Self { name, tenant: None, scopes: vec![scope] }
+    }
+
     /// The tenant it acts for; a token of the whole house acts for none.
     pub(crate) fn tenant(&self) -> Result<&str, Error> {
         self.tenant.as_deref().ok_or(Error::NoTenant)
@@ -47,7 +50,7 @@ impl Caller {
         self.tenant.as_deref()
     }
 
-    /// Who acts, for the trail of an operator's act: the token's name, never a claim of the request.
+    /// Who acts, for the trail of an operator's act: never a claim of the request.
     pub(crate) fn operator<'a>(&'a self, why: &'a str) -> Operator<'a> {
         Operator { by: By { actor: &self.name, why }, tenant: self.sees_only() }
     }
@@ -56,6 +59,21 @@ impl Caller {
     pub(crate) fn may(&self, scope: Scope) -> bool {
         let of_operators = matches!(scope, Scope::Read | Scope::Audit);
         self.scopes.contains(&scope) || (of_operators && self.scopes.contains(&Scope::Operate))
+    }
+}
+
+/// A token that was found and holds now.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) token: id::Id<id::Token>,
+    holder: Holder,
+    per_minute: Option<i32>,
+}
+
+impl Deref for Caller {
+    type Target = Holder;
+    fn deref(&self) -> &Holder {
+        &self.holder
     }
 }
 
@@ -74,8 +92,8 @@ pub(crate) async fn look_up(state: &ApiState, presented: &str) -> Result<Caller,
 }
 
 /// The holder of a token that was presented earlier, if it holds still.
-pub(crate) async fn still_holds(state: &ApiState, token: Id<id::Token>) -> Result<Caller, Error> {
-    by_id(state, token).await.map(|(caller, _)| caller)
+pub(crate) async fn still_holds(state: &ApiState, token: Id<id::Token>) -> Result<Holder, Error> {
+    by_id(state, token).await.map(|(caller, _)| caller.holder)
 }
 
 async fn by_id(state: &ApiState, token: Id<id::Token>) -> Result<(Caller, Vec<u8>), Error> {
@@ -87,16 +105,8 @@ async fn by_id(state: &ApiState, token: Id<id::Token>) -> Result<(Caller, Vec<u8
     .fetch_optional(&state.pool)
     .await?
     .ok_or(Error::BadToken)?;
-    Ok((
-        Caller {
-            token,
-            name: row.name,
-            tenant: row.tenant,
-            scopes: tokens::named(&row.scopes),
-            per_minute: row.per_minute,
-        },
-        row.secret_sha256,
-    ))
+    let holder = Holder { name: row.name, tenant: row.tenant, scopes: tokens::named(&row.scopes) };
+    Ok((Caller { token, holder, per_minute: row.per_minute }, row.secret_sha256))
 }
 
 /// The layer around `/v1`: no route below it is reached without a token that holds.

@@ -74,6 +74,32 @@ pub(crate) async fn sweeps(pool: &PgPool) -> Result<Vec<SweepNumbers>, sqlx::Err
         .collect())
 }
 
+/// How long jobs of one queue that ended within ten minutes had been due when they started, in milliseconds.
+#[derive(Debug, Clone)]
+pub(crate) struct Pickup {
+    pub(crate) queue: String,
+    /// Half of them started sooner.
+    pub(crate) p50: i64,
+    /// Nineteen of twenty did.
+    pub(crate) p95: i64,
+}
+
+/// By queue; first attempts among the newest jobs.
+pub(crate) async fn pickup(pool: &PgPool, tenant: Option<&str>) -> Result<Vec<Pickup>, sqlx::Error> {
+    sqlx::query_as!(
+        Pickup,
+        r#"select queue, percentile_disc(0.5) within group (order by waited) as "p50!", percentile_disc(0.95) within group (order by waited) as "p95!"
+        from (select queue, greatest(0, extract(epoch from started_at - greatest(run_at, created_at)) * 1000)::bigint as waited
+            from (select * from safelight.jobs_archive order by id desc limit 5000) newest
+            where started_at is not null and attempt <= 1 and waits = 0 and finished_at > clock_timestamp() - interval '10 minutes'
+                and ($1::text is null or tenant = $1)) w
+        group by queue"#,
+        tenant
+    )
+    .fetch_all(pool)
+    .await
+}
+
 impl Numbers {
     /// Of one tenant, or of the house.
     pub(crate) async fn read(pool: &PgPool, tenant: Option<&str>) -> Result<Self, sqlx::Error> {

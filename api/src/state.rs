@@ -13,7 +13,7 @@ use safelight_jobs::{
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 
-use crate::{error::Error, rates::Rates, waiting};
+use crate::{error::Error, operators::OperatorSignIn, rates::Rates, waiting};
 
 /// Settings of the intake. An unset secret refuses.
 #[derive(Clone, Default)]
@@ -52,6 +52,8 @@ pub struct Inner {
     pub fal_webhook: Option<FalWebhook>,
     /// Checks sign-ins of persons; none: nobody acts without the tenant's backend.
     pub sign_in: Option<UserTokens>,
+    /// Signs operators in to the console at an identity provider; none: they sign in with tokens only.
+    pub operators: Option<OperatorSignIn>,
     /// What the process has counted; none: only what the database says is shown.
     pub metrics: Option<PrometheusHandle>,
     /// Settings.
@@ -82,6 +84,7 @@ impl ApiState {
             storage,
             fal_webhook,
             sign_in: None,
+            operators: None,
             metrics: None,
             config,
             rates,
@@ -103,6 +106,15 @@ impl ApiState {
     pub fn with_sign_in(mut self, tokens: Option<UserTokens>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.sign_in = tokens;
+        }
+        self
+    }
+
+    /// Let operators sign in to the console at an identity provider. Call it before the state is shared; later it does nothing.
+    #[must_use]
+    pub fn with_operators(mut self, operators: Option<OperatorSignIn>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.operators = operators;
         }
         self
     }

@@ -8,6 +8,7 @@ mod act;
 mod audit;
 mod bulk;
 mod cases;
+mod charts;
 mod controls;
 mod dead;
 mod deletion;
@@ -15,6 +16,7 @@ mod deletions;
 mod job;
 mod jobs;
 mod money;
+mod oidc;
 mod order;
 mod orders;
 mod overview;
@@ -81,6 +83,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/audit", get(audit::page))
         .route("/console/tokens", get(tokens::page))
         .route("/console/sign-in", get(sign_in::form).post(sign_in::enter))
+        .route(oidc::ADDRESS, get(oidc::back).post(oidc::begin))
         .route("/console/sign-out", post(sign_in::leave))
         .route("/console/style.css", get(style))
         .layer(DefaultBodyLimit::max(MOST_FORM))

@@ -1,4 +1,4 @@
-//! The overview: what needs a person now, the queues with their load, the orders, the open deletions.
+//! The overview: what needs a person now, charts, the queues with their load, the orders, the open deletions.
 
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
@@ -8,7 +8,7 @@ use safelight_jobs::{
     queue::COUNTED,
 };
 
-use super::{Page, Trouble, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, charts, page as framed, sign_in::Viewer, words};
 use crate::{error::Error, numbers::Numbers, state::ApiState};
 
 /// The most rows of one list.
@@ -30,6 +30,7 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
             }
         }
         (needs(&numbers, tenant.is_none()))
+        (charts::section(&state, tenant, &numbers).await?)
         (queues(&numbers))
         (orders(&state, tenant, now).await?)
         (deletions(&state, tenant, now).await?)

@@ -1,5 +1,6 @@
 //! Signing in with a token of scope `read` or `operate`, and saying what for. The cookie holds a random session id, never the
-//! token; only its hash is stored. Every page looks the token up again, so a revoked one opens nothing.
+//! token; only its hash is stored. Every page looks the token up again, so a revoked one opens nothing. Who signs in at an
+//! identity provider instead ([`super::oidc`]) has a session of the same kind without a token.
 
 use axum::{
     body::Bytes,
@@ -17,9 +18,9 @@ use safelight_jobs::{
     queue,
 };
 
-use super::{Trouble, whole};
+use super::{Trouble, oidc, whole};
 use crate::{
-    caller::{self, Caller},
+    caller::{self, Holder},
     error::Error,
     state::ApiState,
     tokens::{self, Scope},
@@ -33,7 +34,7 @@ const IDLE_HOURS: i32 = 1;
 
 /// Somebody who may look.
 pub(super) struct Viewer {
-    caller: Caller,
+    holder: Holder,
     /// What they signed in for.
     why: String,
     /// What a form of theirs must carry: made of the session id, which no other site knows.
@@ -43,12 +44,12 @@ pub(super) struct Viewer {
 impl Viewer {
     /// The only tenant that may be looked at; none: all.
     pub(super) fn tenant(&self) -> Option<&str> {
-        self.caller.sees_only()
+        self.holder.sees_only()
     }
 
     /// May they change anything?
     pub(super) fn operates(&self) -> bool {
-        self.caller.may(Scope::Operate)
+        self.holder.may(Scope::Operate)
     }
 
     /// Pages about the whole house are for its own people.
@@ -60,9 +61,9 @@ impl Viewer {
         &self.csrf
     }
 
-    /// Who acts: the token's name.
+    /// Who acts: the token's name, or who they are at the identity provider.
     pub(super) fn operator<'a>(&'a self, why: &'a str) -> Operator<'a> {
-        self.caller.operator(why)
+        self.holder.operator(why)
     }
 
     /// A look at one person's case is kept with who and what for, like an act.
@@ -76,10 +77,10 @@ impl Viewer {
 impl FromRequestParts<ApiState> for Viewer {
     type Rejection = Trouble;
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Trouble> {
-        let id = cookie(&parts.headers).ok_or(Error::NoToken)?;
+        let id = cookie(&parts.headers, COOKIE).ok_or(Error::NoToken)?;
         let hash = tokens::sha256(id);
         let session = sqlx::query!(
-            r#"select token_id, why, seen_at < safelight.now() - interval '1 minute' as "stale!" from safelight.console_sessions
+            r#"select token_id, operator, scope, why, seen_at < safelight.now() - interval '1 minute' as "stale!" from safelight.console_sessions
             where id_sha256 = $1 and ends_at > safelight.now() and seen_at > safelight.now() - make_interval(hours => $2)"#,
             &hash[..],
             IDLE_HOURS
@@ -97,11 +98,18 @@ impl FromRequestParts<ApiState> for Viewer {
             .await?;
             write.commit().await?;
         }
-        let caller = caller::still_holds(state, session.token_id.into()).await?;
-        if !caller.may(Scope::Read) {
+        let holder = match (session.token_id, session.operator, session.scope) {
+            (Some(token), ..) => caller::still_holds(state, token.into()).await?,
+            // Where no provider is configured any more, nobody is signed in by one.
+            (None, Some(operator), Some(scope)) if state.operators.is_some() => {
+                Holder::of_the_house(operator, scope.parse().map_err(|_| Error::NoToken)?)
+            }
+            _ => return Err(Error::NoToken.into()),
+        };
+        if !holder.may(Scope::Read) {
             return Err(Error::Scope { needs: "read" }.into());
         }
-        Ok(Self { caller, why: session.why, csrf: csrf(id) })
+        Ok(Self { holder, why: session.why, csrf: csrf(id) })
     }
 }
 
@@ -109,9 +117,9 @@ fn csrf(session: &str) -> String {
     hex::encode(tokens::sha256(&format!("a form of the session {session}")))
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let all = headers.get(header::COOKIE)?.to_str().ok()?;
-    all.split(';').filter_map(|pair| pair.trim().split_once('=')).find(|(name, _)| *name == COOKIE).map(|(_, id)| id)
+    all.split(';').filter_map(|pair| pair.trim().split_once('=')).find(|(name, _)| *name == wanted).map(|(_, id)| id)
 }
 
 fn set_cookie(state: &ApiState, id: &str, seconds: i32) -> Option<HeaderValue> {
@@ -120,19 +128,47 @@ fn set_cookie(state: &ApiState, id: &str, seconds: i32) -> Option<HeaderValue> {
     HeaderValue::from_str(&cookie).ok()
 }
 
-async fn open(state: &ApiState, token: Id<id::Token>, why: &str) -> Result<String, Error> {
+/// Whose session it is to be.
+pub(super) enum Who<'a> {
+    /// Somebody with this token.
+    Token(Id<id::Token>),
+    /// Somebody whom the identity provider named, with what their groups let them do.
+    Operator(&'a str, Scope),
+}
+
+/// Begin a session: an answer that leads into the console, with its cookie.
+pub(super) async fn enters(
+    state: &ApiState,
+    who: Who<'_>,
+    why: &str,
+    mut response: Response,
+) -> Result<Response, Error> {
+    let session = open(state, who, why).await?;
+    if let Some(cookie) = set_cookie(state, &session, SESSION_HOURS * 3600) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+async fn open(state: &ApiState, who: Who<'_>, why: &str) -> Result<String, Error> {
+    let (token, operator, scope) = match who {
+        Who::Token(token) => (Some(token.uuid()), None, None),
+        Who::Operator(name, scope) => (None, Some(name), Some(scope.as_str())),
+    };
     let mut bytes = [0; 32];
     rand::rngs::OsRng.fill_bytes(&mut bytes);
     let id = hex::encode(bytes);
     let mut tx = db::begin(&state.pool).await?;
     sqlx::query!("delete from safelight.console_sessions where ends_at <= safelight.now()").execute(&mut *tx).await?;
     sqlx::query!(
-        r#"insert into safelight.console_sessions (id_sha256, token_id, why, ends_at)
-        values ($1, $2, $3, safelight.now() + make_interval(hours => $4))"#,
+        r#"insert into safelight.console_sessions (id_sha256, token_id, why, ends_at, operator, scope)
+        values ($1, $2, $3, safelight.now() + make_interval(hours => $4), $5, $6)"#,
         &tokens::sha256(&id)[..],
-        token.uuid(),
+        token,
         why,
-        SESSION_HOURS
+        SESSION_HOURS,
+        operator,
+        scope
     )
     .execute(&mut *tx)
     .await?;
@@ -140,30 +176,65 @@ async fn open(state: &ApiState, token: Id<id::Token>, why: &str) -> Result<Strin
     Ok(id)
 }
 
-fn sheet(refusal: Option<&str>) -> Markup {
+fn sheet(by_provider: bool, refusal: Option<&str>) -> Markup {
+    let why = |id: &str| {
+        html! {
+            label for=(id) { "What for, in a few words" }
+            input id=(id) name="why" type="text" maxlength="200" placeholder="on call; ticket 1234" required;
+        }
+    };
     html! {
         main.door {
             div.lamp.large {}
             h1 { "Safelight" }
             p.lead { "The operators' console. Nothing here shows a person." }
+            @if let Some(refusal) = refusal { p.refusal role="alert" { (refusal) } }
+            @if by_provider {
+                form method="post" action=(oidc::ADDRESS) {
+                    (why("why-there"))
+                    button type="submit" { "Sign in at your identity provider" }
+                }
+                p.or { "or with a token" }
+            }
             form method="post" action="/console/sign-in" {
                 label for="token" { "Token with the scope read or operate" }
-                input #token name="token" type="password" autocomplete="off" spellcheck="false" required autofocus;
-                label for="why" { "What for, in a few words" }
-                input #why name="why" type="text" maxlength="200" placeholder="on call; ticket 1234" required;
-                @if let Some(refusal) = refusal { p.refusal role="alert" { (refusal) } }
-                button type="submit" { "Sign in" }
+                input #token name="token" type="password" autocomplete="off" spellcheck="false" required autofocus[!by_provider];
+                (why("why"))
+                button type="submit" class=[by_provider.then_some("quiet")] { "Sign in" }
             }
-            p.hint { "What you look at about a person's case is kept with your token's name and these words." }
+            p.hint { "What you look at about a person's case is kept with your token's name" @if by_provider { ", or your id at the provider," } " and these words." }
             p.hint { "Make a token: " code { "safelight token create console --scopes read" } }
         }
     }
 }
 
 /// The form.
-pub(super) async fn form() -> Response {
-    whole(StatusCode::OK, "Sign in", &sheet(None))
+pub(super) async fn form(State(state): State<ApiState>) -> Response {
+    door(&state, StatusCode::OK, None)
 }
+
+fn door(state: &ApiState, status: StatusCode, refusal: Option<&str>) -> Response {
+    whole(status, "Sign in", &sheet(state.operators.is_some(), refusal))
+}
+
+/// The form again, with what was wrong.
+pub(super) fn refuse(state: &ApiState, status: StatusCode, why: &str) -> Response {
+    door(state, status, Some(why))
+}
+
+/// A field of the form.
+pub(super) fn field(body: &[u8], name: &str) -> String {
+    let found = url::form_urlencoded::parse(body).find(|(field, _)| field == name);
+    found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+}
+
+/// Do these words say what for, and name nobody?
+pub(super) fn says_what_for(why: &str) -> bool {
+    !(why.is_empty() || why.len() > 300 || why.contains('@') || why.chars().any(char::is_control))
+}
+
+/// What to say otherwise.
+pub(super) const WHAT_FOR: &str = "Say in a few words what for, without a mail address.";
 
 /// Does this request come from a page of ours, as far as the browser says?
 pub(super) fn is_ours(headers: &HeaderMap) -> bool {
@@ -175,37 +246,30 @@ pub(super) fn is_ours(headers: &HeaderMap) -> bool {
 pub(super) async fn enter(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) -> Result<Response, Trouble> {
     // A form on a foreign page could sign somebody in under a stranger's token.
     if !is_ours(&headers) {
-        return Ok(refuse("Sign in from this page."));
+        return Ok(refuse(&state, StatusCode::FORBIDDEN, "Sign in from this page."));
     }
-    let field = |name: &str| {
-        let found = url::form_urlencoded::parse(&body).find(|(field, _)| field == name);
-        found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
-    };
-    let (presented, why) = (field("token"), field("why"));
+    let (presented, why) = (field(&body, "token"), field(&body, "why"));
     let caller = match caller::look_up(&state, &presented).await {
         Ok(caller) if caller.may(Scope::Read) => caller,
-        Ok(_) => return Ok(refuse("This token has neither the scope read nor operate.")),
-        Err(Error::BadToken) => return Ok(refuse("This token is not known, or expired, or was revoked.")),
+        Ok(_) => {
+            let why = "This token has neither the scope read nor operate.";
+            return Ok(refuse(&state, StatusCode::FORBIDDEN, why));
+        }
+        Err(Error::BadToken) => {
+            let why = "This token is not known, or expired, or was revoked.";
+            return Ok(refuse(&state, StatusCode::FORBIDDEN, why));
+        }
         Err(error) => return Err(error.into()),
     };
-    if why.is_empty() || why.len() > 300 || why.contains('@') || why.chars().any(char::is_control) {
-        return Ok(refuse("Say in a few words what for, without a mail address."));
+    if !says_what_for(&why) {
+        return Ok(refuse(&state, StatusCode::FORBIDDEN, WHAT_FOR));
     }
-    let session = open(&state, caller.token, &why).await?;
-    let mut response = Redirect::to("/console").into_response();
-    if let Some(cookie) = set_cookie(&state, &session, SESSION_HOURS * 3600) {
-        response.headers_mut().insert(header::SET_COOKIE, cookie);
-    }
-    Ok(response)
-}
-
-fn refuse(why: &str) -> Response {
-    whole(StatusCode::FORBIDDEN, "Sign in", &sheet(Some(why)))
+    Ok(enters(&state, Who::Token(caller.token), &why, Redirect::to("/console").into_response()).await?)
 }
 
 /// End the session.
 pub(super) async fn leave(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, Trouble> {
-    if let Some(id) = cookie(&headers) {
+    if let Some(id) = cookie(&headers, COOKIE) {
         let mut write = db::write(&state.pool).await?;
         sqlx::query!("delete from safelight.console_sessions where id_sha256 = $1", &tokens::sha256(id)[..])
             .execute(&mut *write)

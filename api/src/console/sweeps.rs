@@ -12,7 +12,7 @@ const MOST: i64 = 50;
 
 /// The page.
 pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Result<Response, Trouble> {
-    let due = due::due(&state.pool, viewer.tenant()).await?;
+    let due = due::due(&state.pool, viewer.tenant(), due::COUNTED).await?;
     let body = html! {
         h1 { "Sweeps" }
         p.lead { "A sweep asks the rows what is due; a late one changes nothing for readers, and a missed one is made up by the next. By hand: " code { "safelight sweep" } "." }
@@ -30,10 +30,18 @@ fn table(due: &[Due]) -> Markup {
             @if due.is_empty() { p.none { "Nothing is due now or in the next seven days." } } @else { div.scroll tabindex="0" role="region" aria-label="Due" { table {
                 thead { tr { th scope="col" { "tenant" } th scope="col" { "class" } th.n scope="col" { "now" } @for day in 1..=due::DAYS { th.n scope="col" { "day " (day) } } } }
                 tbody { @for line in due { tr {
-                    th scope="row" { (line.tenant) } td { (words::said(&line.class)) } (count(line.now)) @for day in line.days { (count(day)) }
+                    th scope="row" { (line.tenant) } td { (words::said(&line.class)) } (due_count(line.now)) @for day in line.days { (due_count(day)) }
                 } } }
             } } }
         }
+    }
+}
+
+fn due_count(number: i64) -> Markup {
+    if number >= i64::from(due::COUNTED) {
+        html! { td.n { (due::COUNTED) " or more" } }
+    } else {
+        count(number)
     }
 }
 

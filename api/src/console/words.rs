@@ -26,6 +26,14 @@ pub(super) fn age(seconds: i64) -> String {
     }
 }
 
+/// A number of milliseconds as a person says it.
+pub(super) fn pause(milliseconds: i64) -> String {
+    match milliseconds.max(0) {
+        ms @ 0..1000 => format!("{ms} ms"),
+        ms => age(ms / 1000),
+    }
+}
+
 /// How far away an instant is.
 pub(super) fn distance(now: DateTime<Utc>, at: DateTime<Utc>) -> String {
     let seconds = (at - now).num_seconds();
@@ -67,5 +75,6 @@ mod tests {
         assert_eq!(age(3599), "59 min");
         assert_eq!(age(7200), "2 h");
         assert_eq!(age(2_592_000), "30 d");
+        assert_eq!((pause(999), pause(61_000)), ("999 ms".to_owned(), "1 min".to_owned()));
     }
 }

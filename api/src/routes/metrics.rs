@@ -183,23 +183,31 @@ async fn write_operations(text: &mut String, pool: &PgPool) -> Result<(), sqlx::
         let count = rows.iter().find(|row| row.verdict == verdict).map_or(0, |row| row.count);
         line(text, &format!("safelight_attempts_10m{{verdict=\"{verdict}\"}}"), count);
     }
-    let rows = sqlx::query!(
-        r#"select queue, percentile_disc(0.5) within group (order by waited) as "p50!", percentile_disc(0.95) within group (order by waited) as "p95!"
-        from (select queue, greatest(0, extract(epoch from started_at - greatest(run_at, created_at)) * 1000)::bigint as waited
-            from (select * from safelight.jobs_archive order by id desc limit 5000) newest
-            where started_at is not null and attempt <= 1 and waits = 0 and finished_at > clock_timestamp() - interval '10 minutes') w
-        group by queue"#
-    )
-    .fetch_all(pool)
-    .await?;
     family(
         text,
         "safelight_pickup_milliseconds",
         "How long jobs that ended lately had been due when they started, first attempts only.",
     );
-    for row in rows {
+    for row in numbers::pickup(pool, None).await? {
         line(text, &format!("safelight_pickup_milliseconds{{queue=\"{}\",quantile=\"0.5\"}}", row.queue), row.p50);
         line(text, &format!("safelight_pickup_milliseconds{{queue=\"{}\",quantile=\"0.95\"}}", row.queue), row.p95);
+    }
+    let row = sqlx::query!(
+        r#"select count(*) filter (where live) as "under_way!", count(*) filter (where dead) as "stuck!",
+            coalesce(max(floor(extract(epoch from safelight.now() - asked_at))) filter (where live), 0)::bigint as "oldest!"
+        from (select b.asked_at, exists (select from safelight.jobs j where j.id = b.job_id) as live,
+                exists (select from safelight.dead_letters d where d.id = b.job_id) as dead
+            from safelight.bulk_acts b where b.finished_at is null order by b.asked_at desc limit 1000) o"#
+    )
+    .fetch_one(pool)
+    .await?;
+    for (name, help, count) in [
+        ("safelight_bulk_acts_under_way", "Acts on many jobs that are not over.", row.under_way),
+        ("safelight_bulk_acts_stuck", "Acts on many jobs whose own job gave up in the middle.", row.stuck),
+        ("safelight_bulk_act_oldest_seconds", "How long ago the oldest of those under way was asked for.", row.oldest),
+    ] {
+        family(text, name, help);
+        line(text, name, count);
     }
     let row = sqlx::query!(
         r#"select (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute') as "silent!",

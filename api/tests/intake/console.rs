@@ -146,6 +146,66 @@ async fn no_page_shows_a_mail_a_prompt_a_link_or_runs_a_script() {
     }
 }
 
+#[tokio::test]
+async fn the_overview_draws_what_ended_how_old_work_is_and_what_is_due_and_says_it_in_words() {
+    let house = House::build().await;
+    let backend = house.backend("koselfie").await;
+    let subject = house.person(&backend).await;
+    let session = cookie(&sign_in(&house, &house.token(None, &[Scope::Read]).await).await);
+    let empty = look(&house, "/console", &session).await.text;
+    assert!(
+        empty.contains("Nothing ended within the hour.")
+            && empty.contains("Nothing reaches its term within seven days")
+    );
+    house
+        .run(&format!(
+            "insert into safelight.jobs_archive (id, queue, kind, version, payload, tenant, attempt, waits, outcome, run_at, created_at,
+                started_at, finished_at, prune_on)
+            select safelight.uuid_v7(), 'training', 'train_model', 1, '{{}}', 'koselfie', 1, 0, case when n = 1 then 'cancelled' else 'done' end,
+                t - interval '5 seconds', t - interval '5 seconds', t - interval '2 seconds', t, t::date + 21
+            from generate_series(1, 7) n, lateral (select clock_timestamp() - interval '3 minutes 1 second' * n as t) x;
+            insert into safelight.jobs_archive (id, queue, kind, version, payload, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
+            select safelight.uuid_v7(), 'sweeps', 'sweep_orphans', 1, '{{}}', 1, 0, 'done', t, t, t, t::date + 21
+            from (select clock_timestamp() - interval '61 minutes' as t) x;
+            insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, priority, attempt, max_attempts, crashes, waits, code,
+                created_at, died_at)
+            values (safelight.uuid_v7(), 'notices', 'send_notice', 1, '{{}}', 'haloprofile', 0, 5, 5, 0, 0, 'mail_refused', now(), now() - interval '10 minutes 30 seconds');
+            insert into safelight.artifacts (id, tenant, subject_id, generation, class, state, storage_key, content_type, bytes, sha256, delete_after)
+            select x.id, 'koselfie', '{subject}', 1, 'export', 'stored', 'koselfie/' || replace('{subject}', '-', '') || '/export/' || x.id,
+                'application/zip', 9, repeat('0', 64), now() + interval '50 hours' from (select gen_random_uuid() as id from generate_series(1, 3)) x;
+            insert into safelight.deletions (id, tenant, subject_id, trigger, state, answer_due)
+            select safelight.uuid_v7(), 'koselfie', '{subject}', 'retention', 'planned', now() + interval '30 hours'",
+            subject = subject.uuid()
+        ))
+        .await;
+    let page = look(&house, "/console", &session).await;
+    for words in [
+        "6 done, 1 cancelled, 1 gave up; 1 in the busiest minute.",
+        "Nothing is due and waits.",
+        "3 objects reach their term within seven days; 1 open deletions reach their legal deadline.",
+        "<title id=\"finished-title\">Jobs ended a minute, last hour</title>",
+        "– · 3 s",
+        "day 2<tspan class=\"deadline\"> · 1</tspan>",
+    ] {
+        assert!(page.text.contains(words), "{words} is missing: {}", page.text);
+    }
+    assert_eq!(page.text.matches("<rect class=\"gave_up\"").count(), 1);
+    assert!(!page.text.contains("style=\"") && !page.text.contains("<script"));
+    // A tenant sees its own.
+    let other = cookie(&sign_in(&house, &house.token(Some("haloprofile"), &[Scope::Read]).await).await);
+    let its = look(&house, "/console", &other).await.text;
+    assert!(its.contains("0 done, 0 cancelled, 1 gave up") && its.contains("Nothing reaches its term"), "{its}");
+    // Where there are more than anybody counts, the page says among which it looked.
+    house
+        .run(
+            "insert into safelight.jobs_archive (id, queue, kind, version, payload, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
+            select safelight.uuid_v7(), 'sweeps', 'sweep_orphans', 1, '{}', 1, 0, 'done', now(), now(), now(), now()::date + 21 from generate_series(1, 10000)",
+        )
+        .await;
+    let many = look(&house, "/console", &session).await.text;
+    assert!(many.contains("Among the newest 10000 jobs, made since"), "{many}");
+}
+
 /// For looking at them: the pages as files, with their style sheet.
 async fn keep_pages(house: &House, folder: &std::path::Path, session: &str, more: &[&str]) {
     std::fs::create_dir_all(folder).expect("a folder");

@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, Method, Request, StatusCode, header},
 };
 use safelight_api::{
-    ApiConfig, ApiState,
+    ApiConfig, ApiState, OperatorSignIn,
     tokens::{self, Scope},
 };
 use safelight_jobs::{
@@ -141,6 +141,15 @@ impl House {
     }
 
     pub(crate) async fn on(url: &str, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        Self::on_with(url, change, None).await
+    }
+
+    /// One whose console is opened by an identity provider, too.
+    pub(crate) async fn with_operators(operators: OperatorSignIn) -> Self {
+        Self::on_with(&database().await, |_| {}, Some(operators)).await
+    }
+
+    async fn on_with(url: &str, change: impl FnOnce(&mut ApiConfig), operators: Option<OperatorSignIn>) -> Self {
         let folder = std::env::temp_dir().join(format!("safelight-api-test-{}", uuid::Uuid::new_v4().simple()));
         let sandbox = Sandbox::start(Options::new(&folder)).await.expect("the sandbox");
         let mut config = ApiConfig {
@@ -152,7 +161,7 @@ impl House {
         let owner = db::connect(url, Role::Owner, 3).await.expect("the owner");
         let pool = db::connect(in_front_of(url).await, Role::Api, 12).await.expect("the intake's role");
         let bell = Bell::start(pool.clone());
-        let state = intake(&sandbox, pool, bell, config);
+        let state = intake(&sandbox, pool, bell, config).with_operators(operators);
         Self { owner, sandbox, app: safelight_api::router(state.clone()), state, folder, url: url.to_owned() }
     }
 

@@ -9,6 +9,7 @@ mod console;
 mod console_acts;
 mod console_large;
 mod console_money;
+mod console_oidc;
 mod documents;
 mod house;
 mod idempotency;

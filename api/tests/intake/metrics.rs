@@ -32,7 +32,13 @@ async fn every_metric_of_an_alert_or_a_panel_is_there() {
             insert into safelight.jobs_archive (id, queue, kind, version, payload, attempt, waits, outcome, run_at, created_at, started_at, finished_at, prune_on)
             select safelight.uuid_v7(), 'sweeps', 'x', 1, '{}', 1, 0, 'done', now() - interval '2 s', now() - interval '2 s', now() - interval '1 s', now(), now()::date + 21;
             insert into safelight.dead_letters (id, queue, kind, version, payload, priority, attempt, max_attempts, crashes, waits, code, created_at)
-            select safelight.uuid_v7(), 'training', 'train_model', 1, '{}', 0, 5, 5, 0, 0, 'fal_rejected', now()",
+            select safelight.uuid_v7(), 'training', 'train_model', 1, '{}', 0, 5, 5, 0, 0, 'fal_rejected', now();
+            insert into safelight.jobs (id, queue, kind, payload, state, run_at, rank, max_attempts, created_at)
+            select safelight.uuid_v7(), 'sweeps', 'act_on_jobs', '{}', 0, now(), now(), 5, now();
+            insert into safelight.bulk_acts (id, job_id, act, matched, matched_whole, actor, why, reached, asked_at, finished_at)
+            select gen_random_uuid(), j.id, 'hold', 5, true, 'ops', 'x', j.id, safelight.now() - interval '2 hours', j.ended
+            from (select id, null::timestamptz from safelight.jobs union all select id, null from safelight.dead_letters
+                union all select id, safelight.now() from safelight.jobs_archive union all select gen_random_uuid(), null) j(id, ended)",
         )
         .await;
     let answer = house.get("", "/metrics").await;
@@ -54,6 +60,10 @@ async fn every_metric_of_an_alert_or_a_panel_is_there() {
         "safelight_attempts_10m{verdict=\"crashed\"} 1",
         "safelight_pickup_milliseconds{queue=\"sweeps\",quantile=\"0.95\"} 1000",
         "safelight_workers_silent 1",
+        // One more is over, and another's job was cancelled: neither is stuck.
+        "safelight_bulk_acts_under_way 1\n",
+        "safelight_bulk_acts_stuck 1\n",
+        "safelight_bulk_act_oldest_seconds 7200\n",
     ] {
         assert!(answer.text.contains(line), "{line}");
     }

@@ -29,6 +29,7 @@ mod http;
 mod jwks;
 pub mod ledger;
 pub mod mail;
+pub mod oidc;
 pub mod outside;
 pub mod secret;
 pub mod sentry;

@@ -3,19 +3,12 @@
 
 use std::sync::Mutex;
 
-use anyhow::Context as _;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use chrono::Utc;
-use jsonwebtoken::jwk::{Jwk, KeyOperations, PublicKeyUse};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::lock::lock;
-
-/// PKCS#8 of a P-256 private key up to its 32 secret bytes (RFC 5915 inside RFC 5208, no public part).
-const PKCS8_HEAD: &str = "MEECAQAwEwYHKoZIzj0CAQYIKoZIzj0DAQcEJzAlAgEBBCA=";
+use crate::signing::SigningKey;
 
 /// What a user token says.
 #[derive(Debug, Clone)]
@@ -50,23 +43,18 @@ impl UserToken {
     }
 }
 
-struct Key {
-    id: String,
-    secret: EncodingKey,
-}
-
 /// The signing key in use.
 pub(crate) struct Keys {
-    current: Mutex<Key>,
+    current: Mutex<SigningKey>,
 }
 
 impl Keys {
     pub(crate) fn new() -> anyhow::Result<Keys> {
-        Ok(Keys { current: Mutex::new(Key::new()?) })
+        Ok(Keys { current: Mutex::new(SigningKey::ec()?) })
     }
 
     pub(crate) fn rotate(&self) -> anyhow::Result<()> {
-        *lock(&self.current) = Key::new()?;
+        *lock(&self.current) = SigningKey::ec()?;
         Ok(())
     }
 
@@ -87,26 +75,10 @@ impl Keys {
             "session_id": Uuid::new_v4(),
             "is_anonymous": false,
         });
-        let key = lock(&self.current);
-        let header = Header { kid: Some(key.id.clone()), ..Header::new(Algorithm::ES256) };
-        encode(&header, &claims, &key.secret).context("signing a user token")
+        lock(&self.current).sign(&claims)
     }
 
     pub(crate) fn jwks(&self) -> anyhow::Result<Value> {
-        let key = lock(&self.current);
-        let mut jwk = Jwk::from_encoding_key(&key.secret, Algorithm::ES256)?;
-        jwk.common.key_id = Some(key.id.clone());
-        jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-        jwk.common.key_operations = Some(vec![KeyOperations::Verify]);
-        Ok(json!({ "keys": [jwk] }))
-    }
-}
-
-impl Key {
-    fn new() -> anyhow::Result<Key> {
-        let mut der = STANDARD.decode(PKCS8_HEAD).context("the constant head of a key")?;
-        // Any 32 bytes are a P-256 secret, but for about one in 2^32 tries, which the key set would refuse.
-        der.extend_from_slice(&rand::random::<[u8; 32]>());
-        Ok(Key { id: Uuid::new_v4().to_string(), secret: EncodingKey::from_ec_der(&der) })
+        Ok(json!({ "keys": [lock(&self.current).jwk()?] }))
     }
 }
