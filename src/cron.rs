@@ -17,6 +17,7 @@ impl Cron {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
         let pool = db::connect(self.database.address(), Role::Worker, 3).await?;
+        db::refuse_older_schema(&pool).await?;
         let sealing = process::seal_beside(&self.sealing, self.database.address(), &stop).await?;
         let ended = safelight_worker::run_schedule(pool, stop.clone()).await;
         stop.cancel();

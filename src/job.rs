@@ -1,10 +1,11 @@
 //! `safelight job`: explain, cancel, hold, release, retry and discard one job, and read its payload. Every act is stored with who
-//! and why, and so is who read a payload.
+//! and why, and so is who read a payload or asked why a job waits: it may be a person's.
 
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
     id::{self, Id},
+    look,
     operate::{self, Act, OperateError},
     payload, queue,
 };
@@ -34,12 +35,7 @@ struct Wanted {
 #[derive(Debug, Subcommand)]
 enum JobAct {
     /// Why it does not run, or what became of it
-    Explain {
-        job: Id<id::Job>,
-        /// One JSON document
-        #[arg(long)]
-        json: bool,
-    },
+    Explain(Wanted),
     /// Take it out of the queue; a running attempt is cut within two seconds and writes nothing
     Cancel {
         #[command(flatten)]
@@ -70,9 +66,12 @@ impl JobCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         let (act, Wanted { job, why }) = match self.act {
-            JobAct::Explain { job, json: as_json } => {
+            JobAct::Explain(Wanted { job, why }) => {
+                let mut tx = db::begin(&pool).await?;
+                look::at_job(&mut tx, job, why.operator()).await?;
+                tx.commit().await?;
                 let known = queue::explain(&pool, job).await?.ok_or_else(|| OperateError::NotFound(job.to_string()))?;
-                if as_json {
+                if why.json {
                     say(json!({ "job": job, "state": known.state, "code": known.code, "detail": known.detail }));
                 } else {
                     say(format_args!("{}: {} ({})", known.state, known.detail, known.code));

@@ -9,6 +9,7 @@ use safelight_jobs::{
     bulk::{self, BulkAct},
     db::{self, Role},
     id::{self, Bulk, Id, Order, Subject},
+    look,
     operate::{Act, OperateError},
     queue::{
         Bell,
@@ -21,7 +22,7 @@ use sqlx::PgPool;
 
 use crate::{
     config,
-    operator::{Why, confirm, ring},
+    operator::{WhatFor, Why, confirm, ring},
     process::{remark, say},
 };
 
@@ -84,6 +85,8 @@ enum What {
         /// How many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
         most: u16,
+        #[command(flatten)]
+        what_for: WhatFor,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -126,8 +129,14 @@ impl Jobs {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Owner, 3).await?;
         let (act, chosen) = match self.what {
-            What::List { sought, before, most, json } => {
-                return list(&pool, &sought.wanted()?, before, usize::from(most), json).await;
+            What::List { sought, before, most, what_for, json } => {
+                let wanted = sought.wanted()?;
+                if let Some((case, entry)) = look::of_search(&wanted) {
+                    let mut tx = db::begin(&pool).await?;
+                    look::at_case(&mut tx, &case, entry, what_for.operator()).await?;
+                    tx.commit().await?;
+                }
+                return list(&pool, &wanted, before, usize::from(most), json).await;
             }
             What::Acts { bulk: None, json } => return acts(&bulk::list(&pool, None, 50).await?, json),
             What::Acts { bulk: Some(bulk), json } => return one(&stands(&pool, bulk).await?, json),

@@ -36,6 +36,23 @@ impl Why {
     }
 }
 
+/// Who looks, and what for: needed where it is one person's case, which is kept with both.
+#[derive(Debug, Args)]
+pub(crate) struct WhatFor {
+    /// What for, in a few words, without anything about a person; needed with --order and --subject, stored and audited
+    #[arg(long)]
+    why: Option<String>,
+    /// Who looks, stored as cli:NAME; the login's name if not given
+    #[arg(long = "actor", env = "USER", default_value = "operator", value_parser = named)]
+    actor: String,
+}
+
+impl WhatFor {
+    pub(crate) fn operator(&self) -> Operator<'_> {
+        Operator { by: By { actor: &self.actor, why: self.why.as_deref().unwrap_or_default() }, tenant: None }
+    }
+}
+
 /// Ask before what cannot be taken back. Where nobody can answer, `--yes` must have been said.
 ///
 /// # Errors

@@ -35,6 +35,7 @@ impl Api {
             format!("cannot listen on {address}; is another process there? Choose another with --listen")
         })?;
         let pool = db::connect(self.database.address(), Role::Api, 12).await?;
+        db::refuse_older_schema(&pool).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
         let policies = config::policies_in_force(&pool, &self.house.policies()?).await?;
         let fal = FalWebhook::new(&FalWebhookConfig {

@@ -9,7 +9,7 @@ use safelight_jobs::{
 };
 use serde_json::json;
 
-use crate::{config, process::say};
+use crate::{config, operator::confirm, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Token {
@@ -34,7 +34,7 @@ enum What {
         /// After so many days it opens nothing; without end if not given
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
         days: Option<i32>,
-        /// Requests a minute in one process of the intake; the usual number if not given
+        /// Requests a minute in each process of the intake: two processes let twice as many in. The usual number if not given
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
         per_minute: Option<i32>,
     },
@@ -51,11 +51,17 @@ enum What {
         /// For how many hours the old one still opens; 0: not any more
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i32).range(0..=8760))]
         keep_hours: i32,
+        /// Do not ask, where the old one is to open nothing any more
+        #[arg(long)]
+        yes: bool,
     },
     /// From now on the token opens nothing
     Revoke {
         /// Its id: token_…
         id: Id<safelight_jobs::id::Token>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -80,10 +86,14 @@ impl Token {
                     known.iter().for_each(line);
                 }
             }
-            What::Rotate { id, keep_hours } => {
+            What::Rotate { id, keep_hours, yes } => {
+                if keep_hours == 0 {
+                    confirm(yes, &format!("Let {id} open nothing from now on?"))?;
+                }
                 say(tokens::rotate(&pool, id, keep_hours).await?.ok_or_else(|| none(id))?.expose());
             }
-            What::Revoke { id } => {
+            What::Revoke { id, yes } => {
+                confirm(yes, &format!("Let {id} open nothing from now on?"))?;
                 if !tokens::revoke(&pool, id).await? {
                     return Err(none(id).into());
                 }

@@ -37,6 +37,7 @@ impl Worker {
         let mut services = self.providers.services(&self.house, &self.store, self.ledger.ledger()?).await?;
         let address = self.database.address();
         let pool = db::connect(&address, Role::Worker, 12).await?;
+        db::refuse_older_schema(&pool).await?;
         services.policies = config::policies_in_force(&pool, &services.policies).await?;
         let services = Arc::new(services);
         // Outcomes; claims, heartbeats and the bell have connections of their own beside it.

@@ -36,10 +36,14 @@ mod fleet;
 mod foreign_bytes;
 #[path = "engine/gather.rs"]
 mod gather;
+#[path = "engine/guides.rs"]
+mod guides;
 #[path = "engine/leases.rs"]
 mod leases;
 #[path = "engine/lines.rs"]
 mod lines;
+#[path = "engine/looks.rs"]
+mod looks;
 #[path = "engine/payloads.rs"]
 mod payloads;
 #[path = "engine/plans.rs"]
@@ -62,5 +66,7 @@ mod starts;
 mod strangers;
 #[path = "engine/traces.rs"]
 mod traces;
+#[path = "engine/upgrade.rs"]
+mod upgrade;
 #[path = "engine/upkeep.rs"]
 mod upkeep;

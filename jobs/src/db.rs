@@ -1,10 +1,11 @@
-//! Connections: which role, which clock zone, which planner settings, and how long anybody waits for an answer. Runs
-//! migrations.
+//! Connections: which role, which clock zone, which planner settings, and how long anybody waits for an answer. Migrations
+//! stand in `schema.rs`.
 //!
 //! A connection keeps its session, or, behind a pooler that hands out a server for one transaction at a time, it keeps
 //! nothing (decision 0010): what differs between the two stands in `session.rs` and in [`begin`], and nowhere else.
 
 mod line;
+mod schema;
 mod session;
 
 use std::{
@@ -20,10 +21,8 @@ use sqlx::{
 };
 
 pub use line::Line;
+pub use schema::{MIGRATIONS, lacks, migrate, refuse_older_schema};
 use session::Session;
-
-/// The migrations, in the binary.
-pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
 
 /// The longest that a statement of a job or a request waits for its answer. A connection that is half open never
 /// answers; the attempt that waits for it is given up, and the connection closed.
@@ -115,6 +114,12 @@ pub enum DbError {
     /// A migration failed; nothing of it was kept.
     #[error("the schema could not be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// This program is newer than the schema.
+    #[error("the database lacks the migration {migration}; run `safelight migrate` of this version first")]
+    OlderSchema {
+        /// Number and name of the first that is missing.
+        migration: String,
+    },
     /// The migrations hold a lock of their session, which a pooler in transaction mode does not keep.
     #[error(
         "migrations need a session of their own; give DATABASE_URL Postgres itself, not the pooler, and no DATABASE_POOLER"
@@ -288,16 +293,6 @@ pub fn is_outage(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
-}
-
-/// Bring the schema up to date, and write down what kinds of jobs this version declares.
-pub async fn migrate(pool: &PgPool) -> Result<(), DbError> {
-    if !keeps_session(pool) {
-        return Err(DbError::MigrateThroughPooler);
-    }
-    MIGRATIONS.run(pool).await?;
-    crate::queue::kinds::install(pool).await?;
-    Ok(())
 }
 
 /// A turned clock is for the demo and for tests. `allowed` says whether this build has them.

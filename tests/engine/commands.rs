@@ -17,7 +17,8 @@ use crate::app::App;
 type Ended = (i32, String, String);
 
 impl App {
-    async fn types(&self, words: &[&str]) -> Ended {
+    /// `safelight` with these words, as the operator ops_1.
+    pub async fn types(&self, words: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_safelight"));
         command.args(words).env("DATABASE_URL", &self.database_url).env("SAFELIGHT_LOG", "error").env("USER", "ops_1");
         let output = command.stdin(std::process::Stdio::null()).kill_on_drop(true).output().await.unwrap();
@@ -26,13 +27,14 @@ impl App {
     }
 
     /// What it prints for machines.
-    async fn prints(&self, words: &[&str]) -> Value {
+    pub async fn prints(&self, words: &[&str]) -> Value {
         let (code, out, complaint) = self.types(words).await;
         assert_eq!(code, 0, "{words:?}: {complaint}");
         serde_json::from_str(&out).unwrap_or_else(|error| panic!("{words:?}: {error}: {out}"))
     }
 
-    async fn waits(&self, kind: &str, queue: Queue) -> uuid::Uuid {
+    /// A job that stands there.
+    pub async fn waits(&self, kind: &str, queue: Queue) -> uuid::Uuid {
         sqlx::query_scalar("select job_id from safelight.enqueue($1, '{}', $2, p_tenant => 'koselfie')")
             .bind(kind)
             .bind(queue.as_str())
@@ -54,9 +56,9 @@ impl App {
 async fn a_job_is_explained_held_released_retried_and_cancelled_from_the_command_line() {
     let app = App::spawn().await;
     let job = Id::<safelight_jobs::id::Job>::from(app.waits("train_model", Queue::Training).await).to_string();
-    let (code, out, _) = app.types(&["job", "explain", &job]).await;
+    let (code, out, _) = app.types(&["job", "explain", &job, "--why", "it waits"]).await;
     assert_eq!((code, out.as_str()), (0, "ready: no live worker serves the queue training (no_worker)\n"));
-    assert_eq!(app.prints(&["job", "explain", &job, "--json"]).await["code"], "no_worker");
+    assert_eq!(app.prints(&["job", "explain", &job, "--why", "it waits", "--json"]).await["code"], "no_worker");
 
     let (code, out, _) = app.types(&["job", "hold", &job, "--why", "wait for the new version"]).await;
     assert_eq!((code, out), (0, format!("{job}: held\n")));
@@ -77,7 +79,9 @@ async fn a_job_is_explained_held_released_retried_and_cancelled_from_the_command
     assert!(complaint.contains("is ended"), "{complaint}");
 
     let nobody = Id::<safelight_jobs::id::Job>::new().to_string();
-    for words in [["job", "cancel", &nobody, "--yes", "--why", "x"].as_slice(), &["job", "explain", &nobody]] {
+    for words in
+        [["job", "cancel", &nobody, "--yes", "--why", "x"].as_slice(), &["job", "explain", &nobody, "--why", "x"]]
+    {
         let (code, _, complaint) = app.types(words).await;
         assert_eq!(code, 5, "{complaint}");
         assert!(complaint.contains(&nobody));

@@ -3,11 +3,10 @@
 use axum::{extract::State, response::Response};
 use maud::html;
 use safelight_jobs::{
-    audit::Entry,
     delete_data::DeleteData,
     id::{self, Deletion, Id, Subject},
     job::Job,
-    queue,
+    look, queue,
 };
 
 use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
@@ -29,7 +28,7 @@ pub(super) async fn page(
     .fetch_optional(&state.pool)
     .await?
     .ok_or_else(|| Error::not_found(deletion))?;
-    let entry = Entry::new("operator", "console.look", "seen").deletion(deletion).tenant(&row.tenant);
+    let entry = look::entry().deletion(deletion).tenant(&row.tenant);
     viewer.looks_at(&state, &deletion.to_string(), entry).await?;
     let steps = sqlx::query!(
         r#"select seq, class, processor, state, planned, deleted, evidence, tries, code, verified_at

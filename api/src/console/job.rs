@@ -7,8 +7,8 @@ use axum::{
 };
 use maud::{Markup, html};
 use safelight_jobs::{
-    audit::Entry,
     id::{self, Id, Intent, Order, Subject},
+    look,
     operate::{self, Act},
     payload as payloads,
     queue::{self, Explanation},
@@ -65,7 +65,7 @@ pub(super) async fn page(
     .fetch_optional(&state.pool)
     .await?
     .ok_or_else(|| Error::not_found(job))?;
-    let mut entry = Entry::new("operator", "console.look", "seen").job(&row.kind, job);
+    let mut entry = look::entry().job(&row.kind, job);
     if let Some(tenant) = &row.tenant {
         entry = entry.tenant(tenant);
     }

@@ -9,8 +9,8 @@ use axum::{
 use chrono::{DateTime, NaiveDateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::{
-    audit::Entry,
     id::{self, Deletion, Id, Order, Subject},
+    look,
     queue::search::{self, Search, State as Stands, Wanted},
     registry,
 };
@@ -88,17 +88,6 @@ impl Sought {
     }
 }
 
-/// What of one person's case is looked at by this search.
-fn look(wanted: &Wanted) -> Option<(String, Entry)> {
-    let entry = Entry::new("operator", "console.look", "seen");
-    let entry = match (wanted.subject, wanted.order) {
-        (Some(subject), _) => entry.subject(subject),
-        (None, Some(order)) => entry.order(order),
-        (None, None) => return None,
-    };
-    Some((wanted.case()?, entry))
-}
-
 /// As a browser's field for times sends it, in UTC.
 fn instant(text: &str) -> Result<Option<DateTime<Utc>>, Error> {
     let text = text.trim();
@@ -119,7 +108,7 @@ pub(super) async fn page(
     Query(sought): Query<Sought>,
 ) -> Result<Response, Trouble> {
     let wanted = sought.wanted(&viewer)?;
-    if let Some((case, entry)) = look(&wanted) {
+    if let Some((case, entry)) = look::of_search(&wanted) {
         viewer.looks_at(&state, &case, entry).await?;
     }
     let before = sought.before.parse::<Id<id::Job>>().ok().map(Id::uuid);

@@ -4,8 +4,8 @@ use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::{
-    audit::Entry,
     id::{self, Id, Intent, Order, Subject},
+    look,
 };
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(super) async fn page(
     .fetch_optional(&state.pool)
     .await?
     .ok_or_else(|| Error::not_found(order))?;
-    let entry = Entry::new("operator", "console.look", "seen").order(order).tenant(&row.tenant);
+    let entry = look::entry().order(order).tenant(&row.tenant);
     viewer.looks_at(&state, &order.to_string(), entry).await?;
     let body = html! {
         p.eyebrow { a href="/console/orders" { "Orders" } " / order" }

@@ -14,8 +14,8 @@ use safelight_jobs::{
     audit::Entry,
     db,
     id::{self, Id},
+    look,
     operate::Operator,
-    queue,
 };
 
 use super::{Trouble, oidc, whole};
@@ -69,7 +69,7 @@ impl Viewer {
     /// A look at one person's case is kept with who and what for, like an act.
     pub(super) async fn looks_at(&self, state: &ApiState, what: &str, entry: Entry) -> Result<(), Error> {
         let mut tx = db::begin(&state.pool).await?;
-        queue::note_act(&mut tx, "console.look", "seen", what, self.operator(&self.why).by, entry).await?;
+        look::at_case(&mut tx, what, entry, self.operator(&self.why)).await?;
         Ok(tx.commit().await?)
     }
 }

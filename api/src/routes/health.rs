@@ -1,6 +1,7 @@
 //! Is the process there; is it ready?
 
 use axum::{Json, extract::State};
+use safelight_jobs::db;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -28,17 +29,8 @@ pub(crate) async fn health() -> Json<Health> {
 #[utoipa::path(get, path = "/ready", tag = "operations", operation_id = "ready",
     responses((status = 200, description = "Ready", body = Health), (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn ready(State(state): State<ApiState>) -> Result<Json<Health>, Error> {
-    // The migrator's own table; there is none where the schema was laid by other means, so it is asked unchecked.
-    let applied: Result<Vec<i64>, sqlx::Error> =
-        sqlx::query_scalar("select version from _sqlx_migrations where success").fetch_all(&state.pool).await;
-    match applied {
-        // Each of them: a migration that came late may have a lower number than one that is there.
-        Ok(applied) if safelight_jobs::db::MIGRATIONS.iter().all(|known| applied.contains(&known.version)) => {
-            Ok(Json(OK))
-        }
-        Ok(_) => Err(Error::NotMigrated),
-        // There is no such table.
-        Err(sqlx::Error::Database(answer)) if answer.code().as_deref() == Some("42P01") => Err(Error::NotMigrated),
-        Err(error) => Err(error.into()),
+    match db::lacks(&state.pool).await? {
+        None => Ok(Json(OK)),
+        Some(_) => Err(Error::NotMigrated),
     }
 }
