@@ -8,6 +8,7 @@ use crate::{
     audit::Entry,
     id::{self, Id},
     operate::{OperateError, Operator, said},
+    payload,
     queue::{self, search::Wanted},
 };
 
@@ -32,22 +33,7 @@ pub fn entry() -> Entry {
 
 /// One job, wherever it stands.
 pub async fn at_job(tx: &mut PgConnection, job: Id<id::Job>, operator: Operator<'_>) -> Result<(), OperateError> {
-    let row = sqlx::query!(
-        r#"select kind as "kind!", tenant from (
-            select kind, tenant, 0 as place from safelight.jobs where id = $1
-            union all select kind, tenant, 1 from safelight.dead_letters where id = $1
-            union all select kind, tenant, 2 from safelight.jobs_archive where id = $1) j
-        where $2::text is null or tenant = $2 order by place limit 1"#,
-        job.uuid(),
-        operator.tenant
-    )
-    .fetch_optional(&mut *tx)
-    .await?
-    .ok_or_else(|| OperateError::NotFound(job.to_string()))?;
-    let mut entry = entry().job(&row.kind, job);
-    if let Some(tenant) = row.tenant {
-        entry = entry.tenant(tenant);
-    }
+    let (entry, _) = payload::wherever(tx, job, operator, entry()).await?;
     at_case(tx, &job.to_string(), entry, operator).await
 }
 

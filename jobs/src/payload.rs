@@ -17,6 +17,18 @@ pub async fn read(
     operator: Operator<'_>,
 ) -> Result<serde_json::Value, OperateError> {
     let by = operate::said(operator)?;
+    let (entry, payload) = wherever(tx, job, operator, Entry::new("operator", "job.payload", "seen")).await?;
+    queue::note_act(tx, "job.payload", "seen", &job.to_string(), by, entry).await?;
+    Ok(payload)
+}
+
+/// The payload of a job, waiting, dead or archived, and the entry with what it says of the job: its kind, its id and whose it is.
+pub(crate) async fn wherever(
+    tx: &mut PgConnection,
+    job: Id<id::Job>,
+    operator: Operator<'_>,
+    entry: Entry,
+) -> Result<(Entry, serde_json::Value), OperateError> {
     let row = sqlx::query!(
         r#"select kind as "kind!", tenant, payload as "payload!" from (
             select kind, tenant, payload, 0 as place from safelight.jobs where id = $1
@@ -29,10 +41,6 @@ pub async fn read(
     .fetch_optional(&mut *tx)
     .await?
     .ok_or_else(|| OperateError::NotFound(job.to_string()))?;
-    let mut entry = Entry::new("operator", "job.payload", "seen").job(&row.kind, job);
-    if let Some(tenant) = row.tenant {
-        entry = entry.tenant(tenant);
-    }
-    queue::note_act(tx, "job.payload", "seen", &job.to_string(), by, entry).await?;
-    Ok(row.payload)
+    let entry = entry.job(&row.kind, job);
+    Ok((if let Some(tenant) = row.tenant { entry.tenant(tenant) } else { entry }, row.payload))
 }

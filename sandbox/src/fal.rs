@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
@@ -36,7 +35,7 @@ use crate::busy::Busy;
 use crate::calls::{Call, Calls};
 use crate::clock::Clock;
 use crate::faults::{Fault, Faults};
-use crate::front::{Front, at_the_door};
+use crate::front::Front;
 use crate::lock::lock;
 use crate::server::{Server, base_url, bind};
 use crate::token;
@@ -312,7 +311,7 @@ impl Fal {
 impl State {
     fn behind_the_door(self: &Arc<Self>, router: Router<Arc<State>>) -> Router {
         let front = Front { calls: self.calls.clone(), faults: self.faults.clone(), refuse };
-        router.with_state(self.clone()).layer(from_fn_with_state(Arc::new(front), at_the_door))
+        front.before(router.with_state(self.clone()))
     }
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
-use axum::middleware::Next;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
 use crate::calls::Calls;
@@ -27,8 +28,15 @@ pub(crate) struct Front {
     pub(crate) refuse: fn(Fault) -> Response,
 }
 
+impl Front {
+    /// The routes behind this door.
+    pub(crate) fn before(self, routes: Router) -> Router {
+        routes.layer(from_fn_with_state(Arc::new(self), at_the_door))
+    }
+}
+
 /// Middleware over all routes of a stand-in.
-pub(crate) async fn at_the_door(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+async fn at_the_door(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = to_bytes(body, LARGEST_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();

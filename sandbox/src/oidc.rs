@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex};
 use anyhow::Context as _;
 use axum::extract::{RawQuery, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -26,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 use crate::calls::{Call, Calls};
 use crate::clock::wall;
 use crate::faults::{Fault, Faults};
-use crate::front::{Front, at_the_door};
+use crate::front::Front;
 use crate::lock::lock;
 use crate::server::{Server, base_url, bind};
 use crate::signing::SigningKey;
@@ -101,14 +100,13 @@ impl Oidc {
             codes: Mutex::default(),
         });
         let front = Front { calls: state.calls.clone(), faults: state.faults.clone(), refuse };
-        let router = Router::new()
+        let routes = Router::new()
             .route("/realms/house/.well-known/openid-configuration", get(discovery))
             .route("/realms/house/keys", get(keys))
             .route("/realms/house/sign-in", get(sign_in))
             .route("/realms/house/token", post(exchange))
-            .with_state(state.clone())
-            .layer(from_fn_with_state(Arc::new(front), at_the_door));
-        Ok(Oidc { server: Arc::new(Server::start(listener, router)?), state })
+            .with_state(state.clone());
+        Ok(Oidc { server: Arc::new(Server::start(listener, front.before(routes))?), state })
     }
 
     /// Issuer, client and secret.

@@ -14,7 +14,6 @@ mod sign;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use bytes::Bytes;
 use chrono::Utc;
@@ -27,7 +26,7 @@ use crate::busy::Busy;
 use crate::calls::{Call, Calls};
 use crate::clock::Clock;
 use crate::faults::{Fault, Faults};
-use crate::front::{Front, at_the_door};
+use crate::front::Front;
 use crate::lock::lock;
 use crate::server::{Server, base_url, bind};
 use crate::token;
@@ -102,7 +101,7 @@ impl Resend {
             courier,
         });
         let front = Front { calls: state.calls.clone(), faults: state.faults.clone(), refuse };
-        let router = routes::router().with_state(state.clone()).layer(from_fn_with_state(Arc::new(front), at_the_door));
+        let router = front.before(routes::router().with_state(state.clone()));
         Ok(Resend { server: Arc::new(Server::start(listener, router)?), state })
     }
 

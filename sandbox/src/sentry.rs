@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 
 use axum::extract::{Path, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -19,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::calls::{Call, Calls};
 use crate::faults::{Fault, Faults};
-use crate::front::{Front, at_the_door};
+use crate::front::Front;
 use crate::lock::lock;
 use crate::server::{Server, base_url, bind};
 use crate::token;
@@ -64,10 +63,8 @@ impl Sentry {
             envelopes: Mutex::default(),
         });
         let front = Front { calls: state.calls.clone(), faults: state.faults.clone(), refuse };
-        let router = Router::new()
-            .route("/api/{project}/envelope/", post(take))
-            .with_state(state.clone())
-            .layer(from_fn_with_state(Arc::new(front), at_the_door));
+        let routes = Router::new().route("/api/{project}/envelope/", post(take)).with_state(state.clone());
+        let router = front.before(routes);
         Ok(Sentry { server: Arc::new(Server::start(listener, router)?), state })
     }
 

@@ -27,7 +27,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use chrono::Utc;
 use serde::Serialize;
@@ -39,7 +38,7 @@ use crate::busy::Busy;
 use crate::calls::{Call, Calls};
 use crate::clock::Clock;
 use crate::faults::{Fault, Faults};
-use crate::front::{Front, at_the_door};
+use crate::front::Front;
 use crate::lock::lock;
 use crate::server::{Server, base_url, bind};
 use crate::token;
@@ -119,7 +118,7 @@ impl Stripe {
             courier,
         });
         let front = Front { calls: state.calls.clone(), faults: state.faults.clone(), refuse };
-        let router = routes::router().with_state(state.clone()).layer(from_fn_with_state(Arc::new(front), at_the_door));
+        let router = front.before(routes::router().with_state(state.clone()));
         Ok(Stripe { server: Arc::new(Server::start(listener, router)?), state })
     }
 

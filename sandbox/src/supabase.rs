@@ -21,7 +21,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
@@ -29,7 +28,7 @@ use serde_json::json;
 use crate::calls::{Call, Calls};
 use crate::clock::Clock;
 use crate::faults::{Fault, Faults};
-use crate::front::{Front, at_the_door};
+use crate::front::Front;
 use crate::lock::lock;
 use crate::server::{Server, base_url, bind};
 use crate::token;
@@ -121,11 +120,7 @@ impl Supabase {
             clock,
         });
         let front = Front { calls: state.calls.clone(), faults: state.faults.clone(), refuse };
-        let router = auth::router()
-            .merge(rest::router())
-            .merge(s3::router())
-            .with_state(state.clone())
-            .layer(from_fn_with_state(Arc::new(front), at_the_door));
+        let router = front.before(auth::router().merge(rest::router()).merge(s3::router()).with_state(state.clone()));
         Ok(Supabase { server: Arc::new(Server::start(listener, router)?), state })
     }
 

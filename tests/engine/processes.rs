@@ -2,7 +2,9 @@
 //! cannot succeed.
 
 use std::{
+    path::PathBuf,
     process::{Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -49,8 +51,16 @@ pub fn environment(app: &App, url: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// This program; in a rehearsal (`./dev rehearse`) another version of it, always or by turns.
+fn program() -> PathBuf {
+    static STARTED: AtomicUsize = AtomicUsize::new(0);
+    let other = std::env::var_os("SAFELIGHT_OTHER_VERSION").map(PathBuf::from);
+    let turn = std::env::var_os("SAFELIGHT_BY_TURNS").is_none() || STARTED.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+    other.filter(|_| turn).unwrap_or_else(|| env!("CARGO_BIN_EXE_safelight").into())
+}
+
 pub fn command(arguments: &[&str], environment: &[(&'static str, String)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_safelight"));
+    let mut command = Command::new(program());
     command.args(arguments).env_remove("PORT").envs(environment.iter().map(|(name, value)| (*name, value)));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
     command

@@ -1,13 +1,22 @@
 //! Our clients against servers that nobody here wrote: moto and s3s-fs where the store is, localstripe where payments are, kent
-//! where error reports go. `./dev conformance` starts them and says where they are; alone these tests are left out, by name.
+//! where error reports go. s3s-fs is a crate and always there; `./dev conformance` starts the others and says where they are, and
+//! alone their tests are left out, by name.
 
 use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use axum::{Router, body::Bytes, http::HeaderMap, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    error_handling::HandleError,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use futures::StreamExt;
+use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
+use s3s_fs::FileSystem;
 use safelight_jobs::{
     id::{self, Id, Refund, Subject},
     providers::{
@@ -106,15 +115,29 @@ async fn moto_keeps_serves_lists_and_deletes_what_the_store_client_asks() {
     keeps_serves_lists_and_deletes(&store(&there("SAFELIGHT_MOTO"), SECRET)).await;
 }
 
+/// s3s-fs, as its own program serves it: files in a folder, one account, signatures checked.
+async fn s3s_fs(folder: &std::path::Path) -> String {
+    std::fs::create_dir_all(folder.join("people")).expect("a bucket");
+    let mut service = S3ServiceBuilder::new(FileSystem::new(folder).expect("a store"));
+    service.set_auth(SimpleAuth::from_single("safelight", SECRET));
+    let refused = |error: s3s::HttpError| async move { (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:?}")) };
+    let router = Router::new().fallback_service(HandleError::new(service.build(), refused));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
 #[tokio::test]
-#[ignore = "needs s3s-fs: ./dev conformance"]
 async fn s3s_fs_does_so_too_and_believes_no_other_secret() {
-    let endpoint = there("SAFELIGHT_S3S");
+    let folder = std::env::temp_dir().join(format!("safelight-store-{}", uuid::Uuid::new_v4().simple()));
+    let endpoint = s3s_fs(&folder).await;
     keeps_serves_lists_and_deletes(&store(&endpoint, SECRET)).await;
     let key = Key::new("koselfie", &Id::<Subject>::new().uuid().simple().to_string(), "upload", "one").expect("a key");
     let stranger = store(&endpoint, "another-secret-of-forty-characters-more!");
     assert_eq!(stranger.put(&key, Bytes::new(), "image/jpeg").await, Err(StorageError::NotAllowed));
     assert_eq!(stranger.absent(&key).await, Err(StorageError::NotAllowed), "a refusal proves nothing");
+    std::fs::remove_dir_all(&folder).expect("it is ours");
 }
 
 /// A receiver of webhooks: signature and body.

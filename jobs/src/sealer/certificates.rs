@@ -11,10 +11,7 @@ use safelight_evidence::{
 use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
 
-use super::{
-    SealError, Sealer,
-    seal::{row, signed},
-};
+use super::{SealError, Sealer, row::row, seal::signed};
 use crate::{
     db,
     id::{Deletion, Id},

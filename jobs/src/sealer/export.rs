@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use safelight_evidence::tiles;
 use sqlx::{PgPool, types::Json};
 
-use super::{SealError, certificates::kept, seal::row};
+use super::{SealError, certificates::kept, row::row};
 use crate::{db, providers::witness::file_name};
 
 /// How much was written.

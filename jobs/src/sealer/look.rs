@@ -4,7 +4,7 @@ use futures::TryStreamExt;
 use safelight_evidence::{Checker, Finding, Hash, Report, Sealed, Verifier};
 use sqlx::{PgConnection, PgPool, types::Json};
 
-use super::{SealError, seal::Row};
+use super::{SealError, row::Row};
 use crate::db;
 
 /// The most entries that a look counts: behind this the answer is "at least so many".

@@ -14,6 +14,7 @@ mod certificates;
 mod deliver;
 mod export;
 mod look;
+mod row;
 mod seal;
 
 use std::{sync::Arc, time::Duration};
