@@ -1,38 +1,41 @@
-//! `safelight certificate`: the certificate of a finished deletion.
+//! `safelight certificate`: the certificate of a finished deletion. Who prints it says what for, and is kept: it is a person's case.
 
 use anyhow::bail;
 use clap::Args;
 use safelight_jobs::{
     db::{self, Role},
     id::{Deletion, Id},
-    sealer,
+    look, sealer,
 };
 
-use crate::{config, process::say};
+use crate::{config, operator::Why, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Certificate {
     /// deletion_…
     deletion: Id<Deletion>,
-    /// The signed JSON, which is checked by `safelight audit verify --certificate`; this is what is printed anyway
-    #[arg(long)]
-    json: bool,
-    /// A page to read and to print
+    /// A page to read and to print, instead of the signed JSON, which `safelight audit verify --certificate` checks
     #[arg(long, conflicts_with = "json")]
     html: bool,
+    #[command(flatten)]
+    why: Why,
     #[command(flatten)]
     database: config::Database,
 }
 
 impl Certificate {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let pool = db::connect(self.database.address(), Role::Auditor, 1).await?;
+        let pool = db::connect(self.database.address(), Role::Api, 1).await?;
         let Some(signed) = sealer::certificate(&pool, self.deletion, None).await? else {
             bail!(
                 "{} has no certificate: the deletion is not complete, or no checkpoint covers it yet (`safelight audit seal`)",
                 self.deletion
             );
         };
+        let mut tx = db::begin(&pool).await?;
+        let entry = look::entry().deletion(self.deletion).tenant(&signed.certificate.tenant);
+        look::at_case(&mut tx, &self.deletion.to_string(), entry, self.why.operator()).await?;
+        tx.commit().await?;
         if self.html {
             say(safelight_api::certificate_page(&signed));
         } else {

@@ -1,5 +1,5 @@
 //! `safelight deletions`: which are open, by their legal deadline, and the steps of one. Reads only: a deletion ends by itself, when
-//! each step was seen to be done.
+//! each step was seen to be done. Who looks at one says what for, and is kept: it is a person's case.
 
 use clap::{Args, Subcommand};
 use safelight_jobs::{
@@ -7,13 +7,14 @@ use safelight_jobs::{
     delete_data::DeleteData,
     id::{self, Deletion, Id},
     job::Job,
+    look,
     operate::OperateError,
     queue,
 };
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::{config, process::say};
+use crate::{config, operator::Why, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Deletions {
@@ -43,9 +44,8 @@ enum What {
     /// The steps of one, what each waits for, and what its job does
     Show {
         deletion: Id<Deletion>,
-        /// One JSON document
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        why: Why,
     },
 }
 
@@ -54,7 +54,7 @@ impl Deletions {
         let pool = db::connect(self.database.address(), Role::Api, 2).await?;
         match self.what {
             What::List { finished, tenant, most, json } => list(&pool, finished, tenant.as_deref(), most, json).await,
-            What::Show { deletion, json } => show(&pool, deletion, json).await,
+            What::Show { deletion, why } => show(&pool, deletion, &why).await,
         }
     }
 }
@@ -108,7 +108,7 @@ async fn list(pool: &PgPool, finished: bool, tenant: Option<&str>, most: i64, as
     Ok(())
 }
 
-async fn show(pool: &PgPool, deletion: Id<Deletion>, as_json: bool) -> anyhow::Result<()> {
+async fn show(pool: &PgPool, deletion: Id<Deletion>, why: &Why) -> anyhow::Result<()> {
     let row = sqlx::query!(
         "select tenant, trigger, state, answer_due, completed_at from safelight.deletions where id = $1",
         deletion.uuid()
@@ -116,6 +116,10 @@ async fn show(pool: &PgPool, deletion: Id<Deletion>, as_json: bool) -> anyhow::R
     .fetch_optional(pool)
     .await?
     .ok_or_else(|| OperateError::NotFound(deletion.to_string()))?;
+    let mut tx = db::begin(pool).await?;
+    let entry = look::entry().deletion(deletion).tenant(&row.tenant);
+    look::at_case(&mut tx, &deletion.to_string(), entry, why.operator()).await?;
+    tx.commit().await?;
     let steps = sqlx::query!(
         r#"select class, processor, state, planned, deleted, evidence, tries, code, verified_at from safelight.deletion_steps
         where deletion_id = $1 order by seq"#,
@@ -132,7 +136,7 @@ async fn show(pool: &PgPool, deletion: Id<Deletion>, as_json: bool) -> anyhow::R
         Some(job) if row.completed_at.is_none() => queue::explain(pool, job).await?,
         _ => None,
     };
-    if as_json {
+    if why.json {
         let steps: Vec<_> = steps
             .iter()
             .map(|step| {

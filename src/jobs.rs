@@ -149,6 +149,11 @@ impl Jobs {
         let Chosen { sought, yes, wait, why } = chosen;
         let wanted = sought.wanted()?;
         if !yes {
+            if let Some((case, entry)) = look::of_search(&wanted) {
+                let mut tx = db::begin(&pool).await?;
+                look::at_case(&mut tx, &case, entry, why.operator()).await?;
+                tx.commit().await?;
+            }
             let seen = bulk::preview(&pool, act, wanted.clone(), why.operator()).await?;
             let least = if seen.counted.whole { "" } else { "at least " };
             seen.first.iter().for_each(|job| remark(line(job)));

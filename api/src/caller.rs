@@ -20,6 +20,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     error::Error,
     idempotency::Claim,
+    looks,
     state::ApiState,
     tokens::{self, Scope},
     trace::Trace,
@@ -161,6 +162,8 @@ pub(crate) struct To<N> {
     pub(crate) claim: Option<Claim>,
     /// What it enqueues belongs to this trace.
     trace: Option<Trace>,
+    /// What it looks at one person's case for ([`looks`]).
+    pub(crate) why: String,
     need: PhantomData<N>,
 }
 
@@ -192,6 +195,6 @@ impl<N: Need> FromRequestParts<ApiState> for To<N> {
         }
         let claim = parts.extensions.get::<Claim>().cloned();
         let trace = parts.extensions.get::<Trace>().cloned();
-        Ok(Self { caller, claim, trace, need: PhantomData })
+        Ok(Self { caller, claim, trace, why: looks::said(&parts.headers), need: PhantomData })
     }
 }

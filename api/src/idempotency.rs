@@ -3,7 +3,7 @@
 //!
 //! The answer is remembered in the transaction of the effect, so a crash keeps both or neither. Only answers that
 //! changed something are remembered: a refusal changed nothing and may be asked again. What is remembered holds ids,
-//! codes and times only; a signed link is left out and made anew when the answer is repeated.
+//! codes and times only; a signed link and a job's payload are left out, and made or read anew when the answer is repeated.
 //! Source: docs.stripe.com/api/idempotent_requests, read November 2026 (keys up to 255 characters, kept for a day).
 
 use axum::{
@@ -62,7 +62,7 @@ pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next:
         .finalize();
     let claim = Claim { token: caller.token, key };
     if !claim.take(&state, &hash).await? {
-        return claim.earlier(&state, &caller, &hash).await;
+        return claim.earlier(&state, &caller, &hash, &body).await;
     }
     parts.extensions.insert(claim.clone());
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
@@ -107,7 +107,7 @@ impl Claim {
     }
 
     /// The answer that was given before.
-    async fn earlier(&self, state: &ApiState, caller: &Caller, hash: &[u8]) -> Result<Response, Error> {
+    async fn earlier(&self, state: &ApiState, caller: &Caller, hash: &[u8], request: &[u8]) -> Result<Response, Error> {
         let known = sqlx::query!(
             "select request_sha256, status, body from safelight.idempotent_answers where token_id = $1 and key = $2",
             self.token.uuid(),
@@ -122,6 +122,7 @@ impl Claim {
         }
         let (Some(status), Some(mut body)) = (known.status, known.body) else { return Err(Error::KeyInFlight) };
         routes::uploads::sign_anew(state, caller, &mut body).await?;
+        routes::operate_jobs::read_anew(state, caller, request, &mut body).await?;
         let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
         let mut response = answer(status.unwrap_or(StatusCode::OK), &body);
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));

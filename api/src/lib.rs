@@ -11,6 +11,7 @@ mod console;
 pub mod error;
 pub mod idempotency;
 mod input;
+mod looks;
 mod numbers;
 mod openapi;
 mod operators;

@@ -245,10 +245,10 @@ async fn queues_providers_deletions_and_acts_are_listed_for_people_and_for_machi
     assert!(out.contains(&deletion) && out.contains("0 of 0  steps seen  due "), "{out}");
     assert_eq!(app.prints(&["deletions", "list", "--json"]).await["deletions"][0]["deletion"], json!(deletion));
     assert_eq!(app.prints(&["deletions", "list", "--finished", "--json"]).await["deletions"], json!([]));
-    let shown = app.prints(&["deletions", "show", &deletion, "--json"]).await;
+    let shown = app.prints(&["deletions", "show", &deletion, "--why", "a deadline", "--json"]).await;
     assert_eq!((&shown["waits"]["code"], &shown["trigger"]), (&json!("no_worker"), &json!("erasure")));
     let nothing = Id::<safelight_jobs::id::Deletion>::new().to_string();
-    assert_eq!(app.types(&["deletions", "show", &nothing]).await.0, 5);
+    assert_eq!(app.types(&["deletions", "show", &nothing, "--why", "a deadline"]).await.0, 5);
 
     let acts = app.prints(&["audit", "acts", "--about", &job, "--json"]).await;
     assert_eq!((&acts["acts"][0]["why"], &acts["acts"][0]["actor"]), (&json!("a test"), &json!("cli:ops_1")));

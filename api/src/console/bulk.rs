@@ -11,6 +11,7 @@ use maud::{Markup, html};
 use safelight_jobs::{
     bulk::{self, BulkAct, Preview, SHOWN},
     id::Bulk,
+    look,
     operate::Act,
     queue,
     queue::search::{State as Stands, Wanted},
@@ -59,6 +60,9 @@ pub(super) async fn preview(
     }
     let act = Act::named(&wish.act).ok_or(Error::NoRoute)?;
     let wanted = sought.wanted(&viewer)?;
+    if let Some((case, entry)) = look::of_search(&wanted) {
+        viewer.looks_at(&state, &case, entry).await?;
+    }
     let seen = bulk::preview(&state.pool, act, wanted.clone(), viewer.operator("")).await?;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {

@@ -97,5 +97,8 @@ pub(super) async fn certificate(
     deletion: Result<At<Deletion>, Error>,
 ) -> Result<Response, Trouble> {
     let At(deletion) = deletion?;
-    Ok(certificates::page(&state, deletion, viewer.tenant()).await?)
+    let signed = certificates::issued(&state, deletion, viewer.tenant()).await?;
+    let entry = look::entry().deletion(deletion).tenant(&signed.certificate.tenant);
+    viewer.looks_at(&state, &deletion.to_string(), entry).await?;
+    Ok(certificates::page(&signed))
 }

@@ -20,6 +20,7 @@ use crate::{
     error::Error,
     idempotency,
     input::{Asked, At, Json},
+    looks::WhatFor,
     openapi::Problem,
     state::ApiState,
 };
@@ -53,7 +54,7 @@ fn act_named(word: &str) -> Result<Act, Error> {
 
 /// See what an act on all that match would be done to: how many, and the newest of them. `cancel` and `discard` leave deletions and
 /// purges alone; each act is done only where it means something, `retry` to what waits for its time and to dead letters.
-#[utoipa::path(get, path = "/v1/bulk-acts/preview", tag = "operators", operation_id = "previewBulkAct", params(Wish, Sought), security(("token" = ["operate"])),
+#[utoipa::path(get, path = "/v1/bulk-acts/preview", tag = "operators", operation_id = "previewBulkAct", params(Wish, Sought, WhatFor), security(("token" = ["operate"])),
     responses((status = 200, description = "What matches", body = Matching), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn preview(
     caller: To<Operate>,
@@ -63,6 +64,7 @@ pub(crate) async fn preview(
 ) -> Result<Response, Error> {
     let act = act_named(&wish.act)?;
     let wanted = Sought::of(&address, &["act"])?.wanted()?;
+    caller.looks_for(&state, &wanted).await?;
     let seen = bulk::preview(&state.pool, act, wanted, caller.operator("")).await?;
     let first = seen.first.iter().map(line).collect();
     let view = Matching { jobs: seen.counted.jobs, whole: seen.counted.whole, first };

@@ -5,9 +5,10 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Response},
 };
+use safelight_evidence::SignedCertificate;
 use safelight_jobs::{
     id::{Deletion, Id},
-    sealer,
+    look, sealer,
 };
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     error::Error,
     idempotency,
     input::At,
+    looks::WhatFor,
     openapi::Problem,
     state::ApiState,
 };
@@ -25,7 +27,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 
 /// Read the signed certificate of a deletion.
 #[utoipa::path(get, path = "/v1/deletions/{deletion}/certificate", tag = "rights", operation_id = "readCertificate",
-    params(("deletion" = String, Path, description = "deletion_…")), security(("token" = ["audit", "operate"])),
+    params(("deletion" = String, Path, description = "deletion_…"), WhatFor), security(("token" = ["audit", "operate"])),
     responses((status = 200, description = "The certificate, as docs/schemas/deletion-certificate.schema.json has it", body = serde_json::Value),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn read(
@@ -34,13 +36,15 @@ pub(crate) async fn read(
     At(deletion): At<Deletion>,
 ) -> Result<Response, Error> {
     let signed = issued(&state, deletion, caller.sees_only()).await?;
+    let entry = look::entry().deletion(deletion).tenant(&signed.certificate.tenant);
+    caller.looks_at(&state, &deletion.to_string(), entry).await?;
     let signed = serde_json::to_value(&signed).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &signed))
 }
 
 /// Read the certificate of a deletion as a page to print.
 #[utoipa::path(get, path = "/v1/deletions/{deletion}/certificate.html", tag = "rights", operation_id = "readCertificatePage",
-    params(("deletion" = String, Path, description = "deletion_…")), security(("token" = ["audit", "operate"])),
+    params(("deletion" = String, Path, description = "deletion_…"), WhatFor), security(("token" = ["audit", "operate"])),
     responses((status = 200, description = "The page", body = String, content_type = "text/html"),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn read_page(
@@ -48,22 +52,25 @@ pub(crate) async fn read_page(
     State(state): State<ApiState>,
     At(deletion): At<Deletion>,
 ) -> Result<Response, Error> {
-    page(&state, deletion, caller.sees_only()).await
+    let signed = issued(&state, deletion, caller.sees_only()).await?;
+    let entry = look::entry().deletion(deletion).tenant(&signed.certificate.tenant);
+    caller.looks_at(&state, &deletion.to_string(), entry).await?;
+    Ok(page(&signed))
 }
 
-/// The page, for whoever has been let in already.
-pub(crate) async fn page(state: &ApiState, deletion: Id<Deletion>, tenant: Option<&str>) -> Result<Response, Error> {
-    let signed = issued(state, deletion, tenant).await?;
-    let mut response = Html(certificate_page(&signed)).into_response();
+/// The page, for whoever has been let in and whose look was kept.
+pub(crate) fn page(signed: &SignedCertificate) -> Response {
+    let mut response = Html(certificate_page(signed)).into_response();
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    Ok(response)
+    response
 }
 
-async fn issued(
+/// The certificate of this deletion, if it is of this tenant.
+pub(crate) async fn issued(
     state: &ApiState,
     deletion: Id<Deletion>,
     tenant: Option<&str>,
-) -> Result<safelight_evidence::SignedCertificate, Error> {
+) -> Result<SignedCertificate, Error> {
     match sealer::certificate(&state.pool, deletion, tenant).await {
         Ok(Some(signed)) => Ok(signed),
         Ok(None) => Err(Error::not_found(format!("a certificate of {deletion}"))),

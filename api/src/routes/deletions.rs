@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{Artifact, Deletion, Id, Order, Subject},
     intake::{self, DeletionStarted},
+    look,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,6 +15,7 @@ use crate::{
     error::Error,
     idempotency,
     input::At,
+    looks::WhatFor,
     openapi::Problem,
     state::ApiState,
 };
@@ -72,7 +74,7 @@ pub(crate) struct Step {
 
 /// Read a deletion with its steps.
 #[utoipa::path(get, path = "/v1/deletions/{deletion}", tag = "rights", operation_id = "readDeletion",
-    params(("deletion" = String, Path, description = "deletion_…")), security(("token" = ["read"])),
+    params(("deletion" = String, Path, description = "deletion_…"), WhatFor), security(("token" = ["read"])),
     responses((status = 200, description = "The deletion", body = DeletionView), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn read(
     caller: To<Read>,
@@ -80,6 +82,8 @@ pub(crate) async fn read(
     At(deletion): At<Deletion>,
 ) -> Result<Response, Error> {
     let view = view(&state, deletion, caller.sees_only()).await?;
+    let entry = look::entry().deletion(deletion).subject(view.subject);
+    caller.looks_at(&state, &deletion.to_string(), entry).await?;
     let view = serde_json::to_value(&view).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &view))
 }

@@ -13,7 +13,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{Artifact, Id, Order, Subject},
-    keys,
+    keys, look,
     providers::storage::StorageError,
 };
 use serde::Serialize;
@@ -25,6 +25,7 @@ use crate::{
     error::Error,
     idempotency,
     input::At,
+    looks::WhatFor,
     openapi::Problem,
     state::ApiState,
 };
@@ -141,7 +142,7 @@ fn life(left: Option<i64>) -> Option<Duration> {
 
 /// Read one delivered image: a redirect to a link that works for some minutes, or the link as JSON where JSON is asked for.
 #[utoipa::path(get, path = "/v1/subjects/{subject}/images/{artifact}", tag = "orders", operation_id = "readImage",
-    params(("subject" = String, Path, description = "subject_…"), ("artifact" = String, Path, description = "artifact_…")),
+    params(("subject" = String, Path, description = "subject_…"), ("artifact" = String, Path, description = "artifact_…"), WhatFor),
     security(("token" = ["read"])),
     responses((status = 302, description = "The image is there"), (status = 200, description = "The link, as JSON"),
         (status = 410, description = "Its time is over", body = Problem, content_type = "application/problem+json"),
@@ -167,6 +168,7 @@ pub(crate) async fn read(
     // What was not delivered is not there, for a reader.
     .filter(|row| row.delivered_at.is_some())
     .ok_or_else(|| Error::not_found(artifact))?;
+    caller.looks_at(&state, &artifact.to_string(), look::entry().subject(subject)).await?;
     let gone = || Error::Gone { what: artifact.to_string() };
     if !row.readable {
         return Err(gone());

@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     idempotency,
     input::{Asked, At},
+    looks::WhatFor,
     openapi::Problem,
     state::ApiState,
     waiting::{Wait, Waiting},
@@ -61,7 +62,7 @@ pub(crate) struct JobView {
 
 /// Read a job.
 #[utoipa::path(get, path = "/v1/jobs/{job}", tag = "jobs", operation_id = "readJob",
-    params(("job" = String, Path, description = "job_…"), Wait), security(("token" = ["read"])),
+    params(("job" = String, Path, description = "job_…"), Wait, WhatFor), security(("token" = ["read"])),
     responses((status = 200, description = "The job", body = JobView), (status = 304, description = "It is the one that you know"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn read(
     caller: To<Read>,
@@ -70,16 +71,20 @@ pub(crate) async fn read(
     Asked(wait): Asked<Wait>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
+    let mut view = stands(&state, job, caller.sees_only()).await?;
+    if view.subject.is_some() || view.order.is_some() {
+        caller.looks_at_job(&state, job).await?;
+    }
     let waiting = Waiting::begin(&state.waiters, &headers, &wait);
     loop {
-        let view = view(&state, job, caller.sees_only()).await?;
         if let Some(answer) = waiting.answer(&view, view.finished_at.is_some()).await? {
             return Ok(answer);
         }
+        view = stands(&state, job, caller.sees_only()).await?;
     }
 }
 
-async fn view(state: &ApiState, job: Id<id::Job>, tenant: Option<&str>) -> Result<JobView, Error> {
+async fn stands(state: &ApiState, job: Id<id::Job>, tenant: Option<&str>) -> Result<JobView, Error> {
     let row = sqlx::query!(
         r#"select kind as "kind!", queue as "queue!", state as "state!", why, attempt as "attempt!", max_attempts, waits as "waits!",
             subject_id, order_id, run_at, created_at as "created_at!", finished_at

@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     idempotency,
     input::{self, Asked},
+    looks::WhatFor,
     openapi::Problem,
     state::ApiState,
 };
@@ -153,7 +154,7 @@ pub(crate) struct Jobs {
 }
 
 /// List the jobs that match, live and ended, newest first.
-#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", operation_id = "listJobs", params(Sought, Part), security(("token" = ["read"])),
+#[utoipa::path(get, path = "/v1/jobs", tag = "jobs", operation_id = "listJobs", params(Sought, Part, WhatFor), security(("token" = ["read"])),
     responses((status = 200, description = "A page", body = Jobs), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn list(
     caller: To<Read>,
@@ -170,6 +171,7 @@ pub(crate) async fn list(
     }
     let cursor: Option<Id<id::Job>> =
         part.cursor.map(|cursor| cursor.parse().map_err(|bad: id::BadId| Error::BadId(bad.to_string()))).transpose()?;
+    caller.looks_for(&state, &wanted).await?;
     let search = Search { before: cursor.map(Id::uuid), ..wanted.search() };
     let most = part.limit.unwrap_or(USUAL).clamp(1, MOST);
     let found = search::search(&state.pool, search, most).await?;

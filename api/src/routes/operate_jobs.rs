@@ -6,15 +6,17 @@ use axum::{
     response::Response,
 };
 use safelight_jobs::{
+    db,
     id::{self, Id},
     operate::{self, Act},
     payload,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::{
-    caller::{Operate, To},
+    caller::{Caller, Operate, To},
     error::Error,
     input::{At, Json},
     openapi::Problem,
@@ -70,7 +72,7 @@ pub(crate) struct Payload {
     job: Id<id::Job>,
     /// Ids and codes.
     #[schema(value_type = Object)]
-    payload: serde_json::Value,
+    payload: Value,
 }
 
 /// Read a job's payload. It is kept who read it and why.
@@ -85,5 +87,22 @@ pub(crate) async fn payload(
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
     let payload = payload::read(&mut tx, job, caller.operator(&body.value.why)).await?;
-    caller.finish(tx, StatusCode::OK, &Payload { job, payload }).await
+    caller.finish_without(tx, StatusCode::OK, &Payload { job, payload }, &["payload"]).await
+}
+
+/// A repeated answer with a payload is another look at it: read anew, and kept anew with who and why.
+pub(crate) async fn read_anew(
+    state: &ApiState,
+    caller: &Caller,
+    request: &[u8],
+    answer: &mut Value,
+) -> Result<(), Error> {
+    let job: Id<id::Job> = match (answer.get("payload"), answer["job"].as_str().map(str::parse)) {
+        (Some(Value::Null), Some(Ok(job))) => job,
+        _ => return Ok(()),
+    };
+    let Reason { why } = serde_json::from_slice(request).map_err(|_| Error::Internal)?;
+    let mut tx = db::begin(&state.pool).await?;
+    answer["payload"] = payload::read(&mut tx, job, caller.operator(&why)).await?;
+    Ok(tx.commit().await?)
 }

@@ -13,7 +13,10 @@ use axum::{
     },
 };
 use futures::stream;
-use safelight_jobs::id::{Id, Order};
+use safelight_jobs::{
+    id::{Id, Order},
+    look,
+};
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::orders::{self, OrderView};
@@ -21,6 +24,7 @@ use crate::{
     caller::{Read, To},
     error::Error,
     input::At,
+    looks::WhatFor,
     openapi::Problem,
     state::ApiState,
     waiting,
@@ -63,7 +67,7 @@ impl Stream {
 /// Follow an order. Each event `order` holds what `GET /v1/orders/{order}` answers; its id goes into `last-event-id` of the
 /// next request. The stream ends when the order has ended, or after 25 seconds: then come back.
 #[utoipa::path(get, path = "/v1/orders/{order}/events", tag = "orders", operation_id = "followOrder",
-    params(("order" = String, Path, description = "order_…")), security(("token" = ["read"])),
+    params(("order" = String, Path, description = "order_…"), WhatFor), security(("token" = ["read"])),
     responses((status = 200, description = "Events", body = OrderView, content_type = "text/event-stream"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn follow(
     caller: To<Read>,
@@ -73,7 +77,9 @@ pub(crate) async fn follow(
 ) -> Result<Response, Error> {
     let tenant = caller.sees_only().map(str::to_owned);
     // Whoever may not see it is told so, not sent an empty stream.
-    orders::view(&state, order, tenant.as_deref()).await?;
+    let stands = orders::view(&state, order, tenant.as_deref()).await?;
+    let entry = look::entry().order(order).subject(stands.subject);
+    caller.looks_at(&state, &order.to_string(), entry).await?;
     let seat = Arc::clone(&state.waiters).try_acquire_owned().map_err(|_| Error::Busy)?;
     let known = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let stream = Stream {

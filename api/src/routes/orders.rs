@@ -8,6 +8,7 @@ use axum::{
 use safelight_jobs::{
     id::{Batch, Id, Order, Subject},
     intake::{self, NewOrder},
+    look,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -17,6 +18,7 @@ use crate::{
     caller::{Enqueue, Read, To},
     error::Error,
     input::{Asked, At, Json},
+    looks::WhatFor,
     openapi::Problem,
     state::ApiState,
     waiting::{Wait, Waiting},
@@ -109,7 +111,7 @@ pub(crate) struct OrderView {
     order: Id<Order>,
     /// The buyer.
     #[schema(value_type = String, example = "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
-    subject: Id<Subject>,
+    pub(crate) subject: Id<Subject>,
     /// The plan.
     plan: String,
     /// `placed`, `paid`, `training`, `generating`, `delivered`, `refused`, `expired` or `refund_review`.
@@ -143,7 +145,7 @@ impl OrderView {
 
 /// Read an order.
 #[utoipa::path(get, path = "/v1/orders/{order}", tag = "orders", operation_id = "readOrder",
-    params(("order" = String, Path, description = "order_…"), Wait), security(("token" = ["read"])),
+    params(("order" = String, Path, description = "order_…"), Wait, WhatFor), security(("token" = ["read"])),
     responses((status = 200, description = "The order", body = OrderView), (status = 304, description = "It is the one that you know"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn read(
     caller: To<Read>,
@@ -152,12 +154,15 @@ pub(crate) async fn read(
     Asked(wait): Asked<Wait>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
+    let mut stands = view(&state, order, caller.sees_only()).await?;
+    let entry = look::entry().order(order).subject(stands.subject);
+    caller.looks_at(&state, &order.to_string(), entry).await?;
     let waiting = Waiting::begin(&state.waiters, &headers, &wait);
     loop {
-        let view = view(&state, order, caller.sees_only()).await?;
-        if let Some(answer) = waiting.answer(&view, view.has_ended()).await? {
+        if let Some(answer) = waiting.answer(&stands, stands.has_ended()).await? {
             return Ok(answer);
         }
+        stands = view(&state, order, caller.sees_only()).await?;
     }
 }
 

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{self, Artifact, Id, Subject},
     intake::{self, Correction, Ground},
-    keys,
+    keys, look,
     providers::storage::StorageError,
 };
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use crate::{
     error::Error,
     idempotency,
     input::{At, Json},
+    looks::WhatFor,
     openapi::Problem,
     state::ApiState,
 };
@@ -206,7 +207,7 @@ pub(crate) struct Exported {
 
 /// Read where an export is.
 #[utoipa::path(get, path = "/v1/subjects/{subject}/exports/{artifact}", tag = "rights", operation_id = "readExport",
-    params(("subject" = String, Path, description = "subject_…"), ("artifact" = String, Path, description = "artifact_…")),
+    params(("subject" = String, Path, description = "subject_…"), ("artifact" = String, Path, description = "artifact_…"), WhatFor),
     security(("token" = ["read"])),
     responses((status = 200, description = "Where it is", body = Exported),
         (status = 410, description = "Its time is over", body = Problem, content_type = "application/problem+json"),
@@ -217,7 +218,9 @@ pub(crate) async fn read_export(
     At(subject): At<Subject>,
     At(artifact): At<Artifact>,
 ) -> Result<Response, Error> {
-    export_of(&state, artifact, subject, caller.sees_only()).await
+    let export = export_of(&state, artifact, subject, caller.sees_only()).await?;
+    caller.looks_at(&state, &artifact.to_string(), look::entry().subject(subject)).await?;
+    Ok(export)
 }
 
 /// One person's export, for who may see that tenant's; none: every tenant's.

@@ -13,7 +13,7 @@ use crate::house::House;
 const TIME: &str = "2026-05-25T08:00:00.000001Z";
 
 /// A finished deletion of KoSelfie with an issued certificate.
-async fn certified(house: &House) -> Id<Deletion> {
+pub(crate) async fn certified(house: &House) -> Id<Deletion> {
     let (subject, deletion) = (uuid::Uuid::now_v7(), Id::<Deletion>::new());
     let signer = Signer::new("photos.example/audit", &[1; 32]).expect("a key");
     let tree: Tree = [[1; 32]].into_iter().collect();
@@ -75,9 +75,13 @@ async fn a_certificate_is_read_by_auditors_and_operators_of_its_tenant_or_of_the
         (Some("haloprofile"), Scope::Audit, StatusCode::NOT_FOUND),
     ] {
         let token = house.token(tenant, &[scope]).await;
-        let answer = house.get(&token, &path).await;
+        let answer = house.looks(&token, &path, "a test").await;
         assert_eq!(answer.status, status, "{tenant:?} {scope}: {}", answer.text);
-        assert_eq!(house.get(&token, &format!("{path}.html")).await.status, status, "{tenant:?} {scope}, the page");
+        assert_eq!(
+            house.looks(&token, &format!("{path}.html"), "a test").await.status,
+            status,
+            "{tenant:?} {scope}, the page"
+        );
     }
     let token = house.token(Some("koselfie"), &[Scope::Audit]).await;
     let signed = house.get(&token, &path).await;

@@ -202,6 +202,13 @@ impl House {
         self.send(request(Method::GET, path, token, None)).await
     }
 
+    /// Look, and say what for.
+    pub(crate) async fn looks(&self, token: &str, path: &str, why: &str) -> Answer {
+        let mut request = request(Method::GET, path, token, None);
+        request.headers_mut().insert("safelight-why", why.parse().expect("a header"));
+        self.send(request).await
+    }
+
     pub(crate) async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
         self.send(request(Method::POST, path, token, Some(&body))).await
     }

@@ -17,6 +17,7 @@ mod images;
 mod inputs;
 mod killed;
 mod log;
+mod looks;
 mod metrics;
 mod operators;
 mod orders;

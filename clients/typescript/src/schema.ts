@@ -2293,7 +2293,13 @@ export interface operations {
                 /** @description Made before this instant. */
                 until?: string;
             };
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2487,7 +2493,13 @@ export interface operations {
     readDeletion: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path: {
                 /** @description deletion_… */
                 deletion: string;
@@ -2518,7 +2530,13 @@ export interface operations {
     readCertificate: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path: {
                 /** @description deletion_… */
                 deletion: string;
@@ -2549,7 +2567,13 @@ export interface operations {
     readCertificatePage: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path: {
                 /** @description deletion_… */
                 deletion: string;
@@ -2603,7 +2627,13 @@ export interface operations {
                 /** @description Jobs of one page: 50 if none is said, 200 at the most. */
                 limit?: number;
             };
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2729,7 +2759,13 @@ export interface operations {
                  */
                 wait?: number;
             };
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path: {
                 /** @description job_… */
                 job: string;
@@ -3065,7 +3101,13 @@ export interface operations {
                  */
                 wait?: number;
             };
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path: {
                 /** @description order_… */
                 order: string;
@@ -3169,7 +3211,13 @@ export interface operations {
     followOrder: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path: {
                 /** @description order_… */
                 order: string;
@@ -3524,7 +3572,13 @@ export interface operations {
     readExport: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3566,7 +3620,13 @@ export interface operations {
     readImage: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
