@@ -4,7 +4,8 @@ use serde::Serialize;
 use utoipa::{
     Modify, OpenApi, ToSchema,
     openapi::{
-        Components,
+        Components, PathItem, RefOr,
+        path::Operation,
         security::{Http, HttpAuthScheme, SecurityScheme},
     },
 };
@@ -36,6 +37,7 @@ pub(crate) struct Problem {
             refusal is a problem with a stable code and changed nothing.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
+    servers((url = "/", description = "Where this description is served")),
     components(schemas(Problem)),
     modifiers(&Credentials)
 )]
@@ -49,6 +51,7 @@ impl Modify for Credentials {
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         components.add_security_scheme("sign_in", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         components.add_security_scheme("sweep", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme("metrics", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     }
 }
 
@@ -58,5 +61,24 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     document.merge(routes::described().into_openapi());
     document.merge(routes::of_a_person().into_openapi());
     document.merge(routes::open().into_openapi());
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        // Said of all that asks for nothing: it is open on purpose.
+        operation.security.get_or_insert_default();
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response
+                && response.description.is_empty()
+            {
+                response.description = match status.starts_with('4') {
+                    true => "Refused, and nothing changed: `code` says why".to_owned(),
+                    false => "Not now: `code` says why".to_owned(),
+                };
+            }
+        }
+    }
     document
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    let PathItem { get, put, post, delete, patch, .. } = path;
+    [get, put, post, delete, patch].into_iter().flatten()
 }

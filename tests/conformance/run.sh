@@ -123,5 +123,25 @@ say "Our clients against moto, localstripe, kent"
 bound=600 meet "schemathesis against the intake" "$program" bench --log error run -- \
     bash "$here/schema.sh" "$program" "$work/schemathesis/bin/schemathesis"
 
+meet "our TypeScript client against the intake" bash "$here/../../clients/typescript/test/run.sh" "$program"
+
+# Those who read what we publish: the description, and the alert rules.
+REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true meet "redocly against the description" \
+    "$work/js/node_modules/.bin/redocly" lint --config "$here/redocly.yaml" "$here/../../docs/openapi.json"
+promtool=$(command -v promtool || true)
+if [ -z "$promtool" ]; then
+    # From Debian's package, which is only unpacked: nothing of it is installed, and nothing starts.
+    promtool=$work/prometheus/usr/bin/promtool
+    mkdir -p "$work/prometheus"
+    [ -x "$promtool" ] || (cd "$work/prometheus" && apt-get download -qq prometheus && dpkg -x prometheus_*.deb . && rm prometheus_*.deb) >"$work/promtool.log" 2>&1 ||
+        promtool=''
+fi
+if [ -n "$promtool" ]; then
+    meet "promtool against the alerts' rules" "$promtool" check rules "$here/../../ops/alerts.yml"
+    meet "promtool against the alerts' tests" "$promtool" test rules "$here/../../ops/alerts.test.yml"
+else
+    say "Left out: promtool, because it is not installed and Debian's package of prometheus cannot be fetched."
+fi
+
 [ -z "$failed" ] || die "Not as a stranger expects it:$failed"
 say "Every stranger found what it expects."

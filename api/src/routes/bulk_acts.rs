@@ -86,7 +86,7 @@ pub(crate) struct NewBulkAct {
 
 /// It is asked for.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Begun {
+pub(crate) struct BulkActBegun {
     /// Follow it at `GET /v1/bulk-acts/{bulk}`.
     #[schema(value_type = String, example = "bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
     bulk: Id<Bulk>,
@@ -94,7 +94,7 @@ pub(crate) struct Begun {
 
 /// Act on all jobs that match and were made before now. A worker does it in batches, newest first.
 #[utoipa::path(post, path = "/v1/bulk-acts", tag = "operators", operation_id = "askBulkAct", request_body = NewBulkAct, security(("token" = ["operate"])),
-    responses((status = 202, description = "Asked for", body = Begun), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 202, description = "Asked for", body = BulkActBegun), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn ask(
     caller: To<Operate>,
     State(state): State<ApiState>,
@@ -104,7 +104,7 @@ pub(crate) async fn ask(
     let (act, wanted) = (act_named(&act)?, jobs.wanted()?);
     let mut tx = caller.begin(&state).await?;
     let bulk = bulk::ask(&mut tx, &state.pool, act, wanted, caller.operator(&why)).await?;
-    caller.finish(tx, StatusCode::ACCEPTED, &Begun { bulk }).await
+    caller.finish(tx, StatusCode::ACCEPTED, &BulkActBegun { bulk }).await
 }
 
 /// An act as it stands.

@@ -117,7 +117,7 @@ pub(crate) struct Rate {
 /// What is to be changed; what is left out stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
+pub(crate) struct ControlChange {
     /// True: nothing of it starts any more; what runs may end. False: it starts again.
     paused: Option<bool>,
     /// How many run at once, in the whole fleet; null lifts the limit.
@@ -139,7 +139,7 @@ fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(value: D) -> Result<Opti
 
 /// A control that was changed.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Stored {
+pub(crate) struct ControlStored {
     /// Of which sort.
     scope: &'static str,
     /// Which one.
@@ -150,17 +150,17 @@ pub(crate) struct Stored {
 /// tenant only.
 #[utoipa::path(post, path = "/v1/controls/{scope}/{name}", tag = "operators", operation_id = "changeControl",
     params(("scope" = String, Path, description = "`queue`, `kind`, `tenant` or `provider`"), ("name" = String, Path, description = "Which one")),
-    request_body = Wanted, security(("token" = ["operate"])),
-    responses((status = 200, description = "Stored; counts for every process at its next claim", body = Stored), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    request_body = ControlChange, security(("token" = ["operate"])),
+    responses((status = 200, description = "Stored; counts for every process at its next claim", body = ControlStored), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn change(
     caller: To<Operate>,
     State(state): State<ApiState>,
     path: Path<(String, String)>,
-    body: Json<Wanted>,
+    body: Json<ControlChange>,
 ) -> Result<Response, Error> {
     let (scope, name) = path.0;
     let scope = Scope::named(&scope).ok_or(Error::NoRoute)?;
-    let Wanted { paused, most, rate, why } = body.value;
+    let ControlChange { paused, most, rate, why } = body.value;
     let rate = rate.map(|rate| rate.map(|rate| (rate.per_second, rate.burst)));
     if paused.is_none() && most.is_none() && rate.is_none() {
         let why = "say what is to change: `paused`, `most` or `rate`".to_owned();
@@ -169,7 +169,7 @@ pub(crate) async fn change(
     let mut tx = caller.begin(&state).await?;
     operate::on_control(&mut tx, scope, &name, Change { paused, most, rate }, caller.operator(&why)).await?;
     Queue::ALL.into_iter().for_each(|queue| tx.ring(queue));
-    caller.finish(tx, StatusCode::OK, &Stored { scope: scope.as_str(), name }).await
+    caller.finish(tx, StatusCode::OK, &ControlStored { scope: scope.as_str(), name }).await
 }
 
 /// A breaker that was closed.

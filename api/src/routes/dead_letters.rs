@@ -95,7 +95,7 @@ pub(crate) async fn count(
 /// Which, and why.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
+pub(crate) struct WhichDead {
     /// Of one kind.
     kind: Option<String>,
     /// With one code.
@@ -119,20 +119,20 @@ pub(crate) struct Done {
 /// Redrive or discard the dead letters that match, the oldest first, at most 1000 a request. Discarding leaves deletions and
 /// purges alone.
 #[utoipa::path(post, path = "/v1/dead-letters/{fate}", tag = "operators", operation_id = "actOnDeadLetters",
-    params(("fate" = String, Path, description = "`redrive` or `discard`")), request_body = Wanted, security(("token" = ["operate"])),
+    params(("fate" = String, Path, description = "`redrive` or `discard`")), request_body = WhichDead, security(("token" = ["operate"])),
     responses((status = 200, description = "Done", body = Done), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn act(
     caller: To<Operate>,
     State(state): State<ApiState>,
     Path(fate): Path<String>,
-    body: Json<Wanted>,
+    body: Json<WhichDead>,
 ) -> Result<Response, Error> {
     let fate = match fate.as_str() {
         "redrive" => Fate::Redrive,
         "discard" => Fate::Discard,
         _ => return Err(Error::NoRoute),
     };
-    let Wanted { kind, code, tenant, all, why } = body.value;
+    let WhichDead { kind, code, tenant, all, why } = body.value;
     let which = Which { kind, code, tenant };
     let mut tx = caller.begin(&state).await?;
     let jobs = operate::on_dead_letters(&mut tx, fate, which.filter()?, all, caller.operator(&why)).await?;

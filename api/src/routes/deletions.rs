@@ -123,7 +123,7 @@ async fn view(state: &ApiState, deletion: Id<Deletion>, tenant: Option<&str>) ->
 
 /// A deletion that has begun.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Begun {
+pub(crate) struct DeletionBegun {
     /// The same one however often it is asked for.
     #[schema(value_type = String, example = "deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
     deletion: Id<Deletion>,
@@ -133,7 +133,7 @@ pub(crate) struct Begun {
     already: bool,
 }
 
-impl From<DeletionStarted> for Begun {
+impl From<DeletionStarted> for DeletionBegun {
     fn from(started: DeletionStarted) -> Self {
         let DeletionStarted { deletion, answer_due, already } = started;
         Self { deletion, answer_due, already }
@@ -144,7 +144,7 @@ impl From<DeletionStarted> for Begun {
 /// copies that rest on it go with it.
 #[utoipa::path(post, path = "/v1/photos/{artifact}/delete", tag = "rights", operation_id = "deletePhoto",
     params(("artifact" = String, Path, description = "artifact_…")), security(("token" = ["enqueue"])),
-    responses((status = 202, description = "Begun", body = Begun), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 202, description = "Begun", body = DeletionBegun), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn delete_photo(
     caller: To<Enqueue>,
     State(state): State<ApiState>,
@@ -152,14 +152,14 @@ pub(crate) async fn delete_photo(
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
     let started = intake::delete_photo(&mut tx, Some(caller.tenant()?), photo, None).await?;
-    caller.finish(tx, StatusCode::ACCEPTED, &Begun::from(started)).await
+    caller.finish(tx, StatusCode::ACCEPTED, &DeletionBegun::from(started)).await
 }
 
 /// Delete what is left of an order that was refused, expired, or is in refund review: what was never delivered, the model, and
 /// the order itself where nothing was sold. Delivered images keep their term.
 #[utoipa::path(post, path = "/v1/orders/{order}/delete", tag = "rights", operation_id = "deleteFailedOrder",
     params(("order" = String, Path, description = "order_…")), security(("token" = ["enqueue"])),
-    responses((status = 202, description = "Begun", body = Begun), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 202, description = "Begun", body = DeletionBegun), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn delete_failed_order(
     caller: To<Enqueue>,
     State(state): State<ApiState>,
@@ -167,5 +167,5 @@ pub(crate) async fn delete_failed_order(
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
     let started = intake::delete_failed_order(&mut tx, Some(caller.tenant()?), order, None).await?;
-    caller.finish(tx, StatusCode::ACCEPTED, &Begun::from(started)).await
+    caller.finish(tx, StatusCode::ACCEPTED, &DeletionBegun::from(started)).await
 }

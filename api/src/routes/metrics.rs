@@ -18,12 +18,14 @@ use crate::{
     caller::bearer,
     error::Error,
     numbers::{self, Numbers, SweepNumbers},
+    openapi::Problem,
     state::ApiState,
 };
 
 /// The numbers, as Prometheus reads them.
-#[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "metrics",
-    responses((status = 200, description = "The numbers", body = String, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "metrics", security((), ("metrics" = [])),
+    responses((status = 200, description = "The numbers", body = String, content_type = "text/plain"),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, Error> {
     if let Some(secret) = &state.config.metrics_secret
         && !secret.matches(bearer(&headers).unwrap_or_default())

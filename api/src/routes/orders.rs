@@ -27,7 +27,7 @@ use crate::{
 /// An order to place. Price and number of images follow from the plan.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
+pub(crate) struct OrderWish {
     /// The buyer.
     #[schema(value_type = String, example = "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
     subject: Id<Subject>,
@@ -55,15 +55,15 @@ pub(crate) struct Placed {
 
 /// Place an order.
 #[utoipa::path(post, path = "/v1/orders", tag = "orders", operation_id = "placeOrder",
-    request_body = Wanted, security(("token" = ["enqueue"])),
+    request_body = OrderWish, security(("token" = ["enqueue"])),
     responses((status = 201, description = "Placed", body = Placed), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn place(
     caller: To<Enqueue>,
     State(state): State<ApiState>,
-    body: Json<Wanted>,
+    body: Json<OrderWish>,
 ) -> Result<Response, Error> {
     let policy = state.policy(caller.tenant()?)?;
-    let Wanted { subject, batch, plan, prompt } = body.value;
+    let OrderWish { subject, batch, plan, prompt } = body.value;
     let wanted = NewOrder { subject, batch, plan, prompt };
     let mut tx = caller.begin(&state).await?;
     let placed = intake::place(&mut tx, &state.vault, policy, &wanted).await?;

@@ -19,7 +19,7 @@ use crate::{
 /// What to give back.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
+pub(crate) struct RefundRequest {
     /// Why, as a code of small letters, digits and underscores; never a name.
     #[schema(example = "goodwill")]
     why: String,
@@ -29,7 +29,7 @@ pub(crate) struct Wanted {
 
 /// A refund that is on its way to Stripe.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Asked {
+pub(crate) struct RefundAsked {
     /// The refund.
     #[schema(value_type = String, example = "refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
     refund: Id<id::Refund>,
@@ -41,13 +41,13 @@ pub(crate) struct Asked {
 
 /// Give an order's money back, all that is left of it or a part. Once: what is on its way counts as given.
 #[utoipa::path(post, path = "/v1/orders/{order}/refund", tag = "orders", operation_id = "refundOrder",
-    params(("order" = String, Path, description = "order_…")), request_body = Wanted, security(("token" = ["operate"])),
-    responses((status = 202, description = "Asked for", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    params(("order" = String, Path, description = "order_…")), request_body = RefundRequest, security(("token" = ["operate"])),
+    responses((status = 202, description = "Asked for", body = RefundAsked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn ask(
     caller: To<Operate>,
     State(state): State<ApiState>,
     At(order): At<Order>,
-    body: Json<Wanted>,
+    body: Json<RefundRequest>,
 ) -> Result<Response, Error> {
     let by = caller.token.to_string();
     let wish = RefundWish {
@@ -59,6 +59,6 @@ pub(crate) async fn ask(
     };
     let mut tx = caller.begin(&state).await?;
     let asked = intake::ask_refund(&mut tx, &wish).await?;
-    let answer = Asked { refund: asked.refund, amount_cents: asked.amount_cents, currency: asked.currency };
+    let answer = RefundAsked { refund: asked.refund, amount_cents: asked.amount_cents, currency: asked.currency };
     caller.finish(tx, StatusCode::ACCEPTED, &answer).await
 }

@@ -59,7 +59,7 @@ pub(crate) async fn list(_caller: To<Read>, State(state): State<ApiState>) -> Re
 /// What is to be changed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
+pub(crate) struct ScheduleChange {
     /// True: its ticks make no jobs any more, and none is made up for later. False: they do again, from now on.
     paused: bool,
     /// In a few words, without anything about a person. At most 300 bytes.
@@ -68,7 +68,7 @@ pub(crate) struct Wanted {
 
 /// A schedule that was changed.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Stored {
+pub(crate) struct ScheduleStored {
     /// Which one.
     name: String,
     /// As it is now.
@@ -77,16 +77,16 @@ pub(crate) struct Stored {
 
 /// Pause or resume a schedule. Takes a token of the house.
 #[utoipa::path(post, path = "/v1/schedules/{name}", tag = "operators", operation_id = "changeSchedule",
-    params(("name" = String, Path, description = "One of `GET /v1/schedules`")), request_body = Wanted, security(("token" = ["operate"])),
-    responses((status = 200, description = "Stored", body = Stored), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    params(("name" = String, Path, description = "One of `GET /v1/schedules`")), request_body = ScheduleChange, security(("token" = ["operate"])),
+    responses((status = 200, description = "Stored", body = ScheduleStored), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn change(
     caller: To<Operate>,
     State(state): State<ApiState>,
     Path(name): Path<String>,
-    body: Json<Wanted>,
+    body: Json<ScheduleChange>,
 ) -> Result<Response, Error> {
-    let Wanted { paused, why } = body.value;
+    let ScheduleChange { paused, why } = body.value;
     let mut tx = caller.begin(&state).await?;
     operate::on_schedule(&mut tx, &name, paused, caller.operator(&why)).await?;
-    caller.finish(tx, StatusCode::OK, &Stored { name, paused }).await
+    caller.finish(tx, StatusCode::OK, &ScheduleStored { name, paused }).await
 }

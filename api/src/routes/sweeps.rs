@@ -29,7 +29,7 @@ use crate::{caller::bearer, error::Error, idempotency, openapi::Problem, state::
 
 /// A sweep that was asked for.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Asked {
+pub(crate) struct SweepAsked {
     /// The job that does it: read it under `/v1/jobs/{job}`.
     #[schema(value_type = String, example = "job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
     job: Id<id::Job>,
@@ -40,7 +40,7 @@ pub(crate) struct Asked {
 /// Start a sweep.
 #[utoipa::path(get, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByGet",
     params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal`, `history` or `notices`")), security(("sweep" = [])),
-    responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 202, description = "Enqueued, or known", body = SweepAsked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_get(
     State(state): State<ApiState>,
     Path(sweep): Path<String>,
@@ -53,7 +53,7 @@ pub(crate) async fn by_get(
 /// Start a sweep.
 #[utoipa::path(post, path = "/sweeps/{sweep}", tag = "sweeps", operation_id = "sweepByPost",
     params(("sweep" = String, Path, description = "`retention`, `deletions`, `orphans`, `reconcile`, `consents`, `money`, `fiscal`, `history` or `notices`")), security(("sweep" = [])),
-    responses((status = 202, description = "Enqueued, or known", body = Asked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 202, description = "Enqueued, or known", body = SweepAsked), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn by_post(
     State(state): State<ApiState>,
     Path(sweep): Path<String>,
@@ -88,7 +88,7 @@ async fn ask(state: &ApiState, sweep: &str, trace: Trace, headers: &HeaderMap) -
     let outcome = if enqueued.already { "already" } else { "enqueued" };
     Entry::new("cron", "sweep.asked", outcome).write(&mut tx).await?;
     tx.commit().await?;
-    let answer = Asked { job: enqueued.id, already: enqueued.already };
+    let answer = SweepAsked { job: enqueued.id, already: enqueued.already };
     let answer = serde_json::to_value(&answer).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::ACCEPTED, &answer))
 }

@@ -31,6 +31,26 @@ fn the_description_in_the_documents_is_the_one_that_is_served() {
     );
 }
 
+/// The description keeps one body of a name: of two, one would be described as the other.
+#[test]
+fn no_two_bodies_of_the_description_share_a_name() {
+    let mut named = BTreeMap::<String, Vec<String>>::new();
+    for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/routes")).expect("the routes") {
+        let path = file.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("text");
+        let bodies = text.split("ToSchema)]").skip(1).filter_map(|rest| {
+            let declared = rest.split_once("struct ").or_else(|| rest.split_once("enum "))?.1;
+            declared.split(|letter: char| !letter.is_alphanumeric()).next()
+        });
+        for body in bodies {
+            named.entry(body.to_owned()).or_default().push(path.display().to_string());
+        }
+    }
+    assert!(named.len() > 40, "{named:?}");
+    named.retain(|_, places| places.len() > 1);
+    assert!(named.is_empty(), "{named:#?}");
+}
+
 #[test]
 fn the_description_is_openapi_3_1_and_says_of_each_operation_what_it_takes_and_answers() {
     let document = document();

@@ -963,29 +963,6 @@ export interface components {
             /** @description `image/jpeg`, `image/png` or `image/webp`, read from the bytes. */
             content_type: string;
         };
-        /** @description A refund that is on its way to Stripe. */
-        Asked: {
-            /**
-             * Format: int64
-             * @description In minor units.
-             */
-            amount_cents: number;
-            /** @description Lower-case code. */
-            currency: string;
-            /**
-             * @description The refund.
-             * @example refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
-             */
-            refund: string;
-        };
-        /** @description It is asked for. */
-        Begun: {
-            /**
-             * @description Follow it at `GET /v1/bulk-acts/{bulk}`.
-             * @example bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
-             */
-            bulk: string;
-        };
         /** @description A provider's breaker. */
         BreakerView: {
             /**
@@ -1007,6 +984,14 @@ export interface components {
             provider: string;
             /** @description `closed`, `open` or `probing`. */
             state: string;
+        };
+        /** @description It is asked for. */
+        BulkActBegun: {
+            /**
+             * @description Follow it at `GET /v1/bulk-acts/{bulk}`.
+             * @example bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            bulk: string;
         };
         /** @description An act as it stands. */
         BulkActView: {
@@ -1090,6 +1075,26 @@ export interface components {
              */
             job: string;
         };
+        /** @description What is to be changed; what is left out stays. */
+        ControlChange: {
+            /**
+             * Format: int32
+             * @description How many run at once, in the whole fleet; null lifts the limit.
+             */
+            most?: number | null;
+            /** @description True: nothing of it starts any more; what runs may end. False: it starts again. */
+            paused?: boolean | null;
+            rate?: components["schemas"]["Rate"] | null;
+            /** @description In a few words, without anything about a person. At most 300 bytes. */
+            why: string;
+        };
+        /** @description A control that was changed. */
+        ControlStored: {
+            /** @description Which one. */
+            name: string;
+            /** @description Of which sort. */
+            scope: string;
+        };
         /** @description A control that says something. */
         ControlView: {
             /** @description Who did. */
@@ -1137,6 +1142,21 @@ export interface components {
              * @example subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
              */
             subject: string;
+        };
+        /** @description A deletion that has begun. */
+        DeletionBegun: {
+            /** @description It had begun before, or another deletion had taken it on. */
+            already: boolean;
+            /**
+             * Format: date-time
+             * @description Until when it is to be done.
+             */
+            answer_due: string;
+            /**
+             * @description The same one however often it is asked for.
+             * @example deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            deletion: string;
         };
         /** @description A deletion as it stands. */
         DeletionView: {
@@ -1706,6 +1726,26 @@ export interface components {
              */
             subject: string;
         };
+        /** @description An order to place. Price and number of images follow from the plan. */
+        OrderWish: {
+            /**
+             * @description The photos it is made from.
+             * @example batch_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            batch: string;
+            /**
+             * @description A plan of the tenant's policy.
+             * @example pro
+             */
+            plan: string;
+            /** @description The buyer's wish in words, sealed under the buyer's key. */
+            prompt?: string | null;
+            /**
+             * @description The buyer.
+             * @example subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            subject: string;
+        };
         /** @description What a job was given. */
         Payload: {
             /**
@@ -1775,6 +1815,34 @@ export interface components {
             /** @description `enqueued`, `duplicate`, `ignored`, `unknown_token`, `subject_gone` or `other_mode`. */
             received: string;
         };
+        /** @description A refund that is on its way to Stripe. */
+        RefundAsked: {
+            /**
+             * Format: int64
+             * @description In minor units.
+             */
+            amount_cents: number;
+            /** @description Lower-case code. */
+            currency: string;
+            /**
+             * @description The refund.
+             * @example refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            refund: string;
+        };
+        /** @description What to give back. */
+        RefundRequest: {
+            /**
+             * Format: int64
+             * @description In minor units; without it all that is left.
+             */
+            amount_cents?: number | null;
+            /**
+             * @description Why, as a code of small letters, digits and underscores; never a name.
+             * @example goodwill
+             */
+            why: string;
+        };
         /** @description A registered person. */
         Registered: {
             /**
@@ -1822,6 +1890,20 @@ export interface components {
             event: string;
             /** @description For what. */
             purpose: string;
+        };
+        /** @description What is to be changed. */
+        ScheduleChange: {
+            /** @description True: its ticks make no jobs any more, and none is made up for later. False: they do again, from now on. */
+            paused: boolean;
+            /** @description In a few words, without anything about a person. At most 300 bytes. */
+            why: string;
+        };
+        /** @description A schedule that was changed. */
+        ScheduleStored: {
+            /** @description Which one. */
+            name: string;
+            /** @description As it is now. */
+            paused: boolean;
         };
         /** @description A schedule as it stands. */
         ScheduleView: {
@@ -1962,17 +2044,26 @@ export interface components {
              */
             verified_at?: string | null;
         };
-        /** @description A schedule that was changed. */
-        Stored: {
-            /** @description Which one. */
-            name: string;
-            /** @description As it is now. */
-            paused: boolean;
+        /** @description A sweep that was asked for. */
+        SweepAsked: {
+            /** @description It was asked for in this minute already. */
+            already: boolean;
+            /**
+             * @description The job that does it: read it under `/v1/jobs/{job}`.
+             * @example job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            job: string;
         };
-        /** @description What is to be changed. */
-        Wanted: {
-            /** @description True: its ticks make no jobs any more, and none is made up for later. False: they do again, from now on. */
-            paused: boolean;
+        /** @description Which, and why. */
+        WhichDead: {
+            /** @description True: all that there are. Else something must narrow it. */
+            all?: boolean;
+            /** @description With one code. */
+            code?: string | null;
+            /** @description Of one kind. */
+            kind?: string | null;
+            /** @description Of one tenant. */
+            tenant?: string | null;
             /** @description In a few words, without anything about a person. At most 300 bytes. */
             why: string;
         };
@@ -2051,6 +2142,15 @@ export interface operations {
                     "text/plain": string;
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     ready: {
@@ -2071,6 +2171,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            /** @description Not now: `code` says why */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2099,9 +2200,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Asked"];
+                    "application/json": components["schemas"]["SweepAsked"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2130,9 +2232,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Asked"];
+                    "application/json": components["schemas"]["SweepAsked"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2164,6 +2267,7 @@ export interface operations {
                     "application/json": components["schemas"]["Slot"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2199,6 +2303,7 @@ export interface operations {
                     "application/json": components["schemas"]["Closed"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2227,6 +2332,7 @@ export interface operations {
                     "application/json": components["schemas"]["BulkActs"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2256,9 +2362,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Begun"];
+                    "application/json": components["schemas"]["BulkActBegun"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2314,6 +2421,7 @@ export interface operations {
                     "application/json": components["schemas"]["Matching"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2345,6 +2453,7 @@ export interface operations {
                     "application/json": components["schemas"]["BulkActView"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2373,6 +2482,7 @@ export interface operations {
                     "application/json": components["schemas"]["Controls"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2397,7 +2507,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Wanted"];
+                "application/json": components["schemas"]["ControlChange"];
             };
         };
         responses: {
@@ -2407,9 +2517,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Stored"];
+                    "application/json": components["schemas"]["ControlStored"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2445,6 +2556,7 @@ export interface operations {
                     "application/json": components["schemas"]["Groups"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2467,7 +2579,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Wanted"];
+                "application/json": components["schemas"]["WhichDead"];
             };
         };
         responses: {
@@ -2480,6 +2592,7 @@ export interface operations {
                     "application/json": components["schemas"]["Done"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2517,6 +2630,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeletionView"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2554,6 +2668,7 @@ export interface operations {
                     "application/json": unknown;
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2591,6 +2706,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2648,6 +2764,7 @@ export interface operations {
                     "application/json": components["schemas"]["Jobs"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2680,6 +2797,7 @@ export interface operations {
                     "application/json": components["schemas"]["Enqueued"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2712,6 +2830,7 @@ export interface operations {
                     "application/json": components["schemas"]["Items"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2740,6 +2859,7 @@ export interface operations {
                     "application/json": components["schemas"]["Kinds"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2790,6 +2910,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2825,6 +2946,7 @@ export interface operations {
                     "application/json": components["schemas"]["Payload"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2862,6 +2984,7 @@ export interface operations {
                     "application/json": components["schemas"]["Acted"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2890,6 +3013,7 @@ export interface operations {
                     "application/json": components["schemas"]["Me"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2922,6 +3046,7 @@ export interface operations {
                     "application/json": components["schemas"]["Granted"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2954,6 +3079,7 @@ export interface operations {
                     "application/json": components["schemas"]["Withdrawn"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -2982,6 +3108,7 @@ export interface operations {
                     "application/json": components["schemas"]["Erasure"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3010,6 +3137,7 @@ export interface operations {
                     "application/json": components["schemas"]["Exporting"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3050,6 +3178,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3069,7 +3198,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Wanted"];
+                "application/json": components["schemas"]["OrderWish"];
             };
         };
         responses: {
@@ -3082,6 +3211,7 @@ export interface operations {
                     "application/json": components["schemas"]["Placed"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3132,6 +3262,7 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3167,6 +3298,7 @@ export interface operations {
                     "application/json": components["schemas"]["Noted"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3195,9 +3327,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Begun"];
+                    "application/json": components["schemas"]["DeletionBegun"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3235,6 +3368,7 @@ export interface operations {
                     "text/event-stream": components["schemas"]["OrderView"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3257,7 +3391,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Wanted"];
+                "application/json": components["schemas"]["RefundRequest"];
             };
         };
         responses: {
@@ -3267,9 +3401,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Asked"];
+                    "application/json": components["schemas"]["RefundAsked"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3298,9 +3433,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Begun"];
+                    "application/json": components["schemas"]["DeletionBegun"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3329,6 +3465,7 @@ export interface operations {
                     "application/json": components["schemas"]["Schedules"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3351,7 +3488,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Wanted"];
+                "application/json": components["schemas"]["ScheduleChange"];
             };
         };
         responses: {
@@ -3361,9 +3498,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Stored"];
+                    "application/json": components["schemas"]["ScheduleStored"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3396,6 +3534,7 @@ export interface operations {
                     "application/json": components["schemas"]["Registered"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3427,6 +3566,7 @@ export interface operations {
                     "application/json": components["schemas"]["Opened"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3462,6 +3602,7 @@ export interface operations {
                     "application/json": components["schemas"]["Granted"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3497,6 +3638,7 @@ export interface operations {
                     "application/json": components["schemas"]["Withdrawn"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3528,6 +3670,7 @@ export interface operations {
                     "application/json": components["schemas"]["Erasure"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3559,6 +3702,7 @@ export interface operations {
                     "application/json": components["schemas"]["Exporting"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3607,6 +3751,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3660,6 +3805,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3693,6 +3839,7 @@ export interface operations {
                     "application/json": components["schemas"]["ComparedAgain"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3728,6 +3875,7 @@ export interface operations {
                     "application/json": components["schemas"]["Objection"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3763,6 +3911,7 @@ export interface operations {
                     "application/json": components["schemas"]["Corrected"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3794,6 +3943,7 @@ export interface operations {
                     "application/json": components["schemas"]["Released"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3829,6 +3979,7 @@ export interface operations {
                     "application/json": components["schemas"]["Restricted"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3860,6 +4011,7 @@ export interface operations {
                     "application/json": components["schemas"]["Arrived"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3904,6 +4056,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;
@@ -3945,6 +4098,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
                     [name: string]: unknown;

@@ -22,6 +22,13 @@ test("a person is registered, once for one key, and erased", async () => {
   assert.equal(data.trigger, "erasure");
 });
 
+test("an order takes what its description says", async () => {
+  const { data } = await client.POST("/v1/subjects", { body: { email: `bea+${Date.now()}@example.org` } });
+  const body = { subject: data.subject, batch: `batch_${"0".repeat(32)}`, plan: "pro" };
+  // The body is understood, and such a batch has no photos.
+  await assert.rejects(client.POST("/v1/orders", { body }), { status: 422, code: "photo_count" });
+});
+
 test("a refusal is an error with its code", async () => {
   const order = `order_${"0".repeat(32)}`;
   await assert.rejects(client.GET("/v1/orders/{order}", { params: { path: { order } } }), (error) => {

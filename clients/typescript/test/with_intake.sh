@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts an intake on the database of DATABASE_URL, makes a token, runs the tests, and takes the intake away.
-# with_intake.sh PROGRAM, from the root of the project.
+# with_intake.sh PROGRAM, from the folder of the client.
 set -euo pipefail
 program=$1
 port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
@@ -18,5 +18,4 @@ for _ in $(seq 100); do
     ! node -e 'fetch(process.env.SAFELIGHT_URL + "/ready").then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))' || break
     sleep 0.1
 done
-cd clients/typescript
 npm test --silent
