@@ -7,6 +7,7 @@ mod beside;
 mod caller;
 mod certificate_page;
 pub mod codes;
+mod connections;
 mod console;
 pub mod error;
 pub mod idempotency;
@@ -28,11 +29,10 @@ pub mod tokens;
 mod trace;
 mod waiting;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, http::StatusCode, middleware, routing::get};
-use tokio::{net::TcpListener, sync::Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     timeout::{RequestBodyTimeoutLayer, TimeoutLayer},
@@ -40,6 +40,7 @@ use tower_http::{
 
 pub use beside::serve_beside;
 pub use certificate_page::certificate_page;
+pub use connections::serve;
 pub use error::Error;
 pub use openapi::openapi;
 pub use operators::OperatorSignIn;
@@ -80,14 +81,6 @@ fn layered<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
         .layer(middleware::from_fn(request::around))
 }
 
-/// Answer until `stop`; then take no more and let what is under way come to its end.
-///
-/// # Errors
-/// The listener failed.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
-}
-
 #[cfg(test)]
 mod tests {
     use axum::{
@@ -95,7 +88,7 @@ mod tests {
         http::Request,
         routing::post,
     };
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_util::sync::CancellationToken;
     use tower::ServiceExt;
 
     use super::*;
@@ -162,36 +155,11 @@ mod tests {
         let seats = Arc::new(Semaphore::new(1));
         let router =
             layered(seated(Router::new().route("/", post(async |_: axum::body::Bytes| "read")), seats.clone()));
-        let stalled = Body::from_stream(futures::stream::pending::<Result<axum::body::Bytes, io::Error>>());
+        let stalled = Body::from_stream(futures::stream::pending::<Result<axum::body::Bytes, std::io::Error>>());
         let request = Request::builder().method("POST").uri("/").body(stalled).unwrap();
         let began = tokio::time::Instant::now();
         let status = router.oneshot(request).await.unwrap().status();
         assert_eq!((status, began.elapsed()), (StatusCode::BAD_REQUEST, BODY_PAUSE));
         assert_eq!(seats.available_permits(), 1);
-    }
-
-    #[tokio::test]
-    async fn stopping_lets_what_is_under_way_end_and_takes_no_more() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, reached) = (CancellationToken::new(), CancellationToken::new());
-        let (asked, goes_on) = (reached.clone(), CancellationToken::new());
-        let wait = goes_on.clone();
-        let slow = move || async move {
-            asked.cancel();
-            wait.cancelled().await;
-            "done"
-        };
-        let server = tokio::spawn(serve(listener, layered(Router::new().route("/", get(slow))), stop.clone()));
-        let mut under_way = tokio::net::TcpStream::connect(address).await.unwrap();
-        under_way.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-        reached.cancelled().await;
-        stop.cancel();
-        goes_on.cancel();
-        let mut answer = String::new();
-        under_way.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
-        server.await.unwrap().unwrap();
-        assert!(tokio::net::TcpStream::connect(address).await.is_err());
     }
 }

@@ -137,6 +137,26 @@ impl Postgres {
         Ok(self.url(name))
     }
 
+    /// A new database from a backup of another one, as an operator makes and restores it: by `pg_dump` and `pg_restore`, while
+    /// others work on the first. Answers its address.
+    ///
+    /// # Errors
+    /// A name that is not `[a-z0-9_]` or is taken, programs that are not beside the server's, and what they say.
+    pub async fn create_database_from_backup(&self, name: &str, of: &str) -> Result<String> {
+        let url = self.create_database(name).await?;
+        // A link to the server's program is enough to start it; its companions are where it really is.
+        let bin = std::fs::canonicalize(binaries::find_binaries()?.join("postgres"))?;
+        let bin = bin.parent().context("a program lies in a folder")?;
+        let file = std::env::temp_dir().join(format!("safelight-{}-{name}.dump", self.port())).display().to_string();
+        let dumped = run(&bin.join("pg_dump"), &["--format=custom", "--file", &file, &self.url(of)]).await;
+        let restored = match dumped {
+            Ok(()) => run(&bin.join("pg_restore"), &["--exit-on-error", "--dbname", &url, &file]).await,
+            Err(error) => Err(error),
+        };
+        let _ = std::fs::remove_file(&file);
+        restored.map(|()| url)
+    }
+
     /// Drop a database, ending the sessions in it; one that does not exist is fine.
     ///
     /// # Errors
@@ -199,4 +219,12 @@ impl Postgres {
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.with_context(|| sql.to_owned())?;
         Ok(connection.close().await?)
     }
+}
+
+/// One of Postgres's programs, to its end.
+async fn run(program: &Path, arguments: &[&str]) -> Result<()> {
+    let output = tokio::process::Command::new(program).args(arguments).kill_on_drop(true).output().await;
+    let output = output.with_context(|| format!("{} does not start", program.display()))?;
+    ensure!(output.status.success(), "{}: {}", program.display(), String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `safelight bench intake`: how fast the intake answers while many come a second.
 //!
 //! `--route webhooks`: genuine, signed events of payments of existing orders, each another one, so that each stores a row and
-//! enqueues a job. `--route jobs`: typed jobs of a backend, each with another key. Sent at a steady rate over the loopback; an
+//! enqueues a job. `--route fal`: genuine reports about calls that were made, each of another one. `--route jobs`: typed jobs of a backend, each with another key. Sent at a steady rate over the loopback; an
 //! answer's time counts from the moment at which its request was due, so that a queue before the intake is not hidden. The
 //! tables of the database are the domain's: a private Postgres, or one of its own.
 
@@ -20,6 +20,7 @@ use safelight_jobs::{
     policy_rows,
     providers::{
         Secret,
+        fal_webhook::{FalWebhook, FalWebhookConfig},
         storage::{S3Config, Storage},
     },
     queue::Bell,
@@ -44,6 +45,8 @@ const MASTER_KEY: &str = "5afe11947000000000000000000000000000000000000000000000
 enum Route {
     /// `POST /webhooks/stripe`
     Webhooks,
+    /// `POST /webhooks/fal/{token}`
+    Fal,
     /// `POST /v1/jobs`
     Jobs,
 }
@@ -72,6 +75,9 @@ impl Intake {
             policy_rows::install(&owner, &policy).await?;
         }
         orders(&owner).await?;
+        if self.route == Route::Fal {
+            calls(&owner, i64::from(self.rate) * i64::from(self.secs)).await?;
+        }
         let folder = std::env::temp_dir().join(format!("safelight-bench-{}", std::process::id()));
         let sandbox = Sandbox::start(Options::new(&folder)).await?;
         let stop = CancellationToken::new();
@@ -87,6 +93,11 @@ impl Intake {
                         json!({ "id": session(number % ORDERS), "object": "checkout.session", "payment_status": "paid" });
                     sandbox.stripe.event("checkout.session.completed", session).to_string()
                 }
+                Route::Fal => json!({
+                    "request_id": request_id(number), "gateway_request_id": request_id(number), "status": "OK", "error": null,
+                    "payload": { "images": [{ "url": format!("https://v3.fal.media/files/bench/{number}.png"), "content_type": "image/png" }] },
+                })
+                .to_string(),
                 Route::Jobs => {
                     let order = orders[usize::try_from(number).unwrap_or(0) % orders.len()];
                     let payload = json!({ "order": Id::<id::Order>::from(order), "event": format!("evt_{number}") });
@@ -106,6 +117,12 @@ impl Intake {
                 Route::Webhooks => http
                     .post(format!("{url}/webhooks/stripe"))
                     .header("stripe-signature", sandbox.stripe.sign_now(body.as_bytes())),
+                Route::Fal => {
+                    let asked = request_id(u64::from(number));
+                    let signed = sandbox.fal.sign(body.as_bytes(), &asked, chrono::Utc::now().timestamp());
+                    let request = http.post(format!("{url}/webhooks/fal/bench{number}"));
+                    signed.pairs().into_iter().fold(request, |request, (name, value)| request.header(name, value))
+                }
                 Route::Jobs => http
                     .post(format!("{url}/v1/jobs"))
                     .header("content-type", "application/json")
@@ -126,9 +143,7 @@ impl Intake {
         waits.sort();
         let took = began.elapsed();
         let at = |part: f64| percentile(&waits, part).map_or(0.0, |wait| wait.as_secs_f64() * 1000.0);
-        let jobs: i64 = sqlx::query_scalar("select count(*) from safelight.jobs where kind = 'confirm_payment'")
-            .fetch_one(&owner)
-            .await?;
+        let jobs: i64 = sqlx::query_scalar("select count(*) from safelight.jobs").fetch_one(&owner).await?;
         say(json!({
             "test": "intake", "route": format!("{:?}", self.route).to_lowercase(), "rate": self.rate, "n": n, "secs": took.as_secs_f64(), "refused": refused, "jobs": jobs,
             "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": at(1.0),
@@ -142,6 +157,26 @@ impl Intake {
 
 fn session(number: u64) -> String {
     format!("cs_test_bench{number}")
+}
+
+fn request_id(number: u64) -> String {
+    uuid::Uuid::from_u128(u128::from(number)).to_string()
+}
+
+/// Calls that fal took, one a report: their tokens are `bench0`, `bench1`, and so on.
+async fn calls(owner: &PgPool, n: i64) -> anyhow::Result<()> {
+    sqlx::query(
+        "insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, position, job_id, purpose, processor, model, wish,
+            token_sha256, state, request_id, policy_version)
+        select gen_random_uuid(), o.tenant, o.subject_id, 1, o.id, 0, gen_random_uuid(), 'generate', 'fal', 'a model', 'image:' || n,
+            sha256(convert_to('bench' || n, 'UTF8')), 'submitted', lpad(to_hex(n), 32, '0')::uuid::text, safelight.policy_in_force(o.tenant)
+        from generate_series(0, $1 - 1) n, lateral (select * from safelight.orders order by id offset n % $2 limit 1) o",
+    )
+    .bind(n)
+    .bind(i64::try_from(ORDERS)?)
+    .execute(owner)
+    .await?;
+    Ok(())
 }
 
 /// Placed orders with a payment page, of one person.
@@ -181,9 +216,14 @@ async fn intake(database: &str, sandbox: &Sandbox, stop: CancellationToken) -> a
         token_per_minute: Some(u32::MAX),
         ..ApiConfig::default()
     };
-    let bell = Bell::start(pool.clone());
-    let state =
-        ApiState::new(pool, bell, Vault::new(MASTER_KEY)?, Policies::new(Policy::bundled()?), storage, None, config);
+    let fal = FalWebhook::new(&FalWebhookConfig {
+        keys_url: there.fal.rest_url.clone(),
+        account: Some(there.fal.user_id.clone()),
+        timeout: Duration::from_secs(5),
+    })?;
+    let (bell, vault, policies) =
+        (Bell::start(pool.clone()), Vault::new(MASTER_KEY)?, Policies::new(Policy::bundled()?));
+    let state = ApiState::new(pool, bell, vault, policies, storage, Some(fal), config);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr().context("no address")?;
     tokio::spawn(safelight_api::serve(listener, safelight_api::router(state), stop));

@@ -29,27 +29,10 @@ impl Outside {
     }
 }
 
-/// The database as it is now, as another one: what a backup that is restored later holds.
+/// A backup of the database as it is now, restored as another one.
 async fn backup(app: &App) -> String {
     let name = url::Url::parse(&app.database_url).unwrap().path().trim_matches('/').to_owned();
-    let copy = format!("{name}_restored");
-    let elsewhere = crate::app::database().await;
-    let admin = db::connect(&elsewhere, Role::Owner, 1).await.unwrap();
-    for _ in 0..50 {
-        sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
-            .bind(&name)
-            .execute(&admin)
-            .await
-            .unwrap();
-        if let Ok(url) = postgres().await.create_database_from(&copy, &name).await {
-            // The app's own connections were ended with the others; who finds one of them dead drops it.
-            for pool in [&app.db, &app.worker].into_iter().cycle().take(24) {
-                let _ = sqlx::query("select 1").execute(pool).await;
-            }
-            return url;
-        }
-    }
-    panic!("{name} is never without connections")
+    postgres().await.create_database_from_backup(&format!("{name}_restored"), &name).await.unwrap()
 }
 
 async fn number(pool: &PgPool, sql: &str) -> i64 {

@@ -1,8 +1,15 @@
-//! What keeps a process from starting: a policy that says too little, or that is not the one that is installed.
+//! What keeps a process from starting: a policy that says too little, or that is not the one that is installed. And what one that
+//! has started says of itself: its numbers, and its log as JSON.
+
+use std::process::Stdio;
+
+use safelight_jobs::sweep_retention::SweepRetention;
+use serde_json::Value;
 
 use crate::{
     app::App,
-    processes::{ends, environment},
+    pools::{SOON, until},
+    processes::{command, ends, environment},
 };
 
 const KOSELFIE: &str = include_str!("../../policies/koselfie.toml");
@@ -41,5 +48,59 @@ async fn h10_h1_k1_no_process_starts_with_a_policy_that_says_too_little_or_chang
     for command in ["api", "worker"] {
         let said = refuses(&app, command, r#"version = "2026-05-25""#, r#"version = "2026-12-24""#).await;
         assert!(said.contains("policy 2026-12-24 of koselfie is not installed; run safelight migrate"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_counts_what_it_did_at_an_address_of_its_own_and_logs_a_json_object_a_line() {
+    let app = App::spawn().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut environment = environment(&app, &app.url);
+    environment.retain(|(name, _)| *name != "SAFELIGHT_LOG");
+    for (name, value) in [
+        ("SAFELIGHT_LOG", "info".to_owned()),
+        ("SAFELIGHT_LOG_JSON", "true".to_owned()),
+        ("SAFELIGHT_METRICS_LISTEN", format!("127.0.0.1:{port}")),
+        ("METRICS_SECRET", "a secret of the scraper".to_owned()),
+        ("SAFELIGHT_STOP_WITH_STDIN", "1".to_owned()),
+    ] {
+        environment.push((name, value));
+    }
+    let mut process = command(&["worker"], &environment);
+    let mut worker = process.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    app.enqueues(&SweepRetention { because: "to be counted".to_owned() }).await;
+    until(
+        &app.db,
+        "select count(*) from safelight.jobs_archive where kind = 'sweep_retention' and outcome = 'done'",
+        1,
+    )
+    .await;
+
+    let scraped = async {
+        loop {
+            let asked = app.http.get(format!("http://127.0.0.1:{port}/metrics")).bearer_auth("a secret of the scraper");
+            let text = asked.send().await.expect("it listens").text().await.expect("text");
+            if text.contains("safelight_job_attempts_total{job=\"sweep_retention\",verdict=\"done\"} 1") {
+                return text;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let numbers = tokio::time::timeout(SOON, scraped).await.expect("an attempt is counted when it has ended");
+    assert!(numbers.contains("safelight_job_seconds_count{job=\"sweep_retention\"} 1"), "{numbers}");
+    let anybody = app.http.get(format!("http://127.0.0.1:{port}/metrics")).send().await.unwrap();
+    assert_eq!(anybody.status().as_u16(), 401, "numbers are for who has the secret");
+
+    drop(worker.stdin.take()); // who holds it by its standard input lets it go
+    let ended = tokio::time::timeout(SOON, worker.wait_with_output()).await.expect("it stops").unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let log = String::from_utf8(ended.stderr).unwrap();
+    assert!(!log.is_empty());
+    for line in log.lines() {
+        let said: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        for field in ["timestamp", "level", "target"] {
+            assert!(said[field].is_string(), "{line}");
+        }
+        assert!(said["fields"]["message"].is_string(), "{line}");
     }
 }
