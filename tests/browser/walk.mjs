@@ -9,7 +9,7 @@ const { CONSOLE, OPERATOR, READER, GIVEN, CHROMIUM = "/usr/bin/chromium", PICTUR
 const given = JSON.parse(GIVEN ?? "{}");
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const DESK = { width: 1280, height: 900 }, PHONE = { width: 390, height: 844 };
-const PAGES = ["", "/jobs", "/dead", "/orders", "/deletions", "/cases", "/sweeps", "/policies", "/providers", "/controls", "/schedules",
+const PAGES = ["", "/queues", "/jobs", "/dead", "/orders", "/deletions", "/cases", "/sweeps", "/policies", "/providers", "/controls", "/schedules",
     "/workers", "/audit", "/tokens", "/bulk"];
 
 const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
@@ -141,7 +141,7 @@ const chapters = {
     },
     async finds_nothing_serious_on_any_page() {
         const more = [`/orders/${given.order}`, `/deletions/${given.deletion}`, `/jobs/${given.job}`, "/jobs?kind=send_notice",
-            "/bulk/preview?act=hold&kind=send_notice", "/cases?all=1"];
+            "/bulk/preview?act=hold&kind=send_notice", "/cases?all=1", `/subjects/${given.subject}`];
         const found = [];
         for (const [scheme, viewport] of [["dark", DESK], ["light", DESK], ["dark", PHONE], ["light", PHONE]]) {
             const page = await signedIn(OPERATOR, { colorScheme: scheme, viewport });

@@ -148,6 +148,9 @@ async fn an_operator_repairs_pauses_retries_five_thousand_and_follows_a_deletion
     .execute(&app.db)
     .await
     .unwrap();
-    walk.chapter("finds_nothing_serious_on_any_page", json!({ "order": second, "deletion": deletion, "job": job }))
-        .await;
+    walk.chapter(
+        "finds_nothing_serious_on_any_page",
+        json!({ "order": second, "deletion": deletion, "job": job, "subject": ann.id }),
+    )
+    .await;
 }

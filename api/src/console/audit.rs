@@ -1,4 +1,4 @@
-//! The sealed log: whether it is sealed and brought outside; and what operators did and looked at, with who and why.
+//! The sealed log: whether it is sealed and brought outside, and its newest entries; and what operators did and looked at, with who and why.
 
 use axum::{
     extract::{Query, State},
@@ -9,7 +9,7 @@ use safelight_jobs::sealer;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, entries, page as framed, sign_in::Viewer, words};
 use crate::{error::Error, state::ApiState};
 
 /// Rows of one page.
@@ -19,6 +19,7 @@ const MOST: i64 = 50;
 #[derive(Deserialize)]
 pub(super) struct Wanted {
     before: Option<Uuid>,
+    entries_before: Option<i64>,
 }
 
 /// The page. For people of the house.
@@ -31,6 +32,7 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Audit" }
         (log(&state).await?)
+        (entries::section(&state, wanted.entries_before).await?)
         (acts(&state, wanted.before).await?)
     };
     Ok(framed("Audit", Page::Audit, &viewer, &body))
@@ -101,6 +103,12 @@ async fn acts(state: &ApiState, before: Option<Uuid>) -> Result<Markup, Error> {
 
 /// The page of what an act was about, if it has one.
 fn page_of(about: &str) -> Option<String> {
-    let pages = [("job_", "jobs"), ("order_", "orders"), ("deletion_", "deletions"), ("bulk_", "bulk")];
+    let pages = [
+        ("job_", "jobs"),
+        ("order_", "orders"),
+        ("deletion_", "deletions"),
+        ("subject_", "subjects"),
+        ("bulk_", "bulk"),
+    ];
     pages.iter().find(|(prefix, _)| about.starts_with(prefix)).map(|(_, page)| format!("/console/{page}/{about}"))
 }

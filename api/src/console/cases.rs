@@ -8,10 +8,14 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use safelight_jobs::intake::{self, CaseRow, ExportRow, ObjectionRow};
+use safelight_jobs::{
+    export_data::ExportData,
+    intake::{self, CaseRow, ExportRow, ObjectionRow},
+    job::{Job, JobKey},
+};
 use serde::Deserialize;
 
-use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, waits, words};
 use crate::{numbers::Numbers, state::ApiState};
 
 /// Which cases.
@@ -41,7 +45,7 @@ pub(super) async fn page(
             @if cases.is_empty() { p.none { @if all { "There are none." } @else { "None is open." } } } @else { (table(&cases, now)) }
         }
         (objections(&intake::objections(&state.pool, viewer.tenant(), all).await?, now))
-        (exports(&intake::exports(&state.pool, viewer.tenant()).await?, now))
+        (exports(&state, &intake::exports(&state.pool, viewer.tenant()).await?, now).await?)
     };
     Ok(framed("Cases", Page::Cases, &viewer, &body))
 }
@@ -80,7 +84,7 @@ fn objections(objections: &[ObjectionRow], now: DateTime<Utc>) -> Markup {
             @if objections.is_empty() { p.none { "None is open." } } @else { div.scroll tabindex="0" role="region" aria-label="Objections" { table {
                 thead { tr { th scope="col" { "person" } th scope="col" { "tenant" } th scope="col" { "objects to" } th scope="col" { "state" } th scope="col" { "decided by" } th scope="col" { "why" } th.n scope="col" { "received" } } }
                 tbody { @for objection in objections { tr {
-                    td { code { (objection.subject) } } td { (objection.tenant) } td { (words::said(&objection.purpose)) } td { (words::state(&objection.state)) }
+                    td { (link("subjects", &objection.subject.to_string())) } td { (objection.tenant) } td { (words::said(&objection.purpose)) } td { (words::state(&objection.state)) }
                     td { (objection.decided_by.as_deref().unwrap_or_default()) } td { (objection.why.as_deref().map(words::said).unwrap_or_default()) }
                     td.n { (words::distance(now, objection.received_at)) }
                 } } }
@@ -89,19 +93,23 @@ fn objections(objections: &[ObjectionRow], now: DateTime<Utc>) -> Markup {
     }
 }
 
-fn exports(exports: &[ExportRow], now: DateTime<Utc>) -> Markup {
-    html! {
+async fn exports(state: &ApiState, exports: &[ExportRow], now: DateTime<Utc>) -> Result<Markup, sqlx::Error> {
+    let key = |row: &ExportRow| ExportData { export: row.export }.key();
+    let making: Vec<JobKey> = exports.iter().filter(|row| row.state == "making").map(key).collect();
+    let waiting = waits::of(&state.pool, &making).await?;
+    Ok(html! {
         section {
             h2 { "Exports" span.aside { "made for a person who asked what there is about them" } }
             @if exports.is_empty() { p.none { "There is none." } } @else { div.scroll tabindex="0" role="region" aria-label="Exports" { table {
-                thead { tr { th scope="col" { "export" } th scope="col" { "tenant" } th scope="col" { "state" } th scope="col" { "asked by" } th scope="col" { "why" } th.n scope="col" { "asked" } th.n scope="col" { "goes" } } }
+                thead { tr { th scope="col" { "export" } th scope="col" { "tenant" } th scope="col" { "state" } th scope="col" { "waits for" } th scope="col" { "asked by" } th scope="col" { "why" } th.n scope="col" { "asked" } th.n scope="col" { "goes" } } }
                 tbody { @for export in exports { tr {
                     td { code { (export.export) } } td { (export.tenant) } td { (words::state(&export.state)) }
+                    td { @if export.state == "making" { (waits::said(waiting.get(key(export).as_str()), "its job ended: ask for it again")) } }
                     td { @match &export.by { Some(by) => (by), None => "the person" } } td { (export.why.as_deref().map(words::said).unwrap_or_default()) }
                     td.n { (words::distance(now, export.asked_at)) }
                     td.n { @if let Some(at) = export.expires_at { (words::distance(now, at)) } }
                 } } }
             } } }
         }
-    }
+    })
 }

@@ -19,7 +19,7 @@ use super::{
     Page, Trouble,
     act::{self, Form},
     job::Done,
-    page as framed,
+    page as framed, queues,
     sign_in::Viewer,
     words,
 };
@@ -73,7 +73,8 @@ pub(super) struct View<'a> {
 }
 
 impl View<'_> {
-    fn list(&self, scope: Scope, title: &str, names: &[String]) -> Markup {
+    /// Several of one scope.
+    pub(super) fn list(&self, scope: Scope, title: &str, names: &[String]) -> Markup {
         html! {
             section {
                 h2 { (title) }
@@ -124,7 +125,11 @@ impl View<'_> {
 
 /// The page that the form stood on.
 fn page_of(form: &Form) -> &'static str {
-    if form.field("page") == Some("/console/providers") { "/console/providers" } else { "/console/controls" }
+    match form.field("page") {
+        Some("/console/providers") => "/console/providers",
+        Some(queues::ADDRESS) => queues::ADDRESS,
+        _ => "/console/controls",
+    }
 }
 
 /// Change a control.

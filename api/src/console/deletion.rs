@@ -66,7 +66,7 @@ pub(super) async fn page(
             div { dt { "legal deadline" } dd { (words::time(row.answer_due)) @if row.completed_at.is_none() { " " span.small { (words::distance(row.now, row.answer_due)) } } } }
             div { dt { "complete" } dd { (words::maybe_time(row.completed_at)) } }
             @if certified { div { dt { "certificate" } dd { a href={ "/console/deletions/" (deletion) "/certificate" } { "Read or print" } } } }
-            div.wide { dt { "subject" } dd { code { (Id::<Subject>::from(row.subject_id)) } } }
+            div.wide { dt { "subject" } dd { (link("subjects", &Id::<Subject>::from(row.subject_id).to_string())) } }
         }
         section {
             h2 { "Steps" span.aside { "complete only when each is verified or retained by law" } }

@@ -6,11 +6,15 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use safelight_jobs::id::{Deletion, Id};
+use safelight_jobs::{
+    delete_data::DeleteData,
+    id::{Deletion, Id},
+    job::{Job, JobKey},
+};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, waits, words};
 use crate::{error::Error, state::ApiState};
 
 /// Rows of one list.
@@ -39,6 +43,10 @@ pub(super) async fn page(
     Ok(framed("Deletions", Page::Deletions, &viewer, &body))
 }
 
+fn key(deletion: Id<Deletion>) -> JobKey {
+    DeleteData { deletion }.key()
+}
+
 async fn open(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Result<Markup, Error> {
     let rows = sqlx::query!(
         r#"select d.id, d.tenant, d.trigger, d.state, d.requested_at, d.answer_due,
@@ -54,6 +62,8 @@ async fn open(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Res
     )
     .fetch_all(&state.pool)
     .await?;
+    let keys: Vec<JobKey> = rows.iter().map(|row| key(row.id.into())).collect();
+    let waiting = waits::of(&state.pool, &keys).await?;
     Ok(html! {
         section {
             h2 { "Open" span.aside { "the nearest deadline first" } }
@@ -63,7 +73,8 @@ async fn open(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Res
                     td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td { (row.tenant) } td { (words::said(&row.trigger)) }
                     td { @if row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
                     td.n { (row.settled) " of " (row.steps) }
-                    td { (row.waits.as_deref().map(words::said).unwrap_or_default()) }
+                    td { (waits::said(waiting.get(key(row.id.into()).as_str()), "the sweep of deletions drives it again within the hour"))
+                        @if let Some(steps) = &row.waits { span.small { "; " (words::said(steps)) } } }
                     td.n { (words::distance(now, row.requested_at)) } td.n { (words::distance(now, row.answer_due)) }
                 } } }
             } } }

@@ -15,6 +15,7 @@ use safelight_jobs::{
     run::Tx,
 };
 use serde::Deserialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -93,7 +94,7 @@ pub(super) async fn page(
             @if let Some(worker) = &row.worker { div { dt { "worker" } dd { code { (worker) } } } }
             @if let Some(lane) = &row.lane { div.wide { dt { "lane" } dd { code { (lane) } } } }
             @if let Some(order) = row.order_id { div.wide { dt { "order" } dd { (link("orders", &Id::<Order>::from(order).to_string())) } } }
-            @if let Some(subject) = row.subject_id { div.wide { dt { "subject" } dd { a.id href={ "/console/jobs?id=" (Id::<Subject>::from(subject)) } { (Id::<Subject>::from(subject)) } } } }
+            @if let Some(subject) = row.subject_id { div.wide { dt { "subject" } dd { (link("subjects", &Id::<Subject>::from(subject).to_string())) } } }
             @if let Some(trace) = &row.traceparent { div.wide { dt { "trace" } dd { code { (trace) } } } }
         }
         (attempts(&state, job).await?)
@@ -208,7 +209,8 @@ async fn acts(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
 
 async fn audit(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
     let rows = sqlx::query!(
-        "select seq, at, actor, action, outcome, purpose from safelight.audit_entries where job_id = $1 and action <> 'console.look' order by seq limit 200",
+        r#"select seq, at, actor, action, outcome, purpose, grants, policy_version, codes from safelight.audit_entries
+        where job_id = $1 and action <> 'console.look' order by seq limit 200"#,
         job.uuid()
     )
     .fetch_all(&state.pool)
@@ -220,11 +222,21 @@ async fn audit(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
                 @for row in &rows { li {
                     span.when { (words::time(row.at)) }
                     span.what { strong { (words::said(&row.action.replace('.', " "))) } " " (words::state(&row.outcome))
-                        span.small { " " (row.actor) @if let Some(purpose) = &row.purpose { " · for " (purpose) } " · entry " (row.seq) } }
+                        span.small { " " (row.actor) " · entry " (row.seq) (codes(&row.codes)) }
+                        @if let Some(purpose) = &row.purpose { span.small { " · gate passed for " (purpose)
+                            @if let Some(version) = &row.policy_version { ", policy " (version) }
+                            @for (n, grant) in row.grants.iter().enumerate() { @if n == 0 { ", on consent " } @else { ", " } code { (grant) } } } } }
                 } }
             } }
         }
     })
+}
+
+/// What else an entry says: codes and ids, as the table holds it to.
+fn codes(codes: &Value) -> Markup {
+    html! { @if let Some(codes) = codes.as_object() { @for (name, code) in codes {
+        " · " (words::said(name)) " " (code.as_str().unwrap_or_default())
+    } } }
 }
 
 /// Act on it.

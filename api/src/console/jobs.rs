@@ -199,7 +199,7 @@ pub(super) async fn find(_viewer: Viewer, Query(wanted): Query<Opened>) -> Resul
     } else if let Ok(deletion) = id.parse::<Id<Deletion>>() {
         format!("/console/deletions/{deletion}")
     } else if let Ok(subject) = id.parse::<Id<Subject>>() {
-        format!("/console/jobs?id={subject}")
+        format!("/console/subjects/{subject}")
     } else {
         let why = "paste the id of a job (job_…), an order (order_…), a deletion (deletion_…) or a person (subject_…)";
         return Err(Error::BadId(why.to_owned()).into());

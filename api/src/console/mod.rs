@@ -13,6 +13,7 @@ mod controls;
 mod dead;
 mod deletion;
 mod deletions;
+mod entries;
 mod job;
 mod jobs;
 mod money;
@@ -22,10 +23,13 @@ mod orders;
 mod overview;
 mod policies;
 mod providers;
+mod queues;
 mod schedules;
 mod sign_in;
+mod subject;
 mod sweeps;
 mod tokens;
+mod waits;
 mod words;
 mod workers;
 
@@ -71,6 +75,8 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/deletions/{deletion}", get(deletion::page))
         .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))
         .route("/console/cases", get(cases::page))
+        .route("/console/subjects/{subject}", get(subject::page))
+        .route(queues::ADDRESS, get(queues::page))
         .route("/console/providers", get(providers::page))
         .route("/console/sweeps", get(sweeps::page))
         .route("/console/policies", get(policies::page))
@@ -98,6 +104,7 @@ async fn style() -> Response {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Page {
     Overview,
+    Queues,
     Jobs,
     Dead,
     Orders,
@@ -115,8 +122,9 @@ enum Page {
 
 impl Page {
     /// Address, name, and whether it is for people of the house only.
-    const ALL: [(Self, &'static str, &'static str, bool); 14] = [
+    const ALL: [(Self, &'static str, &'static str, bool); 15] = [
         (Self::Overview, "/console", "Overview", false),
+        (Self::Queues, queues::ADDRESS, "Queues", false),
         (Self::Jobs, "/console/jobs", "Jobs", false),
         (Self::Dead, "/console/dead", "Dead letters", false),
         (Self::Orders, "/console/orders", "Orders", false),

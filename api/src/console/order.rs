@@ -44,7 +44,7 @@ pub(super) async fn page(
             div { dt { "checkout" } dd { (words::maybe_time(row.checkout_at)) } }
             div { dt { "paid" } dd { (words::maybe_time(row.paid_at)) } }
             div { dt { "delivered" } dd { (words::maybe_time(row.delivered_at)) } }
-            div.wide { dt { "subject" } dd { code { (Id::<Subject>::from(row.subject_id)) } } }
+            div.wide { dt { "subject" } dd { (link("subjects", &Id::<Subject>::from(row.subject_id).to_string())) } }
         }
         (money::of_order(&state, order).await?)
         (images(&state, order).await?)

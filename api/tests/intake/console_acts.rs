@@ -191,6 +191,34 @@ async fn a_form_of_another_site_of_another_session_or_without_a_reason_changes_n
 }
 
 #[tokio::test]
+async fn an_operator_of_one_tenant_changes_nothing_of_another_nor_of_the_house_by_any_form() {
+    let house = House::build().await;
+    let theirs = furnished(&house).await;
+    let own = job(&house, "send_notice", "haloprofile").await;
+    let operator = Browser::of(&house, Some("haloprofile"), &[Scope::Operate]).await;
+    let csrf = operator.csrf(&format!("/console/jobs/{own}")).await;
+    let ours = "from safelight.jobs where tenant = 'koselfie' and state = 0";
+    let (before, dead) = (house.count(ours).await, house.count("from safelight.dead_letters").await);
+    for (path, more) in MUTATIONS {
+        let answer = operator.sends(&filled(path, &theirs), &format!("csrf={csrf}&why=x{more}"), "same-origin").await;
+        let (status, says) = match *path {
+            "/console/jobs/{job}/{act}" | "/console/jobs/{job}/payload" => (StatusCode::NOT_FOUND, "not_found"),
+            "/console/bulk" => (StatusCode::NOT_FOUND, "not_found"),
+            "/console/dead/{fate}" => (StatusCode::SEE_OTHER, ""),
+            _ => (StatusCode::FORBIDDEN, "house_required"),
+        };
+        assert_eq!(answer.status, status, "{path}: {}", answer.text);
+        assert!(answer.text.contains(says), "{path}: {}", answer.text);
+    }
+    assert_eq!((house.count(ours).await, house.count("from safelight.dead_letters").await), (before, dead));
+    assert_eq!(house.count("from safelight.controls").await, 0);
+    assert_eq!(house.count("from safelight.breakers where state <> 'open'").await, 0);
+    assert_eq!(house.count("from safelight.schedules where paused").await, 0);
+    assert_eq!(house.count("from safelight.bulk_acts").await, 0);
+    assert_eq!(house.count("from safelight.operator_acts where action = 'job.payload'").await, 0);
+}
+
+#[tokio::test]
 async fn an_operator_repairs_from_the_console_and_it_is_kept_with_who_and_why() {
     let house = House::build().await;
     let waiting = furnished(&house).await;

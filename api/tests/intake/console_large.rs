@@ -25,6 +25,8 @@ const HISTORY: &[&str] = &[
     "insert into safelight.operator_acts (actor, why, action, outcome, about) select 'x', 'x', 'console.look', 'seen', 'job_' || n from generate_series(1, N / 4) n",
     "insert into safelight.job_attempts (job_id, attempt, verdict, code) select gen_random_uuid(), 1, 'retry', 'x' from generate_series(1, N / 4)",
     "insert into safelight.audit_entries (actor, action, outcome, order_id) select 'worker', 'image.delivered', 'done', gen_random_uuid() from generate_series(1, N / 4)",
+    "insert into safelight.audit_leaves (seq, entry, leaf) select row_number() over (order by seq) - 1, seq, sha256('x') from safelight.audit_entries",
+    "insert into safelight.audit_checkpoints (size, note, key_ids) select n, 'x', '{}' from generate_series(1, N / 8) n",
     "insert into safelight.subjects (id, tenant) select safelight.uuid_v7(), 'koselfie' from generate_series(1, N / 8)",
     "insert into safelight.upload_batches (id, tenant, subject_id) select safelight.uuid_v7(), tenant, id from safelight.subjects",
     "insert into safelight.orders (id, tenant, subject_id, batch_id, plan, state, needs_model, images_wanted, amount_cents, currency, checkout_session,
@@ -38,6 +40,9 @@ const HISTORY: &[&str] = &[
         'image/png', 9, repeat('0', 64), now() from safelight.orders where state = 'delivered'",
     "insert into safelight.consents (id, tenant, subject_id, event, purpose, capture_point, wording_sha256, policy_version, actor)
     select safelight.uuid_v7(), tenant, id, 'granted', 'compare', 'sign_up', repeat('0', 64), safelight.policy_in_force(tenant), 'subject' from safelight.subjects",
+    "insert into safelight.cases (id, tenant, subject_id, kind, channel, received_at, answer_due, state, opened_by, closed_at)
+    select safelight.uuid_v7(), tenant, id, 'access', 'mail', now(), now(), 'answered', 'ops_1', now() from safelight.subjects",
+    "insert into safelight.restrictions (tenant, subject_id, ground, lifted_at) select tenant, id, 'accuracy', now() from safelight.subjects",
     "insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, job_id, purpose, processor, model, wish, token_sha256, state, request_id,
         policy_version)
     select safelight.uuid_v7(), tenant, subject_id, 1, id, gen_random_uuid(), 'generate', 'fal', 'a model', 'image:' || id, sha256(convert_to(id::text, 'UTF8')), 'succeeded',
@@ -91,6 +96,7 @@ async fn no_page_reads_a_large_table_whole() {
     assert!(before.len() >= 14, "the large tables are seen: {before:?}");
     let pages = [
         "".to_owned(),
+        "/queues".to_owned(),
         "/jobs".to_owned(),
         "/jobs?state=running".to_owned(),
         "/jobs?state=held".to_owned(),
@@ -116,6 +122,8 @@ async fn no_page_reads_a_large_table_whole() {
         "/schedules".to_owned(),
         "/workers".to_owned(),
         "/audit".to_owned(),
+        "/audit?entries_before=20000".to_owned(),
+        format!("/subjects/{subject}"),
         "/tokens".to_owned(),
     ];
     let (mut slow, mut whole, mut seen) = (Vec::new(), Vec::new(), before);

@@ -10,6 +10,7 @@ mod console_acts;
 mod console_large;
 mod console_money;
 mod console_oidc;
+mod console_pages;
 mod documents;
 mod house;
 mod idempotency;
