@@ -9,13 +9,17 @@ use safelight_jobs::{
     queue::Bell,
     run::Tx,
 };
+use serde_json::json;
 
-use crate::{config, process::say};
+use crate::{config, operator::confirm, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct CaseCommand {
     #[command(subcommand)]
     what: What,
+    /// One JSON document
+    #[arg(long, global = true)]
+    json: bool,
     #[command(flatten)]
     database: config::Database,
 }
@@ -46,9 +50,6 @@ enum What {
         /// Closed ones too
         #[arg(long)]
         all: bool,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
     },
     /// Say that you know who it is; an erasure begins with that
     Verify {
@@ -60,6 +61,9 @@ enum What {
         /// Who you are, as a code
         #[arg(long)]
         by: String,
+        /// Do not ask, where an erasure begins with it
+        #[arg(long)]
+        yes: bool,
     },
     /// Take two months more; tell the person why before the first is over
     Extend {
@@ -87,12 +91,20 @@ enum What {
 impl CaseCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Api, 2).await?;
-        if let What::List { all, json } = self.what {
-            return list(&intake::cases(&pool, None, all).await?, json);
+        if let What::List { all } = self.what {
+            return list(&intake::cases(&pool, None, all).await?, self.json);
+        }
+        if let What::Verify { case, subject, yes, .. } = &self.what {
+            let kind = sqlx::query_scalar!("select kind from safelight.cases where id = $1", case.uuid())
+                .fetch_optional(&pool)
+                .await?;
+            if kind.as_deref() == Some("erasure") {
+                confirm(*yes, &format!("Is {case} of {subject}? With that everything about them is erased."))?;
+            }
         }
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
-        let said = match self.what {
-            What::List { .. } => String::new(),
+        let (document, said) = match self.what {
+            What::List { .. } => return Ok(()),
             What::Open { tenant, kind, channel, received, subject, by } => {
                 let new = NewCase {
                     tenant: &tenant,
@@ -106,27 +118,39 @@ impl CaseCommand {
                 let contact = sqlx::query_scalar!("select contact from safelight.tenants where id = $1", tenant)
                     .fetch_one(&mut *tx)
                     .await?;
-                format!("{case}  answer due {}, from {contact}", due.format("%Y-%m-%d %H:%M"))
+                let said = format!("{case}  answer due {}, from {contact}", due.format("%Y-%m-%d %H:%M"));
+                (json!({ "case": case, "state": "open", "answer_due": due, "contact": contact }), said)
             }
-            What::Verify { case, subject, by } => match intake::verify_case(&mut tx, case, subject, &by).await? {
-                Some(deletion) => format!("{case} is verified; {deletion} has begun"),
-                None => format!("{case} is verified"),
-            },
+            What::Verify { case, subject, by, .. } => {
+                let deletion = intake::verify_case(&mut tx, case, subject, &by).await?;
+                let said = match deletion {
+                    Some(deletion) => format!("{case} is verified; {deletion} has begun"),
+                    None => format!("{case} is verified"),
+                };
+                (json!({ "case": case, "identity": "verified", "deletion": deletion }), said)
+            }
             What::Extend { case, why } => {
                 let due = intake::extend_case(&mut tx, case, &why).await?;
-                format!("{case}  answer due {}; tell the person why", due.format("%Y-%m-%d %H:%M"))
+                let said = format!("{case}  answer due {}; tell the person why", due.format("%Y-%m-%d %H:%M"));
+                (json!({ "case": case, "state": "open", "answer_due": due }), said)
             }
             What::Answer { case } => {
                 intake::close_case(&mut tx, case, None).await?;
-                format!("{case} is answered")
+                (json!({ "case": case, "state": "answered" }), format!("{case} is answered"))
             }
             What::Refuse { case, why } => {
                 intake::close_case(&mut tx, case, Some(&why)).await?;
-                format!("{case} is refused; tell the person why, and that they may complain to an authority")
+                let said =
+                    format!("{case} is refused; tell the person why, and that they may complain to an authority");
+                (json!({ "case": case, "state": "refused" }), said)
             }
         };
         tx.commit().await?;
-        say(said);
+        if self.json {
+            say(document);
+        } else {
+            say(said);
+        }
         Ok(())
     }
 }

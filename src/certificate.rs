@@ -1,11 +1,12 @@
 //! `safelight certificate`: the certificate of a finished deletion. Who prints it says what for, and is kept: it is a person's case.
 
-use anyhow::bail;
 use clap::Args;
 use safelight_jobs::{
     db::{self, Role},
     id::{Deletion, Id},
-    look, sealer,
+    look,
+    operate::OperateError,
+    sealer,
 };
 
 use crate::{config, operator::Why, process::say};
@@ -27,10 +28,11 @@ impl Certificate {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Api, 1).await?;
         let Some(signed) = sealer::certificate(&pool, self.deletion, None).await? else {
-            bail!(
-                "{} has no certificate: the deletion is not complete, or no checkpoint covers it yet (`safelight audit seal`)",
+            let what = format!(
+                "certificate of {}: the deletion is not complete, or no checkpoint covers it yet (`safelight audit seal`)",
                 self.deletion
             );
+            return Err(OperateError::NotFound(what).into());
         };
         let mut tx = db::begin(&pool).await?;
         let entry = look::entry().deletion(self.deletion).tenant(&signed.certificate.tenant);

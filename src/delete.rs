@@ -4,13 +4,13 @@ use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
     id::{Artifact, Id, Order},
-    intake,
+    intake::{self, IntakeError},
     queue::Bell,
     run::Tx,
 };
 use serde_json::json;
 
-use crate::{config, process::say};
+use crate::{config, operator::confirm, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Delete {
@@ -22,6 +22,9 @@ pub(crate) struct Delete {
     /// As JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Do not ask
+    #[arg(long, global = true)]
+    yes: bool,
     #[command(flatten)]
     database: config::Database,
 }
@@ -42,7 +45,14 @@ enum What {
 
 impl Delete {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let by = self.by.as_deref().ok_or_else(|| anyhow::anyhow!("say who you are: --by, a short code"))?;
+        let by = self.by.as_deref().ok_or_else(|| IntakeError::Invalid {
+            code: "not_a_code",
+            why: "say who you are: --by, a short code".to_owned(),
+        })?;
+        match self.what {
+            What::Photo { photo } => confirm(self.yes, &format!("Delete {photo} and what rests on it?"))?,
+            What::Order { order } => confirm(self.yes, &format!("Delete what is left of {order}?"))?,
+        }
         let pool = db::connect(self.database.address(), Role::Api, 2).await?;
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
         let started = match self.what {

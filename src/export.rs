@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
     id::{Artifact, Id, Subject},
-    intake,
+    intake::{self, IntakeError},
+    operate::OperateError,
     providers::storage::Key,
     queue::{Bell, By},
     run::Tx,
@@ -100,9 +101,12 @@ impl Export {
                 )
                 .fetch_optional(&pool)
                 .await?;
-                let Some(row) = row else { bail!("{export} is no export, or it is gone") };
+                let row = row.ok_or_else(|| OperateError::NotFound(format!("export {export}, or it is gone")))?;
                 if !row.readable {
-                    bail!("{export} is still being made, or its time is over; `safelight export list` says which");
+                    let why = format!(
+                        "{export} is still being made, or its time is over; `safelight export list` says which"
+                    );
+                    return Err(IntakeError::Conflict { code: "export_not_there", why }.into());
                 }
                 let Ok(key) = row.storage_key.parse::<Key>() else {
                     bail!("{export} has a key that this version does not know")

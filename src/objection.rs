@@ -1,11 +1,10 @@
 //! `safelight objection`: what people object to, noted where it came by mail, and the decision about it.
 
-use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use safelight_jobs::{
     db::{self, Role},
     id::{Id, Subject},
-    intake,
+    intake::{self, IntakeError},
     policy::Purpose,
     queue::Bell,
     run::Tx,
@@ -93,7 +92,7 @@ impl ObjectionCommand {
                 let tenant = sqlx::query_scalar!("select tenant from safelight.subjects where id = $1", subject.uuid())
                     .fetch_optional(&pool)
                     .await?
-                    .with_context(|| format!("{subject} does not exist"))?;
+                    .ok_or_else(|| IntakeError::NotFound { what: subject.to_string() })?;
                 let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
                 let noted = intake::object(&mut tx, &tenant, subject, purpose, Some(&by)).await?;
                 tx.commit().await?;

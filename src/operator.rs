@@ -6,9 +6,12 @@ use std::io::{IsTerminal, Write};
 use anyhow::bail;
 use clap::Args;
 use safelight_jobs::{
+    calls::resolve::NotResolved,
+    intake::IntakeError,
     job::Queue,
     operate::{OperateError, Operator},
-    queue::{self, By, FleetError},
+    queue::{self, By, EnqueueError, FleetError},
+    vault::VaultError,
 };
 use sqlx::PgPool;
 
@@ -91,6 +94,18 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> Option<u8> {
     if error.is::<NotConfirmed>() {
         return Some(7);
     }
+    if let Some(error) = error.downcast_ref::<IntakeError>() {
+        return intake(error);
+    }
+    if let Some(error) = error.downcast_ref::<NotResolved>() {
+        return match error {
+            NotResolved::NoSuchCall(_) => Some(5),
+            NotResolved::Known { .. } | NotResolved::RequestTaken { .. } => Some(6),
+            NotResolved::BadRequest | NotResolved::NotACode { .. } => Some(2),
+            NotResolved::Enqueue(error) => enqueueing(error),
+            NotResolved::Database(_) => None,
+        };
+    }
     match error.downcast_ref::<OperateError>()? {
         OperateError::Reason
         | OperateError::TooWide
@@ -101,6 +116,20 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> Option<u8> {
         OperateError::Stands { .. } | OperateError::MustEnd(_) => Some(6),
         OperateError::Database(_) | OperateError::Fleet(FleetError::Database(_)) => None,
     }
+}
+
+fn intake(error: &IntakeError) -> Option<u8> {
+    match error {
+        IntakeError::NotFound { .. } | IntakeError::Vault(VaultError::NoKey(_)) => Some(5),
+        IntakeError::Conflict { .. } | IntakeError::Refused(_) => Some(6),
+        IntakeError::Invalid { .. } => Some(2),
+        IntakeError::Enqueue(error) => enqueueing(error),
+        IntakeError::Vault(_) | IntakeError::Storage(_) | IntakeError::Database(_) => None,
+    }
+}
+
+fn enqueueing(error: &EnqueueError) -> Option<u8> {
+    matches!(error, EnqueueError::Conflict { .. }).then_some(6)
 }
 
 /// Workers look at once instead of at their next poll. Best effort: a command ends before a bell of its own has rung.

@@ -1,8 +1,9 @@
 //! `safelight provider`: the providers with what holds their jobs back, calls whose outcome nobody knows, and a person's word about them.
 
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use safelight_jobs::{
-    calls::resolve::{self, Resolution, Resolved, Said},
+    calls::resolve::{self, NotResolved, Resolution, Resolved, Said},
     db::{self, Role},
     id::{Id, Intent},
     queue::{self, Bell},
@@ -10,7 +11,7 @@ use safelight_jobs::{
 };
 use serde_json::json;
 
-use crate::{config, process::say};
+use crate::{config, operator::confirm, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Provider {
@@ -53,6 +54,12 @@ enum What {
         /// Who you are, as a short code; stands in the audit log
         #[arg(long, env = "SAFELIGHT_OPERATOR")]
         by: String,
+        /// Do not ask, where it is asked for once more
+        #[arg(long)]
+        yes: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -71,24 +78,33 @@ impl Provider {
         match self.what {
             What::List { json } => providers(&pool, json).await,
             What::Calls { json, .. } => list(&pool, json).await,
-            What::Resolve { call, outcome, request, why, by } => {
+            What::Resolve { call, outcome, request, why, by, yes, json } => {
                 let resolution = match (outcome, request) {
                     (Outcome::Accepted, Some(request)) => Resolution::Accepted(request),
-                    (Outcome::Accepted, None) => anyhow::bail!("--as accepted needs --request"),
+                    (Outcome::Accepted, None) => return Err(NotResolved::BadRequest.into()),
                     (Outcome::NotMade, Some(_)) => {
-                        anyhow::bail!("--as not-made has no request: was it accepted after all?")
+                        return Err(NotResolved::BadRequest)
+                            .context("--as not-made has no request: was it accepted after all?");
                     }
                     (Outcome::NotMade, None) => Resolution::NotMade,
                 };
+                if outcome == Outcome::NotMade {
+                    confirm(yes, &format!("Ask the provider once more for {call}? If it was made, it is paid twice."))?;
+                }
                 let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
                 let resolved = resolve::resolve(&mut tx, call, &resolution, Said { by: &by, why: &why }).await?;
                 tx.commit().await?;
-                say(match resolved {
-                    Resolved::GoesOn => "it goes on: its result is collected when it is there",
-                    Resolved::Purged => "nobody may have its result any more: it is cancelled and purged",
-                    Resolved::AnotherAttempt => "one new attempt is made",
-                    Resolved::NobodyWaits => "nobody waits for it any more: no new attempt is made",
-                });
+                let (outcome, sentence) = match resolved {
+                    Resolved::GoesOn => ("goes_on", "it goes on: its result is collected when it is there"),
+                    Resolved::Purged => ("purged", "nobody may have its result any more: it is cancelled and purged"),
+                    Resolved::AnotherAttempt => ("another_attempt", "one new attempt is made"),
+                    Resolved::NobodyWaits => ("nobody_waits", "nobody waits for it any more: no new attempt is made"),
+                };
+                if json {
+                    say(json!({ "call": call, "outcome": outcome }));
+                } else {
+                    say(sentence);
+                }
                 Ok(())
             }
         }

@@ -9,7 +9,7 @@ use safelight_jobs::{
 };
 use serde_json::json;
 
-use crate::{config, process::say};
+use crate::{config, operator::confirm, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Refund {
@@ -28,6 +28,9 @@ pub(crate) struct Refund {
     /// List what is in refund review instead
     #[arg(long, conflicts_with_all = ["paid", "why", "amount_cents"])]
     review: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -41,6 +44,15 @@ impl Refund {
         let (Some(paid), Some(why), Some(by)) = (&self.paid, &self.why, &self.by) else {
             return self.list(&pool).await;
         };
+        let much = self.amount_cents.map_or_else(
+            || "all that is left".to_owned(),
+            |cents| format!("{}.{:02} of what was paid", cents / 100, cents.abs() % 100),
+        );
+        let paid_for = match paid {
+            Paid::Order(order) => order.to_string(),
+            Paid::Session(session) => session.clone(),
+        };
+        confirm(self.yes, &format!("Give {much} for {paid_for} back?"))?;
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
         let wish = RefundWish { tenant: None, paid, amount_cents: self.amount_cents, why, by };
         let asked = intake::ask_refund(&mut tx, &wish).await?;

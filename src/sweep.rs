@@ -20,6 +20,7 @@ use safelight_jobs::{
     sweep_retention::SweepRetention,
     tell_policies::TellPolicies,
 };
+use serde_json::json;
 
 use crate::{config, process::say};
 
@@ -36,8 +37,8 @@ pub(crate) struct Sweep {
     /// Enqueue nothing: print what is due by its clock now and in the next seven days
     #[arg(long)]
     dry_run: bool,
-    /// Print that as JSON
-    #[arg(long, requires = "dry_run")]
+    /// One JSON document
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     database: config::Database,
@@ -86,10 +87,19 @@ impl Sweep {
             Kind::Notices => tx.enqueue(&TellPolicies { because: because.clone() }).await?,
         };
         tx.commit().await?;
-        say(enqueued.id);
-        if self.kind == Kind::Money && self.wait_seconds > 0 {
-            print_differences(&pool, &because, Duration::from_secs(self.wait_seconds)).await?;
+        let waits = self.kind == Kind::Money && self.wait_seconds > 0;
+        if !waits {
+            if self.json {
+                say(json!({ "job": enqueued.id }));
+            } else {
+                say(enqueued.id);
+            }
+            return Ok(());
         }
+        if !self.json {
+            say(enqueued.id);
+        }
+        print_differences(&pool, enqueued.id, &because, Duration::from_secs(self.wait_seconds), self.json).await?;
         Ok(())
     }
 }
@@ -112,7 +122,13 @@ fn print_due(due: &[due::Due], json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn print_differences(pool: &sqlx::PgPool, because: &str, most: Duration) -> anyhow::Result<()> {
+async fn print_differences(
+    pool: &sqlx::PgPool,
+    job: Id<id::Job>,
+    because: &str,
+    most: Duration,
+    as_json: bool,
+) -> anyhow::Result<()> {
     let begun = tokio::time::Instant::now();
     let residue = loop {
         let run =
@@ -135,6 +151,17 @@ async fn print_differences(pool: &sqlx::PgPool, because: &str, most: Duration) -
     )
     .fetch_all(pool)
     .await?;
+    if as_json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                json!({ "code": row.code, "object": row.object, "provider": row.provider, "tenant": row.tenant,
+                    "amount_cents": row.amount_cents, "first_seen_at": row.first_seen_at })
+            })
+            .collect();
+        say(json!({ "job": job, "differences": rows, "whole": residue.is_some() }));
+        return Ok(());
+    }
     for row in &rows {
         let cents =
             row.amount_cents.map_or_else(String::new, |cents| format!("{}.{:02}", cents / 100, cents.abs() % 100));

@@ -6,6 +6,7 @@ use safelight_jobs::{
     db::{self, Role},
     id::Id,
     operate::OperateError,
+    providers::Secret,
 };
 use serde_json::json;
 
@@ -37,6 +38,9 @@ enum What {
         /// Requests a minute in each process of the intake: two processes let twice as many in. The usual number if not given
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
         per_minute: Option<i32>,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
     },
     /// List all tokens, without their secrets
     List {
@@ -54,6 +58,9 @@ enum What {
         /// Do not ask, where the old one is to open nothing any more
         #[arg(long)]
         yes: bool,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
     },
     /// From now on the token opens nothing
     Revoke {
@@ -62,6 +69,9 @@ enum What {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// One JSON document
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -74,9 +84,9 @@ impl Token {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         match self.what {
-            What::Create { name, tenant, scopes, days, per_minute } => {
+            What::Create { name, tenant, scopes, days, per_minute, json } => {
                 let terms = Terms { days, per_minute };
-                say(tokens::create_with(&pool, tenant.as_deref(), &name, &scopes, terms).await?.expose());
+                made(&tokens::create_with(&pool, tenant.as_deref(), &name, &scopes, terms).await?, json);
             }
             What::List { json: as_json } => {
                 let known = tokens::list(&pool).await?;
@@ -86,21 +96,34 @@ impl Token {
                     known.iter().for_each(line);
                 }
             }
-            What::Rotate { id, keep_hours, yes } => {
+            What::Rotate { id, keep_hours, yes, json } => {
                 if keep_hours == 0 {
                     confirm(yes, &format!("Let {id} open nothing from now on?"))?;
                 }
-                say(tokens::rotate(&pool, id, keep_hours).await?.ok_or_else(|| none(id))?.expose());
+                made(&tokens::rotate(&pool, id, keep_hours).await?.ok_or_else(|| none(id))?, json);
             }
-            What::Revoke { id, yes } => {
+            What::Revoke { id, yes, json } => {
                 confirm(yes, &format!("Let {id} open nothing from now on?"))?;
                 if !tokens::revoke(&pool, id).await? {
                     return Err(none(id).into());
                 }
-                say(format_args!("{id} is revoked"));
+                if json {
+                    say(json!({ "token": id, "state": "revoked" }));
+                } else {
+                    say(format_args!("{id} is revoked"));
+                }
             }
         }
         Ok(())
+    }
+}
+
+/// Printed once: nobody can read it again.
+fn made(token: &Secret, as_json: bool) {
+    if as_json {
+        say(json!({ "secret": token.expose() }));
+    } else {
+        say(token.expose());
     }
 }
 

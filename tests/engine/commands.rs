@@ -256,6 +256,80 @@ async fn queues_providers_deletions_and_acts_are_listed_for_people_and_for_machi
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_stands_elsewhere_or_was_not_confirmed_ends_with_its_own_code_in_every_command() {
+    let app = App::spawn().await;
+    let (ann, order) = app.pro_order().await;
+    let (order, ann) = (order.to_string(), ann.id.to_string());
+    let nobody = Id::<safelight_jobs::id::Subject>::new().to_string();
+    let no_order = Id::<safelight_jobs::id::Order>::new().to_string();
+    let nothing = Id::<safelight_jobs::id::Artifact>::new().to_string();
+    let no_case = Id::<safelight_jobs::id::Case>::new().to_string();
+    let no_call = Id::<safelight_jobs::id::Intent>::new().to_string();
+    let no_deletion = Id::<safelight_jobs::id::Deletion>::new().to_string();
+    let opened = app.prints(&["case", "open", "koselfie", "erasure", "--by", "ops_1", "--json"]).await;
+    let case = opened["case"].as_str().unwrap().to_owned();
+    for (words, code) in [
+        (["refund", &no_order, "--why", "work_died", "--by", "ops_1", "--yes"].as_slice(), 5),
+        (&["refund", &order, "--why", "work_died", "--by", "ops_1", "--yes"], 6),
+        (&["refund", &order, "--why", "She asked", "--by", "ops_1", "--yes"], 2),
+        (&["refund", &order, "--why", "work_died", "--by", "ops_1"], 7),
+        (&["delete", "photo", &nothing, "--by", "ops_1", "--yes"], 5),
+        (&["delete", "order", &order, "--by", "ops_1", "--yes"], 6),
+        (&["delete", "photo", &nothing, "--yes"], 2),
+        (&["delete", "photo", &nothing, "--by", "ops_1"], 7),
+        (&["delete", "order", &order, "--by", "ops_1"], 7),
+        (&["case", "answer", &no_case], 5),
+        (&["case", "verify", &no_case, "--subject", &ann, "--by", "ops_1"], 5),
+        (&["case", "verify", &case, "--subject", &ann, "--by", "ops_1"], 7),
+        (&["case", "verify", &case, "--subject", &nobody, "--by", "ops_1", "--yes"], 5),
+        (&["case", "refuse", &case, "--why", "She asked"], 2),
+        (&["provider", "resolve", &no_call, "--as", "not-made", "--why", "seen_there", "--by", "ops_1"], 7),
+        (&["provider", "resolve", &no_call, "--as", "not-made", "--why", "seen_there", "--by", "ops_1", "--yes"], 5),
+        (
+            &[
+                "provider",
+                "resolve",
+                &no_call,
+                "--as",
+                "not-made",
+                "--request",
+                "r",
+                "--why",
+                "seen_there",
+                "--by",
+                "ops_1",
+            ],
+            2,
+        ),
+        (&["objection", "note", &nobody, "nsfw", "--by", "ops_1"], 5),
+        (&["objection", "decide", &ann, "nsfw", "--as", "upheld", "--why", "no_ground", "--by", "ops_1"], 5),
+        (&["export", "ask", &nobody, "--why", "access_by_mail", "--by", "ops_1"], 5),
+        (&["certificate", &no_deletion, "--why", "ticket 1"], 5),
+        (&["token", "revoke", "token_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", "--yes"], 5),
+    ] {
+        let (ended, out, complaint) = app.types(words).await;
+        assert_eq!((ended, out.as_str()), (code, ""), "{words:?}: {complaint}");
+    }
+    assert_eq!(app.count("select count(*) from safelight.deletions").await, 0, "nothing was changed");
+    let verified = app.prints(&["case", "verify", &case, "--subject", &ann, "--by", "ops_1", "--yes", "--json"]).await;
+    assert_eq!((&verified["case"], &verified["identity"]), (&json!(case), &json!("verified")));
+    assert!(verified["deletion"].as_str().unwrap().starts_with("deletion_"));
+    let answered = app.prints(&["case", "answer", &case, "--json"]).await;
+    assert_eq!(answered, json!({ "case": case, "state": "answered" }));
+    assert_eq!(app.types(&["case", "answer", &case]).await.0, 6, "it is closed");
+
+    let swept = app.prints(&["sweep", "retention", "--json"]).await;
+    assert!(swept["job"].as_str().unwrap().starts_with("job_"), "{swept}");
+    let made = app.prints(&["token", "create", "a backend", "--scopes", "read", "--json"]).await;
+    assert!(made["secret"].as_str().unwrap().starts_with("slt_"));
+    let token = app.prints(&["token", "list", "--json"]).await["tokens"][0]["token"].as_str().unwrap().to_owned();
+    let rotated = app.prints(&["token", "rotate", &token, "--json"]).await;
+    assert_ne!(rotated["secret"], made["secret"]);
+    let revoked = app.prints(&["token", "revoke", &token, "--yes", "--json"]).await;
+    assert_eq!(revoked, json!({ "token": token, "state": "revoked" }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shell_and_the_manual_know_every_command() {
     let app = App::spawn().await;
     let (_, help, _) = app.types(&["--help"]).await;

@@ -47,14 +47,14 @@ async fn an_operator_lists_and_refunds_from_the_command_line() {
         (&Value::from("work_died"), &Value::from(true))
     );
 
-    let free_text = app.complains(&["refund", &order, "--why", "She asked", "--by", "ops_1"]).await;
+    let free_text = app.complains(&["refund", &order, "--why", "She asked", "--by", "ops_1", "--yes"]).await;
     assert!(free_text.contains("a code of 3 to 64 small letters"), "{free_text}");
-    let asked = app.answers(&["refund", &order, "--why", "work_died", "--by", "ops_1", "--json"]).await;
+    let asked = app.answers(&["refund", &order, "--why", "work_died", "--by", "ops_1", "--yes", "--json"]).await;
     assert_eq!(asked["amount_cents"], 1900);
     app.run_due_jobs().await;
     assert_eq!(app.sandbox.stripe.refunds().len(), 1);
     assert_eq!(app.answers(&["refund", "--review", "--json"]).await["review"], Value::Array(vec![]));
-    let twice = app.complains(&["refund", &order, "--why", "work_died", "--by", "ops_1"]).await;
+    let twice = app.complains(&["refund", &order, "--why", "work_died", "--by", "ops_1", "--yes"]).await;
     assert!(twice.contains("all of it has gone back"), "{twice}");
 }
 
@@ -73,11 +73,33 @@ async fn an_operator_resolves_an_unknown_call_from_the_command_line() {
         app.complains(&["provider", "resolve", &call, "--as", "accepted", "--why", "seen", "--by", "ops_1"]).await;
     assert!(missing.contains("--request"), "{missing}");
     let said = app
-        .safelight(&["provider", "resolve", &call, "--as", "not-made", "--why", "looked_at_fal", "--by", "ops_1"])
+        .safelight(&[
+            "provider",
+            "resolve",
+            &call,
+            "--as",
+            "not-made",
+            "--why",
+            "looked_at_fal",
+            "--by",
+            "ops_1",
+            "--yes",
+        ])
         .await;
     assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "one new attempt is made");
     let again = app
-        .complains(&["provider", "resolve", &call, "--as", "not-made", "--why", "looked_at_fal", "--by", "ops_1"])
+        .complains(&[
+            "provider",
+            "resolve",
+            &call,
+            "--as",
+            "not-made",
+            "--why",
+            "looked_at_fal",
+            "--by",
+            "ops_1",
+            "--yes",
+        ])
         .await;
     assert!(again.contains("is refused, not unknown"), "{again}");
     app.run_due_jobs().await;
