@@ -1,4 +1,4 @@
-//! `Idempotency-Key` on every POST, as Stripe means it: the same request again gets the same answer and has no second
+//! `Idempotency-Key` on every POST under `/v1`, as Stripe means it: the same request again gets the same answer and has no second
 //! effect; the same key with another request is refused.
 //!
 //! The answer is remembered in the transaction of the effect, so a crash keeps both or neither. Only answers that
@@ -13,19 +13,18 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use safelight_jobs::{
-    db,
-    id::{self, Id},
-    run::Tx,
-};
+use safelight_jobs::{db, run::Tx};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::{
     caller::{Caller, To, bearer},
     error::Error,
-    input, routes,
+    input,
+    person::Person,
+    routes,
     state::ApiState,
 };
 
@@ -36,21 +35,28 @@ const KEY: &str = "idempotency-key";
 /// A place for one answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
-    token: Id<id::Token>,
+    /// Whose key it is: a token's id, or what stands for a person ([`Person::stands_for`]).
+    holder: Uuid,
     key: String,
 }
 
 /// The layer between the token and the routes.
 pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next: Next) -> Result<Response, Error> {
     let Some(key) = request.headers().get(KEY).cloned() else { return Ok(next.run(request).await) };
-    let Some(caller) = request.extensions().get::<Caller>().cloned().filter(|_| request.method() == Method::POST)
-    else {
-        return Ok(next.run(request).await);
+    let caller = request.extensions().get::<Caller>().cloned();
+    let person = request.extensions().get::<Person>().cloned();
+    // A backend's body may name a person. With the token's secret in it, the hash tells nothing to who has only the database. What
+    // a person sends about themselves names nobody, and their sign-in is another one every hour.
+    let (holder, secret) = match (&caller, person) {
+        (Some(caller), _) => (caller.token.uuid(), bearer(request.headers()).unwrap_or_default().to_owned()),
+        (None, Some(person)) => (person.stands_for, String::new()),
+        (None, None) => return Ok(next.run(request).await),
     };
+    if request.method() != Method::POST {
+        return Ok(next.run(request).await);
+    }
     let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len())).ok_or(Error::KeyShape)?.to_owned();
     let (mut parts, body) = request.into_parts();
-    // The body may name a person. With the token's secret in it, the hash tells nothing to who has only the database.
-    let secret = bearer(&parts.headers).unwrap_or_default().to_owned();
     let whole = Request::from_parts(parts.clone(), body);
     let body = Bytes::from_request(whole, &state).await.map_err(input::broken)?;
     let hash = Sha256::new()
@@ -60,9 +66,9 @@ pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next:
         .chain_update([0])
         .chain_update(&body)
         .finalize();
-    let claim = Claim { token: caller.token, key };
+    let claim = Claim { holder, key };
     if !claim.take(&state, &hash).await? {
-        return claim.earlier(&state, &caller, &hash, &body).await;
+        return claim.earlier(&state, caller.as_ref(), &hash, &body).await;
     }
     parts.extensions.insert(claim.clone());
     let response = next.run(Request::from_parts(parts, Body::from(body))).await;
@@ -88,7 +94,7 @@ impl Claim {
         sqlx::query!(
             r#"delete from safelight.idempotent_answers where token_id = $1 and key = $2
                 and created_at < safelight.now() - case when status is null then interval '5 minutes' else interval '24 hours' end"#,
-            self.token.uuid(),
+            self.holder,
             self.key
         )
         .execute(&mut *tx)
@@ -96,7 +102,7 @@ impl Claim {
         let taken = sqlx::query!(
             r#"insert into safelight.idempotent_answers (token_id, key, request_sha256) values ($1, $2, $3)
             on conflict do nothing"#,
-            self.token.uuid(),
+            self.holder,
             self.key,
             hash
         )
@@ -107,10 +113,16 @@ impl Claim {
     }
 
     /// The answer that was given before.
-    async fn earlier(&self, state: &ApiState, caller: &Caller, hash: &[u8], request: &[u8]) -> Result<Response, Error> {
+    async fn earlier(
+        &self,
+        state: &ApiState,
+        caller: Option<&Caller>,
+        hash: &[u8],
+        request: &[u8],
+    ) -> Result<Response, Error> {
         let known = sqlx::query!(
             "select request_sha256, status, body from safelight.idempotent_answers where token_id = $1 and key = $2",
-            self.token.uuid(),
+            self.holder,
             self.key
         )
         .fetch_optional(&state.pool)
@@ -121,8 +133,10 @@ impl Claim {
             return Err(Error::KeyReused);
         }
         let (Some(status), Some(mut body)) = (known.status, known.body) else { return Err(Error::KeyInFlight) };
-        routes::uploads::sign_anew(state, caller, &mut body).await?;
-        routes::operate_jobs::read_anew(state, caller, request, &mut body).await?;
+        if let Some(caller) = caller {
+            routes::uploads::sign_anew(state, caller, &mut body).await?;
+            routes::operate_jobs::read_anew(state, caller, request, &mut body).await?;
+        }
         let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
         let mut response = answer(status.unwrap_or(StatusCode::OK), &body);
         response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
@@ -134,7 +148,7 @@ impl Claim {
         let mut write = db::write(&state.pool).await?;
         sqlx::query!(
             "delete from safelight.idempotent_answers where token_id = $1 and key = $2 and status is null",
-            self.token.uuid(),
+            self.holder,
             self.key
         )
         .execute(&mut *write)
@@ -147,7 +161,7 @@ impl Claim {
         let done = sqlx::query!(
             r#"update safelight.idempotent_answers set status = $3, body = $4
             where token_id = $1 and key = $2 and status is null"#,
-            self.token.uuid(),
+            self.holder,
             self.key,
             status,
             body
@@ -168,22 +182,39 @@ impl<N> To<N> {
     /// The same, but for these fields: they are sent and not remembered.
     pub(crate) async fn finish_without<T: Serialize>(
         &self,
-        mut tx: Tx,
+        tx: Tx,
         status: StatusCode,
         body: &T,
         forget: &[&str],
     ) -> Result<Response, Error> {
-        let body = serde_json::to_value(body).map_err(|_| Error::Internal)?;
-        if let Some(claim) = &self.claim {
-            let mut kept = body.clone();
-            for field in forget {
-                kept[*field] = Value::Null;
-            }
-            claim.remember(&mut tx, status, &kept).await?;
-        }
-        tx.commit().await?;
-        Ok(answer(status, &body))
+        finish(self.claim.as_ref(), tx, status, body, forget).await
     }
+}
+
+impl Person {
+    /// Commit, and answer. The answer is remembered in the same commit.
+    pub(crate) async fn finish<T: Serialize>(&self, tx: Tx, status: StatusCode, body: &T) -> Result<Response, Error> {
+        finish(self.claim.as_ref(), tx, status, body, &[]).await
+    }
+}
+
+async fn finish<T: Serialize>(
+    claim: Option<&Claim>,
+    mut tx: Tx,
+    status: StatusCode,
+    body: &T,
+    forget: &[&str],
+) -> Result<Response, Error> {
+    let body = serde_json::to_value(body).map_err(|_| Error::Internal)?;
+    if let Some(claim) = claim {
+        let mut kept = body.clone();
+        for field in forget {
+            kept[*field] = Value::Null;
+        }
+        claim.remember(&mut tx, status, &kept).await?;
+    }
+    tx.commit().await?;
+    Ok(answer(status, &body))
 }
 
 /// A JSON answer.

@@ -15,7 +15,10 @@ use safelight_jobs::{
     run::Tx,
 };
 
-use crate::{caller::bearer, error::Error, state::ApiState, trace::Trace};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{caller::bearer, error::Error, idempotency::Claim, state::ApiState, trace::Trace};
 
 /// Requests of one person a minute in one process: a page that polls, with room.
 const PER_MINUTE: i32 = 120;
@@ -25,6 +28,10 @@ const PER_MINUTE: i32 = 120;
 pub(crate) struct Person {
     pub(crate) tenant: String,
     pub(crate) subject: Id<Subject>,
+    /// A hash of who they are at the project and of their tenant: whose an idempotency key is.
+    pub(crate) stands_for: Uuid,
+    /// The place for the answer, where the request carried an idempotency key.
+    pub(crate) claim: Option<Claim>,
     trace: Trace,
 }
 
@@ -38,8 +45,16 @@ impl Person {
 impl<S: Send + Sync> FromRequestParts<S> for Person {
     type Rejection = Error;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        parts.extensions.get::<Self>().cloned().ok_or(Error::SignInUnknown)
+        let person = parts.extensions.get::<Self>().cloned().ok_or(Error::SignInUnknown)?;
+        Ok(Self { claim: parts.extensions.get::<Claim>().cloned(), ..person })
     }
+}
+
+fn stands_for(sub: Uuid, tenant: &str) -> Uuid {
+    let hash = Sha256::new().chain_update(sub.as_bytes()).chain_update(tenant.as_bytes()).finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// The layer around `/v1/me`.
@@ -77,7 +92,13 @@ pub(crate) async fn authenticate(
             .ok_or(Error::SignInUnknown)?;
             let (mut parts, body) = request.into_parts();
             let Ok(trace) = Trace::from_request_parts(&mut parts, &state).await;
-            parts.extensions.insert(Person { tenant: known.tenant, subject: known.id.into(), trace });
+            parts.extensions.insert(Person {
+                stands_for: stands_for(claims.sub, &known.tenant),
+                tenant: known.tenant,
+                subject: known.id.into(),
+                claim: None,
+                trace,
+            });
             next.run(Request::from_parts(parts, body)).await
         }
     };

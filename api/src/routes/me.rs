@@ -1,15 +1,9 @@
 //! What a signed-in person may do about themselves, without the tenant's backend in between: see how it stands, consent,
 //! withdraw, have everything exported, be erased. Answered by the state of the person, never by the sign-in alone.
 //!
-//! No `Idempotency-Key` here: an erasure and an export that are asked for again are the same ones, a second withdrawal finds
-//! nothing, a second consent says what the first one said.
+//! An `Idempotency-Key` belongs to the person here, and outlasts the sign-in, which is renewed every hour.
 
-use axum::{
-    Json as Body,
-    extract::State,
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::{Json as Body, extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{Artifact, Deletion, Id, Subject},
@@ -117,8 +111,7 @@ pub(crate) async fn grant(person: Person, State(state): State<ApiState>, body: R
     let grant = one_consent(&body, person.subject)?;
     let mut tx = person.begin(&state).await?;
     let receipt = receipt(&state, &mut tx, &person.tenant, grant).await?;
-    tx.commit().await?;
-    Ok((StatusCode::CREATED, Body(receipt)).into_response())
+    person.finish(tx, StatusCode::CREATED, &receipt).await
 }
 
 /// Withdraw every consent for one purpose.
@@ -132,8 +125,7 @@ pub(crate) async fn withdraw(
 ) -> Result<Response, Error> {
     let mut tx = person.begin(&state).await?;
     let done = intake::withdraw(&mut tx, &person.tenant, person.subject, body.value.purpose).await?;
-    tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, Body(Withdrawn::from(done))).into_response())
+    person.finish(tx, StatusCode::ACCEPTED, &Withdrawn::from(done)).await
 }
 
 /// Ask for everything that there is about oneself, as one JSON document (Art. 15 and 20).
@@ -142,8 +134,7 @@ pub(crate) async fn withdraw(
 pub(crate) async fn export(person: Person, State(state): State<ApiState>) -> Result<Response, Error> {
     let mut tx = person.begin(&state).await?;
     let asked = intake::ask_export(&mut tx, &person.tenant, person.subject).await?;
-    tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, Body(Exporting::from(asked))).into_response())
+    person.finish(tx, StatusCode::ACCEPTED, &Exporting::from(asked)).await
 }
 
 /// Read where one's export is.
@@ -166,6 +157,5 @@ pub(crate) async fn read_export(
 pub(crate) async fn erase(person: Person, State(state): State<ApiState>) -> Result<Response, Error> {
     let mut tx = person.begin(&state).await?;
     let begun = intake::erase(&mut tx, &person.tenant, person.subject).await?;
-    tx.commit().await?;
-    Ok((StatusCode::ACCEPTED, Body(Erasure::from(begun))).into_response())
+    person.finish(tx, StatusCode::ACCEPTED, &Erasure::from(begun)).await
 }

@@ -96,6 +96,7 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
 /// What a signed-in person may do about themselves.
 pub(crate) fn me(state: &ApiState) -> OpenApiRouter<ApiState> {
     of_a_person()
+        .layer(middleware::from_fn_with_state(state.clone(), idempotency::layer))
         .layer(middleware::from_fn_with_state(state.clone(), person::authenticate))
         .layer(DefaultBodyLimit::max(MOST_JSON))
 }

@@ -147,3 +147,53 @@ async fn every_curl_line_of_the_documents_works() {
     stop.cancel();
     server.await.expect("it ends").expect("well");
 }
+
+#[tokio::test]
+async fn every_sql_block_of_the_documents_works_for_a_role_that_reads_no_job() {
+    let house = House::build().await;
+    let token = house.backend("haloprofile").await;
+    let subject = house.person(&token).await;
+    let order = house.order(&token, subject, "cs_test_sql").await;
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api.md")).expect("docs/api.md");
+    let role = format!("shop_{}", uuid::Uuid::new_v4().simple());
+    let filled = |block: &str| {
+        block
+            .replace("ORDER_ID", &order.uuid().to_string())
+            .replace("ORDER", &order.to_string())
+            .replace(" shop;", &format!(" {role};"))
+    };
+    let blocks: Vec<String> = text
+        .split("```sql\n")
+        .skip(1)
+        .filter_map(|part| part.split_once("```"))
+        .map(|(block, _)| filled(block))
+        .collect();
+    assert_eq!(blocks.len(), 3, "the rights, one job, many jobs");
+    house.run(&blocks[0]).await;
+    let as_shop = format!("grant {role} to current_user; set role {role};");
+    for _ in 0..2 {
+        for block in &blocks[1..] {
+            house.run(&format!("{as_shop} {block}; reset role;")).await;
+        }
+        let about = format!(
+            "from safelight.jobs where kind = 'confirm_payment' and order_id = '{}' and subject_id = '{}' and tenant = 'haloprofile'",
+            order.uuid(),
+            subject.uuid()
+        );
+        assert_eq!(house.count(&about).await, 3, "each once, however often it is asked for");
+    }
+    let other = blocks[1].replace("\"evt_7\"", "\"evt_0\"").replace("begin;", "").replace("commit;", "");
+    let asked = other.trim().trim_start_matches("-- ... your own rows ...").trim().trim_end_matches(';').to_owned();
+    let (job, already, conflict): (Option<uuid::Uuid>, bool, bool) =
+        sqlx::query_as(sqlx::AssertSqlSafe(asked)).fetch_one(&house.owner).await.expect("an answer");
+    assert_eq!((job, already, conflict), (None, false, true));
+    for table in ["jobs", "dead_letters", "accounts", "subject_keys"] {
+        let looks = format!("{as_shop} select * from safelight.{table} limit 1");
+        let mut connection = house.owner.acquire().await.expect("a connection");
+        let refused = sqlx::raw_sql(sqlx::AssertSqlSafe(looks)).execute(&mut *connection).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains("permission denied")), "{table}");
+        let _ = sqlx::raw_sql("reset role").execute(&mut *connection).await;
+    }
+    house.run(&format!("drop owned by {role}; drop role {role}")).await;
+}

@@ -1,9 +1,16 @@
 //! The same request again gets the same answer and has no second effect.
 
 use axum::http::StatusCode;
-use serde_json::json;
+use safelight_api::tokens::Scope;
+use safelight_jobs::id::{self, Id, Kind};
+use serde_json::{Value, json};
+use uuid::Uuid;
 
-use crate::house::House;
+use crate::{
+    house::House,
+    persons::{self, SignedIn, agreeing},
+    rights,
+};
 
 #[tokio::test]
 async fn a_repeated_request_gets_the_first_answer_and_has_one_effect() {
@@ -98,4 +105,229 @@ async fn a_signed_link_is_not_remembered_but_made_anew() {
     assert!(second.body["put_url"].as_str().is_some_and(|link| link.contains("X-Amz-Signature")));
     assert_eq!(house.count("from safelight.artifacts").await, 1);
     assert!(!house.everything_stored().await.contains("X-Amz"));
+}
+
+/// One id that is there.
+async fn one<K: Kind>(house: &House, sql: &str) -> Id<K> {
+    let id: Uuid = sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&house.owner).await.expect(sql);
+    id.into()
+}
+
+/// Every POST under `/v1` with a bearer, an address and a body that are taken.
+async fn wishes(house: &House) -> Vec<(&'static str, String, String, Value)> {
+    let backend = house.backend("koselfie").await;
+    let operator = house.token(None, &[Scope::Operate]).await;
+    let subject = house.person(&backend).await;
+    let order = house.order(&backend, subject, "cs_test_keys").await;
+    let failed = house.order(&backend, subject, "cs_test_failed").await;
+    let batch =
+        house.post(&backend, &format!("/v1/subjects/{subject}/batches"), json!({})).await.id::<id::Batch>("batch");
+    let ready =
+        house.post(&backend, &format!("/v1/subjects/{subject}/batches"), json!({})).await.id::<id::Batch>("batch");
+    for _ in 0..6 {
+        house.upload(&backend, &ready.to_string(), crate::house::photo()).await;
+    }
+    let placed =
+        house.post(&backend, "/v1/orders", json!({ "subject": subject, "batch": ready, "plan": "basic" })).await;
+    let placed: Id<id::Order> = placed.id("order");
+    let (photo, _) = house.upload(&backend, &batch.to_string(), crate::house::photo()).await;
+    let (arrived, _) = house.upload(&backend, &batch.to_string(), crate::house::photo()).await;
+    house
+        .run(&format!(
+            "update safelight.orders set state = 'refused', problem = 'photos_unusable' where id = '{failed}';
+            update safelight.orders set paid_at = safelight.now(), state = 'paid' where id = '{order}';
+            insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, currency, sold_at, keep_until)
+            select tenant, id, checkout_session, 'pi_1', 'paid', amount_cents, currency, now(), now() + interval '10 years' from safelight.orders where id = '{order}';
+            insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, position, state, storage_key,
+                content_type, bytes, sha256, delivered_at) select gen_random_uuid(), tenant, subject_id, 1, 'image', id, 0, 'stored',
+                'koselfie/' || replace(subject_id::text, '-', '') || '/image/0', 'image/png', 9, repeat('0', 64), safelight.now()
+            from safelight.orders where id = '{order}';
+            insert into safelight.similarities (image_id, order_id, best, mean_best3, compared, verdict, model_sha256)
+                select id, order_id, 0.71, 0.62, 6, 'alike', repeat('0', 64) from safelight.artifacts where class = 'image';
+            select safelight.enqueue('send_notice', '{{\"n\": 1}}', p_tenant => 'koselfie');
+            insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, priority, attempt, max_attempts, crashes, waits, code, created_at)
+            select safelight.uuid_v7(), 'notices', 'send_notice', 1, '{{}}', 'koselfie', 0, 5, 5, 0, 0, 'mail_refused', now();
+            insert into safelight.breakers (provider, state, failures, probe_at) values ('fal', 'open', 5, safelight.now());
+            insert into safelight.schedules (name, cron, catch_up) values ('sweep_retention', '0 * * * * *', 'once')",
+            order = order.uuid(),
+            failed = failed.uuid(),
+        ))
+        .await;
+    let image: Id<id::Artifact> = one(house, "select id from safelight.artifacts where class = 'image'").await;
+    let job: Id<id::Job> = one(house, "select id from safelight.jobs where kind = 'send_notice' limit 1").await;
+    let others = [house.person(&backend).await, house.person(&backend).await, house.person(&backend).await];
+    let held = house.person(&backend).await;
+    house.post(&backend, &format!("/v1/subjects/{held}/restrict"), json!({ "ground": "accuracy" })).await;
+    let of = |subject: Id<id::Subject>, rest: &str| format!("/v1/subjects/{subject}{rest}");
+    let jobs = |event: &str| json!({ "order": order, "event": event });
+    let why = json!({ "why": "a test" });
+    let ann = SignedIn::at(house, "koselfie", "ann").await.jwt;
+    vec![
+        ("/v1/subjects", backend.clone(), "/v1/subjects".to_owned(), json!({ "email": "ann@example.org" })),
+        ("/v1/subjects/{subject}/batches", backend.clone(), of(subject, "/batches"), json!({})),
+        (
+            "/v1/subjects/{subject}/rectify",
+            backend.clone(),
+            of(subject, "/rectify"),
+            json!({ "email": "new@example.org" }),
+        ),
+        (
+            "/v1/subjects/{subject}/images/{artifact}/compare",
+            backend.clone(),
+            of(subject, &format!("/images/{image}/compare")),
+            json!({}),
+        ),
+        ("/v1/subjects/{subject}/consents", backend.clone(), of(subject, "/consents"), agreeing("compare")),
+        (
+            "/v1/subjects/{subject}/consents/withdraw",
+            backend.clone(),
+            of(others[0], "/consents/withdraw"),
+            json!({ "purpose": "compare" }),
+        ),
+        ("/v1/subjects/{subject}/exports", backend.clone(), of(subject, "/exports"), json!({})),
+        (
+            "/v1/subjects/{subject}/restrict",
+            backend.clone(),
+            of(others[0], "/restrict"),
+            json!({ "ground": "accuracy" }),
+        ),
+        ("/v1/subjects/{subject}/release", backend.clone(), of(held, "/release"), json!({})),
+        (
+            "/v1/subjects/{subject}/objections",
+            backend.clone(),
+            of(others[1], "/objections"),
+            json!({ "purpose": "observe" }),
+        ),
+        ("/v1/subjects/{subject}/erase", backend.clone(), of(others[2], "/erase"), json!({})),
+        ("/v1/batches/{batch}/uploads", backend.clone(), format!("/v1/batches/{batch}/uploads"), json!({})),
+        ("/v1/uploads/{artifact}/arrived", backend.clone(), format!("/v1/uploads/{arrived}/arrived"), json!({})),
+        ("/v1/photos/{artifact}/delete", backend.clone(), format!("/v1/photos/{photo}/delete"), json!({})),
+        (
+            "/v1/orders/{order}/checkout",
+            backend.clone(),
+            format!("/v1/orders/{placed}/checkout"),
+            json!({ "session": "cs_test_placed" }),
+        ),
+        (
+            "/v1/orders",
+            backend.clone(),
+            "/v1/orders".to_owned(),
+            json!({ "subject": subject, "batch": ready, "plan": "basic" }),
+        ),
+        ("/v1/orders/{order}/delete", backend.clone(), format!("/v1/orders/{failed}/delete"), json!({})),
+        (
+            "/v1/orders/{order}/refund",
+            operator.clone(),
+            format!("/v1/orders/{order}/refund"),
+            json!({ "why": "goodwill" }),
+        ),
+        (
+            "/v1/jobs",
+            backend.clone(),
+            "/v1/jobs".to_owned(),
+            json!({ "kind": "confirm_payment", "payload": jobs("evt_1") }),
+        ),
+        (
+            "/v1/jobs/bulk",
+            backend,
+            "/v1/jobs/bulk".to_owned(),
+            json!({ "kind": "confirm_payment", "jobs": [{ "payload": jobs("evt_2") }] }),
+        ),
+        ("/v1/jobs/{job}/payload", operator.clone(), format!("/v1/jobs/{job}/payload"), why.clone()),
+        ("/v1/jobs/{job}/{act}", operator.clone(), format!("/v1/jobs/{job}/hold"), why.clone()),
+        (
+            "/v1/bulk-acts",
+            operator.clone(),
+            "/v1/bulk-acts".to_owned(),
+            json!({ "act": "retry", "jobs": { "code": "mail_refused" }, "why": "a test" }),
+        ),
+        (
+            "/v1/dead-letters/{fate}",
+            operator.clone(),
+            "/v1/dead-letters/redrive".to_owned(),
+            json!({ "all": true, "why": "a test" }),
+        ),
+        (
+            "/v1/controls/{scope}/{name}",
+            operator.clone(),
+            "/v1/controls/queue/training".to_owned(),
+            json!({ "paused": true, "why": "a test" }),
+        ),
+        ("/v1/breakers/{provider}/close", operator.clone(), "/v1/breakers/fal/close".to_owned(), why.clone()),
+        (
+            "/v1/schedules/{name}",
+            operator,
+            "/v1/schedules/sweep_retention".to_owned(),
+            json!({ "paused": true, "why": "a test" }),
+        ),
+        ("/v1/me/consents", ann.clone(), "/v1/me/consents".to_owned(), agreeing("compare")),
+        (
+            "/v1/me/consents/withdraw",
+            ann.clone(),
+            "/v1/me/consents/withdraw".to_owned(),
+            json!({ "purpose": "compare" }),
+        ),
+        ("/v1/me/exports", ann.clone(), "/v1/me/exports".to_owned(), json!({})),
+        ("/v1/me/erase", ann, "/v1/me/erase".to_owned(), json!({})),
+    ]
+}
+
+#[tokio::test]
+async fn a_key_is_honoured_on_every_post() {
+    let house = House::build().await;
+    let wishes = wishes(&house).await;
+    let mut asked: Vec<&str> = wishes.iter().map(|(pattern, ..)| *pattern).collect();
+    let tokens = rights::ROUTES.iter().filter(|(method, ..)| *method == "post").map(|(_, path, _)| *path);
+    let signed_in = persons::ROUTES.iter().filter(|(method, _)| *method == "post").map(|(_, path)| *path);
+    let mut all: Vec<&str> = tokens.chain(signed_in).collect();
+    asked.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(asked, all, "each of them, and nothing else");
+    for (number, (pattern, bearer, path, body)) in wishes.iter().enumerate() {
+        let key = format!("key-{number}");
+        let first = house.post_once(bearer, &key, path, body.clone()).await;
+        assert!(first.status.is_success(), "{pattern}: {}", first.text);
+        assert_eq!(first.header("idempotent-replayed"), "", "{pattern}");
+        let again = house.post_once(bearer, &key, path, body.clone()).await;
+        assert_eq!(
+            (again.status, again.header("idempotent-replayed")),
+            (first.status, "true"),
+            "{pattern}: {}",
+            again.text
+        );
+        if *pattern != "/v1/batches/{batch}/uploads" {
+            assert_eq!(again.body, first.body, "{pattern}");
+        }
+        let mut other = body.clone();
+        other["another"] = json!("request");
+        assert_eq!(house.post_once(bearer, &key, path, other).await.code(), "idempotency_key_reused", "{pattern}");
+    }
+}
+
+#[tokio::test]
+async fn a_persons_key_outlasts_their_sign_in_and_is_nobody_elses() {
+    let house = House::build().await;
+    let ann = SignedIn::at(&house, "koselfie", "ann").await;
+    let ben = SignedIn::at(&house, "koselfie", "ben").await;
+    let first = house.post_once(&ann.jwt, "once", "/v1/me/consents", agreeing("compare")).await;
+    assert_eq!(first.status, StatusCode::CREATED, "{}", first.text);
+    let renewed = ann.sign_in(&house, |token| token.expires_at += 60);
+    assert_ne!(renewed, ann.jwt);
+    let again = house.post_once(&renewed, "once", "/v1/me/consents", agreeing("compare")).await;
+    assert_eq!((again.header("idempotent-replayed"), &again.body), ("true", &first.body), "{}", again.text);
+    let other = house.post_once(&ben.jwt, "once", "/v1/me/consents", agreeing("compare")).await;
+    assert_eq!((other.status, other.header("idempotent-replayed")), (StatusCode::CREATED, ""), "{}", other.text);
+    assert_eq!(house.count("from safelight.consents").await, 2);
+    let user: String = sqlx::query_scalar("select auth_user::text from safelight.accounts order by 1 limit 1")
+        .fetch_one(&house.owner)
+        .await
+        .expect("one");
+    assert_eq!(
+        house
+            .count(&format!(
+                "from safelight.idempotent_answers where token_id::text = '{user}' or body::text like '%{user}%'"
+            ))
+            .await,
+        0
+    );
 }

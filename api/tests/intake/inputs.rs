@@ -182,3 +182,30 @@ async fn the_numbers_and_the_description_are_served() {
     assert_eq!(closed.get("", "/metrics").await.code(), "metrics_refused");
     assert_eq!(closed.get("numbers", "/metrics").await.status, StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_foreign_pages_script_is_told_of_no_permission() {
+    let house = House::build().await;
+    let token = house.backend("koselfie").await;
+    for path in ["/v1/subjects", "/v1/orders", "/v1/me", "/console", "/webhooks/stripe", "/openapi.json"] {
+        for method in [Method::OPTIONS, Method::GET, Method::POST] {
+            let mut asking = request(method.clone(), path, &token, Some(&json!({})));
+            for (name, value) in [
+                ("origin", "https://elsewhere.example"),
+                ("access-control-request-method", "POST"),
+                ("access-control-request-headers", "authorization, content-type"),
+            ] {
+                asking.headers_mut().insert(name, value.parse().expect("a header"));
+            }
+            let answer = house.send(asking).await;
+            let told: Vec<_> =
+                answer.headers.keys().filter(|name| name.as_str().starts_with("access-control-")).collect();
+            assert!(told.is_empty(), "{method} {path}: {told:?}");
+            assert!(
+                method != Method::OPTIONS || !answer.status.is_success(),
+                "{path} answers a preflight: {}",
+                answer.status
+            );
+        }
+    }
+}

@@ -12,7 +12,7 @@ use crate::house::{Answer, House, POLICY, request};
 /// Where a sign-in opens something.
 pub(crate) const ROOT: &str = "/v1/me";
 
-const ROUTES: &[(&str, &str)] = &[
+pub(crate) const ROUTES: &[(&str, &str)] = &[
     ("get", "/v1/me"),
     ("post", "/v1/me/consents"),
     ("post", "/v1/me/consents/withdraw"),
@@ -41,14 +41,14 @@ impl SignedIn {
     }
 
     /// A sign-in of this user that says something else.
-    fn sign_in(&self, house: &House, change: impl FnOnce(&mut UserToken)) -> String {
+    pub(crate) fn sign_in(&self, house: &House, change: impl FnOnce(&mut UserToken)) -> String {
         let mut token = UserToken::of(self.user, &self.email);
         change(&mut token);
         house.sandbox.supabase.mint(&token).expect("a sign-in")
     }
 }
 
-fn agreeing(purpose: &str) -> Value {
+pub(crate) fn agreeing(purpose: &str) -> Value {
     json!({ "purpose": purpose, "capture_point": "sign_up", "wording_sha256": "0".repeat(64), "policy_version": POLICY })
 }
 

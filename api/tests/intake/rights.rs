@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Every route that needs a token, and the scopes that open it.
-const ROUTES: &[(&str, &str, &[Scope])] = &[
+pub(crate) const ROUTES: &[(&str, &str, &[Scope])] = &[
     ("post", "/v1/subjects", &[Scope::Enqueue]),
     ("post", "/v1/subjects/{subject}/batches", &[Scope::Enqueue]),
     ("post", "/v1/subjects/{subject}/erase", &[Scope::Enqueue]),
