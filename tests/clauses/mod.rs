@@ -23,6 +23,7 @@ mod policy_mail;
 mod processors;
 mod purposes;
 mod restore;
+mod restricted_calls;
 mod rights;
 mod sale_rows;
 mod second_look;

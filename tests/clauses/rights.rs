@@ -29,7 +29,7 @@ impl App {
         Ok(held)
     }
 
-    async fn releases(&self, person: &Person) -> i32 {
+    pub(super) async fn releases(&self, person: &Person) -> i32 {
         let mut tx = self.intake().await;
         let released = intake::release(&mut tx, person.tenant, person.id).await.unwrap();
         tx.commit().await.unwrap();

@@ -189,7 +189,7 @@ async fn n2_k43_a_withdrawal_between_intent_and_answer_keeps_the_request_id_and_
 }
 
 /// Until a statement that holds these words waits for a lock.
-async fn waiting(app: &App, words: &str) {
+pub(super) async fn waiting(app: &App, words: &str) {
     for _ in 0..2000 {
         let there: bool = sqlx::query_scalar(
             "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query ilike '%' || $1 || '%')",

@@ -23,14 +23,14 @@ use crate::app::App;
 const SAID: Said<'static> = Said { by: "ops_1", why: "looked_at_fal" };
 
 impl App {
-    pub(super) async fn says(&self, call: Id<Intent>, resolution: Resolution) -> Result<Resolved, NotResolved> {
+    pub async fn says(&self, call: Id<Intent>, resolution: Resolution) -> Result<Resolved, NotResolved> {
         let mut tx = self.tx().await;
         let resolved = resolve::resolve(&mut tx, call, &resolution, SAID).await?;
         tx.commit().await?;
         Ok(resolved)
     }
 
-    pub(super) async fn the_unknown_call(&self) -> Id<Intent> {
+    pub async fn the_unknown_call(&self) -> Id<Intent> {
         let calls = resolve::unknown(&self.db).await.unwrap();
         assert_eq!(calls.len(), 1);
         calls[0].id
