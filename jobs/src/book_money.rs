@@ -18,13 +18,11 @@ use uuid::Uuid;
 
 use crate::{
     confirm_payment::ConfirmPayment,
-    id::Id,
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
     money::{self, Truth},
     orders,
     policy::Processor,
     providers::stripe::{Session, SessionStatus, StripeError},
-    purge_call::PurgeCall,
     run::{Run, Tx},
     stop::{Done, Stop},
 };
@@ -186,7 +184,7 @@ async fn book(run: &Run, session: &str, truth: &Truth) -> Result<Done, Stop> {
             _ => "paid",
         };
         if let (true, Some(order), Some(problem)) = (active, known.order, money::is_gone(&status)) {
-            halt(&mut tx, order, problem).await?;
+            orders::halt(&mut tx, order.into(), problem).await?;
         }
     } else if truth.session.status == SessionStatus::Expired {
         forget_checkout(&mut tx, session).await?;
@@ -208,16 +206,5 @@ async fn forget_checkout(tx: &mut Tx, session: &str) -> Result<(), sqlx::Error> 
     sqlx::query!("delete from safelight_fiscal.erased_checkouts where stripe_session = $1", session)
         .execute(&mut **tx)
         .await?;
-    Ok(())
-}
-
-/// The money of an order under way is gone: stop it, and have what is in flight cancelled and purged.
-pub(crate) async fn halt(tx: &mut Tx, order: Uuid, problem: &str) -> Result<(), Stop> {
-    let calls = sqlx::query_scalar!(r#"select safelight.halt_order($1, $2) as "calls!""#, order, problem)
-        .fetch_one(&mut **tx)
-        .await?;
-    for call in calls {
-        tx.enqueue(&PurgeCall { call: Id::from(call) }).await?;
-    }
     Ok(())
 }

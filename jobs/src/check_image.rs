@@ -4,6 +4,7 @@
 //! the reconcile sweep (a job of its own: a wake-up could come while the first one still runs) -> verdict, and the next
 //! look or the delivery in the same commit.
 //! Input: one stored image behind a short-lived URL of ours.  Output: a verdict; a flagged image is withheld and goes at once.
+//! Where Fal gave no verdict the image is withheld, too, and lost for its order, which ends in refund review.
 //! Where the person's objection to it was upheld nothing is labelled, and the image is delivered all the same: it was paid for.
 //! Gives up: `object_gone`, `fal_rejected`.  Unknown outcome: reconciled, never repeated.
 //! Source: fal-ai/imageutils/nsfw, <https://fal.ai/models/fal-ai/imageutils/nsfw/api> (read 2026-11).

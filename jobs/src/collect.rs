@@ -2,7 +2,10 @@
 //!
 //! The provider's result addresses are used and forgotten: they are never stored and never logged.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
@@ -44,14 +47,15 @@ pub(crate) type Passed<P> = Result<Allowed<P>, Refusal>;
 
 /// The code of a call whose result is not at the provider any more, or never was: a fact that no later try changes.
 pub(crate) const EXPIRED: &str = "result_expired";
+/// A request that Fal has never heard of after so many seconds never will be, and a result that it has not by then is lost.
+pub(crate) const UNHEARD_OF: i64 = 3600;
+/// How long until a result that is not there yet is asked for again.
+const NOT_YET: Duration = Duration::from_secs(30);
 
 /// The result of a call. `Ok(Err(code))`: the model failed, or its result has expired. `Err`: not now.
 pub(crate) async fn result(run: &Run, call: &Call) -> Result<Result<Value, String>, Stop> {
     let Some(request) = call.request_id.as_deref() else {
-        return Err(Stop::wait(
-            std::time::Duration::from_secs(60),
-            "call_unknown: the provider's request id is not known yet",
-        ));
+        return Err(Stop::wait(Duration::from_secs(60), "call_unknown: the provider's request id is not known yet"));
     };
     let url = match &call.response_url {
         Some(url) => url.clone(),
@@ -59,6 +63,13 @@ pub(crate) async fn result(run: &Run, call: &Call) -> Result<Result<Value, Strin
     };
     match run.services.fal.result(&url).await {
         Ok(value) => Ok(Ok(value)),
+        // Seconds after the end a result may not be where it is read. Lost is what was purged, what Fal has not after an hour, and what
+        // it does not know of.
+        Err(FalError::NotFound)
+            if call.purge != "purged" && call.age_seconds < UNHEARD_OF && is_known(run, call, request).await? =>
+        {
+            Err(Stop::wait(NOT_YET, "result_not_there: Fal knows the request and has no result of it yet"))
+        }
         Err(FalError::NotFound) => Ok(Err(EXPIRED.to_owned())),
         // A fault of the moment speaks the same language as a model that failed of it. The request's own state knows which.
         Err(FalError::Failed(failure)) if failure.may_repeat && !has_failed(run, call, request).await? => {
@@ -73,11 +84,24 @@ pub(crate) async fn result(run: &Run, call: &Call) -> Result<Result<Value, Strin
 
 /// Did the request end with an error?
 async fn has_failed(run: &Run, call: &Call, request: &str) -> Result<bool, Stop> {
+    Ok(matches!(status(run, call, request).await?, FalStatus::Completed { error: Some(_) }))
+}
+
+/// Does Fal know the request?
+async fn is_known(run: &Run, call: &Call, request: &str) -> Result<bool, Stop> {
+    match status(run, call, request).await {
+        Ok(_) => Ok(true),
+        Err(FalError::NotFound) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn status(run: &Run, call: &Call, request: &str) -> Result<FalStatus, FalError> {
     let url = match &call.status_url {
         Some(url) => url.clone(),
         None => format!("{}/status", run.services.fal.response_url(&call.model, request)),
     };
-    Ok(matches!(run.services.fal.status(&url).await?, FalStatus::Completed { error: Some(_) }))
+    run.services.fal.status(&url).await
 }
 
 /// A row for what is about to be stored.

@@ -4,7 +4,8 @@
 //! object row -> bytes to our store -> the next look at the image, or its delivery, in the same commit.
 //! Input: a provider call.  Output: a stored image. A picture that the model itself flagged is not stored.
 //! A closed gate collects nothing: the result is purged where it lies (N4).
-//! A result that Fal does not have any more is lost: the order goes on, and to refund review with its last image.
+//! A result that Fal does not have any more, or that its model never made, is lost: the order goes on, and to refund review with
+//! its last image.
 //! Gives up: `call_gone`.
 //! Source: <https://fal.ai/docs/model-apis/inference/queue> (read 2026-11).
 

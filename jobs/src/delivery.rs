@@ -119,7 +119,9 @@ pub(crate) async fn deliver(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<
                 and a.state in ('expected', 'stored') and a.delivered_at is null and a.deletion_id is null) as "undecided!",
             (select count(*) from safelight.artifacts a where a.order_id = $1 and a.class = 'image'
                 and a.delivered_at is not null) as "delivered!",
-            (select count(*) from safelight.provider_calls c where c.order_id = $1 and c.code = $2) as "lost!""#,
+            (select count(*) from safelight.provider_calls c where c.order_id = $1 and c.state = 'failed'
+                and c.purpose in ('generate', 'nsfw')) as "lost!",
+            exists (select from safelight.provider_calls c where c.order_id = $1 and c.code = $2) as "expired!""#,
         order.id.uuid(),
         collect::EXPIRED
     )
@@ -128,14 +130,17 @@ pub(crate) async fn deliver(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<
     if left.ended < i64::from(order.images_wanted) || left.undecided > 0 {
         return Ok(());
     }
-    if left.lost > 0 {
-        // What was made and paid for, and lost by us: what was delivered stays, and a person looks at the money.
-        if orders::stop(tx, order.id, collect::EXPIRED).await? {
-            run.note("order.stopped", collect::EXPIRED).count("lost", left.lost).write(tx).await?;
-        }
-    } else if left.delivered == 0 {
-        if orders::stop(tx, order.id, "no_image_to_deliver").await? {
-            run.note("order.stopped", "no_image_to_deliver").write(tx).await?;
+    // Bought, and lost by us or at Fal: what was delivered stays, and a person looks at the money for the rest. An image that was
+    // made and judged unfit is no loss: it is withheld as the policy says.
+    let problem = match (left.expired, left.delivered, left.lost) {
+        (true, ..) => Some(collect::EXPIRED),
+        (false, 0, _) => Some("no_image_to_deliver"),
+        (false, _, 1..) => Some("images_failed"),
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        if orders::stop(tx, order.id, problem).await? {
+            run.note("order.stopped", problem).count("lost", left.lost).write(tx).await?;
         }
     } else if orders::advance(tx, order.id, &["generating"], "delivered").await? {
         sqlx::query!("update safelight.orders set delivered_at = safelight.now() where id = $1", order.id.uuid())

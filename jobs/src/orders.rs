@@ -5,7 +5,8 @@ use sqlx::PgConnection;
 
 use crate::{
     id::{Artifact, Batch, Id, Order, Subject},
-    run::Run,
+    purge_call::PurgeCall,
+    run::{Run, Tx},
     stop::Stop,
 };
 
@@ -138,20 +139,32 @@ pub(crate) async fn stop_with(run: &Run, order: Id<Order>, during: &str, stop: S
 }
 
 async fn stop_during(run: &Run, order: Id<Order>, during: &str, code: &'static str) -> Result<(), Stop> {
-    let mut tx = run.begin().await?;
-    let stopped = sqlx::query!(
-        "update safelight.orders set state = 'refund_review', problem = $3 where id = $1 and state = $2",
+    let mut tx = run.begin_alone().await?;
+    lock(&mut tx, order).await?;
+    let is_there = sqlx::query_scalar!(
+        r#"select exists (select from safelight.orders where id = $1 and state = $2) as "there!""#,
         order.uuid(),
-        during,
-        code
+        during
     )
-    .execute(&mut *tx)
+    .fetch_one(&mut *tx)
     .await?;
-    if stopped.rows_affected() == 1 {
-        end_undelivered(&mut tx, order).await?;
+    if is_there {
+        halt(&mut tx, order, code).await?;
         run.note("order.stopped", code).write(&mut tx).await?;
     }
     tx.commit().await?;
+    Ok(())
+}
+
+/// The work of a paid order ends, and a person looks at its money: what is in flight is cancelled and purged. The caller owns the
+/// person's lock.
+pub(crate) async fn halt(tx: &mut Tx, order: Id<Order>, problem: &str) -> Result<(), Stop> {
+    let calls = sqlx::query_scalar!(r#"select safelight.halt_order($1, $2) as "calls!""#, order.uuid(), problem)
+        .fetch_one(&mut **tx)
+        .await?;
+    for call in calls {
+        tx.enqueue(&PurgeCall { call: Id::from(call) }).await?;
+    }
     Ok(())
 }
 

@@ -77,13 +77,13 @@ pub(crate) async fn purge(run: &Run, call: &Call) -> Result<usize, Stop> {
         stop_it(run, call, request).await?;
     }
     let files = match run.services.fal.purge(request).await {
-        // Nothing under that id is what a purge is for, and also what a wrong key or account would see. So look.
-        Err(FalError::NotFound) => {
-            nothing_there(run, call, request).await?;
-            Vec::new()
-        }
+        Err(FalError::NotFound) => Vec::new(),
         files => files?,
     };
+    // Nothing under that id, or nothing to delete, is what a purge is for, and also what a wrong key or account would see. So look.
+    if files.is_empty() {
+        nothing_there(run, call, request).await?;
+    }
     let mut failed = 0;
     for file in &files {
         failed += usize::from(file.failed.is_some() || !is_gone(run, file).await?);
@@ -128,7 +128,7 @@ async fn nothing_there(run: &Run, call: &Call, request: &str) -> Result<(), Stop
         Err(FalError::NotFound) => Ok(()),
         Ok(_) | Err(FalError::Failed(_) | FalError::Unfinished) => Err(Stop::retry(
             "purge_found_nothing",
-            anyhow::anyhow!("{}: Fal's purge knows no such request, and its result is still there", call.id),
+            anyhow::anyhow!("{}: Fal's purge found nothing, and the result is still there", call.id),
         )),
         Err(error) => Err(error.into()),
     }

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     check_image::CheckImage,
+    collect,
     collect_image::CollectImage,
     collect_model::CollectModel,
     id::{Id, Intent},
@@ -38,8 +39,6 @@ const LONGEST_SUBMIT: f64 = 120.0;
 const CLOCKS_APART: i64 = 30;
 /// And by so many after it: as long as a request may be on its way. A wider window would find strangers.
 const LONGEST_WAY: i64 = 90;
-/// A request that Fal has never heard of after so many seconds never will be.
-const UNHEARD_OF: i64 = 3600;
 
 /// One look over all open calls.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -169,7 +168,7 @@ async fn look(run: &Run, call: &Open, request: &str) -> Result<bool, Stop> {
     match run.services.fal.status(&url).await {
         Ok(FalStatus::Completed { .. }) => end(run, call).await,
         // Collecting finds nothing there and says so on the call and the order.
-        Err(FalError::NotFound) if call.age > UNHEARD_OF => end(run, call).await,
+        Err(FalError::NotFound) if call.age > collect::UNHEARD_OF => end(run, call).await,
         Ok(FalStatus::InQueue { .. } | FalStatus::InProgress | FalStatus::Other(_)) => Ok(false),
         Err(error) => {
             tracing::warn!(call.id = %call.id, %error, "could not look at a request");

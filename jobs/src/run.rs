@@ -93,6 +93,19 @@ impl Run {
         if let Some(subject) = self.subject {
             sqlx::query!("select safelight.share_subject($1)", subject.uuid()).fetch_one(&mut *tx).await?;
         }
+        self.prove(tx).await
+    }
+
+    /// The same, with the person's lock to itself: for what ends other work of this person.
+    pub(crate) async fn begin_alone(&self) -> Result<Tx, Stop> {
+        let mut tx = self.begin_watched().await?;
+        if let Some(subject) = self.subject {
+            sqlx::query!("select safelight.own_subject($1)", subject.uuid()).fetch_one(&mut *tx).await?;
+        }
+        self.prove(tx).await
+    }
+
+    async fn prove(&self, mut tx: Tx) -> Result<Tx, Stop> {
         if !self.lease.holds(&mut tx).await? {
             return Err(Stop::retry(
                 "lease_lost",

@@ -69,6 +69,10 @@ pub enum Fault {
     BlackPicture,
     /// Stripe: the header holds two `v1` signatures, the first of another secret, as while a secret rolls.
     TwoSignatures,
+    /// Fal: the model breaks over the request: COMPLETED with an error, and no result.
+    ModelBreaks,
+    /// Fal: the purge answers 200 and an empty list, and every file and the result are still there.
+    PurgeAnswersNothing,
     /// Fal: the purge answers 200 as if all went well, and every file is still there.
     PurgeRemovesNothing,
     /// Fal: the purge answers 200; the first file carries an exception and is still there.

@@ -199,6 +199,22 @@ async fn n9_a_purge_that_removed_nothing_is_not_believed() {
     assert_eq!(app.sandbox.fal.files().len(), 0);
 }
 
+/// 200 and an empty list, as for a request that has no files: the result is looked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn n9_a_purge_that_names_no_file_is_not_believed_while_the_result_is_there() {
+    let app = App::spawn().await;
+    let (_ann, order) = app.basic_order(false).await;
+    app.sandbox.fal.faults().times(2, Fault::PurgeAnswersNothing);
+    app.pays(order).await;
+    app.run_due_jobs().await;
+    app.lives_on(3, Duration::minutes(5)).await;
+    let purges = app.sandbox.fal.calls().iter().filter(|call| call.method == "DELETE").count();
+    let calls = app.count("select count(*) from safelight.provider_calls").await;
+    assert_eq!(purges, usize::try_from(calls).unwrap() + 2, "two purges were not believed and made again");
+    assert_eq!(app.count("select count(*) from safelight.provider_calls where purge <> 'purged'").await, 0);
+    assert_eq!(app.sandbox.fal.files().len(), 0);
+}
+
 /// K52: withdrawn while Stripe, Fal, the store and the mail are down; the money goes back when they are up again.
 #[tokio::test(flavor = "multi_thread")]
 async fn k52_money_of_a_withdrawn_order_goes_back_after_an_outage_that_the_withdrawal_did_not_wait_for() {

@@ -2,7 +2,7 @@
 
 use chrono::Duration;
 use safelight_jobs::id::{Id, Order};
-use safelight_sandbox::{Fault, Rule};
+use safelight_sandbox::{Fault, Rule, fal::Hold};
 
 use crate::app::App;
 
@@ -138,6 +138,73 @@ async fn results_that_expired_at_fal_end_an_order_in_refund_review() {
         .of("select count(*) from safelight.artifacts where order_id = $1 and class = 'image' and delivered_at is not null", second.uuid())
         .await;
     assert_eq!(delivered, 3);
+}
+
+/// The model fails on one image of four, or the label of one: three are delivered, and a person looks at the money for the fourth.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_was_bought_and_not_made_or_not_labelled_ends_its_order_in_refund_review() {
+    for at in ["flux-lora/image-to-image", "imageutils/nsfw"] {
+        let app = App::spawn().await;
+        let (_ann, order) = app.basic_order(false).await;
+        app.sandbox.fal.faults().add(Rule { fault: Fault::ModelBreaks, times: Some(1), on: Some(at.to_owned()) });
+        app.pays(order).await;
+        app.run_due_jobs().await;
+        app.stands(order, "refund_review", Some("images_failed")).await;
+        let delivered: i64 = app
+            .of("select count(*) from safelight.artifacts where order_id = $1 and class = 'image' and delivered_at is not null", order.uuid())
+            .await;
+        assert_eq!(delivered, 3, "{at}");
+        assert_eq!(app.sandbox.fal.files().len(), 0, "{at}");
+    }
+}
+
+/// Seconds after the report the result is not where it is read: Fal says itself that the request has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_not_there_yet_is_asked_for_again_within_the_hour() {
+    let app = App::spawn().await;
+    let (_bob, order) = app.small_halo_order().await;
+    app.sandbox.fal.faults().times(2, Fault::ResultExpired);
+    app.pays(order).await;
+    app.run_due_jobs().await;
+    app.stands(order, "training", None).await;
+    app.lives_on(3, Duration::minutes(1)).await;
+    app.stands(order, "delivered", None).await;
+    assert_eq!(app.sandbox.fal.trainings(), 1);
+
+    // Not after it: then the order ends.
+    let (_eve, other) = app.small_halo_order().await;
+    app.sandbox.fal.faults().always(Fault::ResultExpired);
+    app.pays(other).await;
+    app.run_due_jobs().await;
+    app.lives_on(2, Duration::minutes(31)).await;
+    app.stands(other, "refund_review", Some("result_expired")).await;
+}
+
+/// The photo's term ends between the second image and the third: the order gives up, and what it asked for is not left to run.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_gives_up_in_the_middle_cancels_what_it_asked_for_at_fal() {
+    let app = App::spawn().await;
+    app.sandbox.fal.hold(Hold::InQueue);
+    let (_ann, order) = app.basic_order(false).await;
+    for statement in [
+        "create function safelight.term_ends() returns trigger language plpgsql security definer as $$ begin
+            update safelight.artifacts set delete_after = safelight.now() where class = 'upload';
+            return null; end $$",
+        "create trigger term_ends after insert on safelight.provider_calls for each row when (new.position = 2) execute function safelight.term_ends()",
+    ] {
+        sqlx::query(statement).execute(&app.db).await.unwrap();
+    }
+    app.pays(order).await;
+    app.sandbox.stripe.idle().await;
+    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.stands(order, "refund_review", Some("object_gone")).await;
+    let requests = app.sandbox.fal.requests();
+    assert_eq!(requests.len(), 2);
+    assert!(requests.iter().all(|request| request.cancelled), "their end was asked for");
+    app.sandbox.fal.idle().await;
+    app.lives_on(2, Duration::minutes(2)).await;
+    assert!(requests.iter().all(|request| app.sandbox.fal.purged().contains(&request.id)));
+    assert_eq!(app.count("select count(*) from safelight.provider_calls where purge <> 'purged'").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,6 +75,9 @@ pub(crate) async fn perform(state: &Arc<State>, id: Uuid) -> Result<Made, ModelE
         let request = book.get(id).ok_or_else(ModelError::internal)?;
         (request.endpoint.clone(), request.input.clone())
     };
+    if state.faults.take(&format!("{id} {endpoint}"), Fault::ModelBreaks) {
+        return Err(ModelError::internal());
+    }
     let shelf = Shelf { state: state.clone(), id };
     match endpoint.as_str() {
         TRAINER | FAST_TRAINER => train(shelf, &input).await,

@@ -127,17 +127,18 @@ async fn purge(Shared(state): Shared<Arc<State>>, Path(id): Path<String>, header
     };
     let label = id.to_string();
     let nothing = state.faults.take(&label, Fault::PurgeRemovesNothing);
+    let silent = state.faults.take(&label, Fault::PurgeAnswersNothing);
     let one_fails = state.faults.take(&label, Fault::PurgeFailsOneFile);
     let (urls, was_purged) = {
         let mut book = lock(&state.book);
         let Some(request) = book.get_mut(id) else { return error(404, "not_found", "Request not found") };
         let answer = (request.files.clone(), request.purged);
-        request.purged |= !nothing;
+        request.purged |= !nothing && !silent;
         book.purged.push(id);
         answer
     };
     let mut files = lock(&state.files);
-    let urls = if was_purged { Vec::new() } else { urls };
+    let urls = if was_purged || silent { Vec::new() } else { urls };
     let mut results = Vec::new();
     for (index, url) in urls.iter().enumerate() {
         let failed = one_fails && index == 0;
