@@ -305,18 +305,25 @@ pub async fn load(connection: &mut PgConnection, call: Id<Intent>) -> Result<Cal
     })
 }
 
-/// Write how a call ended. From then on the copy at the provider is to be purged.
-pub async fn end(tx: &mut PgConnection, call: Id<Intent>, state: &str, code: Option<&str>) -> Result<(), sqlx::Error> {
-    sqlx::query!(
+/// Write how a call ended. From then on the copy at the provider is to be purged. Not where its webhook has brought another
+/// request id than the one that was asked about: what was read there is another call's.
+pub async fn end(tx: &mut PgConnection, call: &Call, state: &str, code: Option<&str>) -> Result<(), Stop> {
+    let ended = sqlx::query!(
         r#"update safelight.provider_calls set state = $2, code = $3, finished_at = coalesce(finished_at, safelight.now()),
             collected_at = case when $2 = 'succeeded' then coalesce(collected_at, safelight.now()) end,
             purge = case when purge = 'none' then 'wanted' else purge end
-        where id = $1"#,
-        call.uuid(),
+        where id = $1 and request_id is not distinct from $4"#,
+        call.id.uuid(),
         state,
-        code
+        code,
+        call.request_id
     )
     .execute(tx)
     .await?;
-    Ok(())
+    match ended.rows_affected() {
+        1 => Ok(()),
+        _ => {
+            Err(Stop::retry("request_id_corrected", anyhow::anyhow!("{}: its webhook names another request", call.id)))
+        }
+    }
 }

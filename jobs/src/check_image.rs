@@ -151,7 +151,7 @@ impl CheckImage {
         .execute(&mut *tx)
         .await?;
         let state = if probability.is_some() { "succeeded" } else { "failed" };
-        calls::end(&mut tx, call.id, state, code.as_deref()).await?;
+        calls::end(&mut tx, &call, state, code.as_deref()).await?;
         tx.enqueue(&PurgeCall { call: call.id }).await?;
         if flagged {
             images::withhold(&mut tx, self.image, if probability.is_some() { "nsfw" } else { "unchecked" }).await?;

@@ -209,7 +209,7 @@ pub(crate) async fn arrived(
 /// The gate is closed: collect nothing, have the result purged where it lies, and let a person look at the money.
 pub(crate) async fn leave_it_there(run: &Run, call: &Call, code: &'static str) -> Result<Done, Stop> {
     let mut tx = run.begin().await?;
-    calls::end(&mut tx, call.id, "cancelled", Some(code)).await?;
+    calls::end(&mut tx, call, "cancelled", Some(code)).await?;
     if let Some(order) = call.order {
         bundle::has_served(&mut tx, order).await?;
         orders::stop(&mut tx, order, code).await?;

@@ -91,7 +91,7 @@ impl Job for CollectImage {
                 if let Some(fetched) = fetched {
                     collect::arrived(&mut tx, &image, &fetched, false).await?;
                 }
-                calls::end(&mut tx, call.id, "succeeded", None).await?;
+                calls::end(&mut tx, &call, "succeeded", None).await?;
                 let target = collect::target(run, &mut tx, &call, &image).await?;
                 run.note("image.stored", "stored")
                     .allowed(&generate)
@@ -103,7 +103,7 @@ impl Job for CollectImage {
             }
             Err(code) => {
                 let state = if code == "nsfw" { "succeeded" } else { "failed" };
-                calls::end(&mut tx, call.id, state, Some(&code)).await?;
+                calls::end(&mut tx, &call, state, Some(&code)).await?;
                 run.note("image.withheld", if code == "nsfw" { "nsfw" } else { "failed" }).write(&mut tx).await?;
             }
         }

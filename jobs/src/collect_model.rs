@@ -77,7 +77,7 @@ impl Job for CollectModel {
             // D2: a model is delivered by the commit that lets the buyer's images use it. Set once.
             collect::arrived(&mut tx, &model, &fetched, true).await?;
         }
-        calls::end(&mut tx, call.id, "succeeded", None).await?;
+        calls::end(&mut tx, &call, "succeeded", None).await?;
         bundle::has_served(&mut tx, order).await?;
         orders::advance(&mut tx, order, &["paid", "training"], "generating").await?;
         tx.enqueue(&GenerateBatch { order }).await?;
@@ -96,7 +96,7 @@ impl Job for CollectModel {
 /// Fal trained nothing: money is looked at by a person, the photos' copy goes.
 async fn failed(run: &Run, call: &Call, order: Id<Order>, code: &str) -> Result<Done, Stop> {
     let mut tx = run.begin().await?;
-    calls::end(&mut tx, call.id, "failed", Some(code)).await?;
+    calls::end(&mut tx, call, "failed", Some(code)).await?;
     bundle::has_served(&mut tx, order).await?;
     let problem = if code == collect::EXPIRED { collect::EXPIRED } else { "training_failed" };
     orders::stop(&mut tx, order, problem).await?;

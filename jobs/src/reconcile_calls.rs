@@ -247,8 +247,24 @@ async fn find(run: &Run, call: &Open) -> Result<Option<String>, Stop> {
     )
     .fetch_one(&mut *run.reads().await?)
     .await?;
+    // A listing that lacks a request which we know it must hold is not complete, or not of our account: the one that is free in it
+    // says nothing.
+    let lacks = sqlx::query_scalar!(
+        r#"select exists (select from safelight.provider_calls where id <> $1 and model = $2 and processor = 'fal'
+            and created_at >= $3 and submitted_at <= $4 and request_id <> all ($5)) as "lacks!""#,
+        call.id.uuid(),
+        call.model,
+        from,
+        to,
+        &ids
+    )
+    .fetch_one(&mut *run.reads().await?)
+    .await?;
+    if lacks {
+        tracing::warn!(call.id = %call.id, "fal's listing lacks a request of ours; nothing in it is taken for this call's");
+    }
     Ok(match free.as_slice() {
-        [one] if rivals == 0 => Some(one.clone()),
+        [one] if rivals == 0 && !lacks => Some(one.clone()),
         _ => None,
     })
 }

@@ -125,14 +125,14 @@ pub async fn stripe(tx: &mut Tx, event: &StripeEvent) -> Result<Received, Stop> 
 pub async fn fal(tx: &mut Tx, token: &str, event: &FalEvent) -> Result<Received, Stop> {
     // Where Fal tried again inside, the id that our submit got is the gateway's.
     let request = event.gateway_request_id.as_deref().unwrap_or(&event.request_id);
-    let call = sqlx::query!(
-        "select call_id, purpose from safelight.provider_called_back($1, $2)",
+    let call_back = sqlx::query!(
+        "select call_id, purpose, differs from safelight.provider_called_back($1, $2)",
         token_sha256(token),
         request
     )
     .fetch_one(&mut **tx)
     .await?;
-    let (Some(call), Some(purpose)) = (call.call_id, call.purpose) else {
+    let (Some(call), Some(purpose)) = (call_back.call_id, call_back.purpose) else {
         return Ok(Received::UnknownToken);
     };
     let id: Id<Intent> = call.into();
@@ -156,6 +156,16 @@ pub async fn fal(tx: &mut Tx, token: &str, event: &FalEvent) -> Result<Received,
     let event_id = format!("{request}:{status}");
     if !first_time(tx, "fal", &event_id, status, Some(request), Some(id), received).await? {
         return Ok(Received::Duplicate);
+    }
+    let differs = match call_back.differs.as_deref() {
+        Some("replaced") => Some("replaced"),
+        Some("taken_back") => Some("taken_back"),
+        Some(_) => Some("taken_home"),
+        None => None,
+    };
+    if let Some(differs) = differs {
+        // Its token is the call's own, so its id is, too; the other one was a guess, by the listing or by a person.
+        Entry::new("provider", "call.request_differs", differs).code("call", id.to_string()).write(tx).await?;
     }
     if gone {
         tx.enqueue(&PurgeCall { call: id }).await?;
