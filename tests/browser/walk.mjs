@@ -36,6 +36,19 @@ async function act(page, button, why) {
     await page.getByRole("status").waitFor();
 }
 
+/** With the keyboard alone, to what has this name. */
+async function tabTo(page, name) {
+    for (let presses = 0; presses < 150; presses++) {
+        await page.keyboard.press("Tab");
+        const at = await page.evaluate(() => {
+            const at = document.activeElement;
+            return at?.ariaLabel ?? (at?.labels?.[0] ?? at)?.innerText ?? "";
+        });
+        if (at.trim().startsWith(name)) return;
+    }
+    assert.fail(`no key leads to ${name} on ${page.url()}`);
+}
+
 const body = (page) => page.locator("main").innerText();
 async function says(page, ...words) {
     const text = await body(page);
@@ -124,6 +137,30 @@ const chapters = {
         await says(page, "done", "5000 of 5000");
         await page.getByRole("link", { name: "Audit" }).click();
         await says(page, "jobs bulk", "the mail provider is well");
+    },
+    async holds_a_job_with_the_keyboard_alone() {
+        const page = await (await browser.newContext({ viewport: DESK })).newPage();
+        page.setDefaultTimeout(10_000);
+        await page.goto(`${CONSOLE}/console`);
+        await tabTo(page, "Token with the scope");
+        await page.keyboard.type(OPERATOR);
+        await tabTo(page, "What for");
+        await page.keyboard.type("on call, no mouse");
+        await page.keyboard.press("Enter");
+        await page.getByRole("heading", { name: "Overview" }).waitFor();
+        await tabTo(page, "Skip to the content");
+        await page.keyboard.press("Enter");
+        await tabTo(page, "Id of a job");
+        await page.keyboard.type(given.job);
+        await page.keyboard.press("Enter");
+        await page.waitForURL(/console\/jobs\/job_/);
+        await tabTo(page, "Hold");
+        await page.keyboard.press("Enter");
+        await tabTo(page, "Why");
+        await page.keyboard.type("until the mail provider is well");
+        await page.keyboard.press("Enter");
+        await page.getByRole("status").waitFor();
+        await says(page, "Done: held", "until the mail provider is well");
     },
     async is_refused_as_read_only() {
         const page = await signedIn(READER);

@@ -133,6 +133,7 @@ async fn an_operator_repairs_pauses_retries_five_thousand_and_follows_a_deletion
         .await
         .unwrap();
     let job = Id::<id::Job>::from(job);
+    walk.chapter("holds_a_job_with_the_keyboard_alone", json!({ "job": job })).await;
     walk.chapter("is_refused_as_read_only", json!({ "job": job })).await;
 
     // Each page, with something on it.

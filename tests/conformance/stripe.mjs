@@ -44,6 +44,30 @@ await call('refund a payment once, list refunds and disputes', async () => {
   assert.deepEqual(refunds.data.map(one => one.id), [refund.id])
   assert.deepEqual((await stripe.disputes.list({ payment_intent: paid.payment_intent })).data, [])
 })
+await call('what the books read: payments with their charges, sessions of a payment, lists by their day', async () => {
+  const expand = ['payment_intent.latest_charge']
+  const paid = await stripe.checkout.sessions.retrieve(session.id, { expand })
+  assert.deepEqual([paid.payment_intent.object, paid.payment_intent.latest_charge.amount_refunded], ['payment_intent', 900])
+  const payment = paid.payment_intent.id
+  assert.deepEqual((await stripe.checkout.sessions.list({ payment_intent: payment })).data.map(one => one.id), [session.id])
+  const created = { gte: session.created, lt: session.created + 1 }
+  const sessions = await stripe.checkout.sessions.list({ created, limit: 100, expand: [`data.${expand[0]}`] })
+  const again = sessions.data.find(one => one.id === session.id)
+  assert.equal(again.payment_intent.latest_charge.amount_refunded, 900)
+  assert.ok(sessions.data.every(one => one.created === session.created))
+  const [refund] = (await stripe.refunds.list({ payment_intent: payment })).data
+  const refunds = await stripe.refunds.list({ created: { gte: refund.created, lt: refund.created + 1 } })
+  assert.ok(refunds.data.some(one => one.id === refund.id))
+  assert.equal((await stripe.refunds.list({ created: { gte: refund.created + 3600 } })).data.length, 0)
+  assert.deepEqual((await stripe.disputes.list({ created })).data, [])
+})
+await call('tax that Stripe reckons, and a refund that says whose it is', async () => {
+  const taxed = await stripe.checkout.sessions.create({ ...wish, automatic_tax: { enabled: true } })
+  assert.equal(taxed.automatic_tax.enabled, true)
+  const paid = await stripe.checkout.sessions.retrieve(session.id)
+  const refund = await stripe.refunds.create({ payment_intent: paid.payment_intent, amount: 100, metadata: { refund: 'refund_1' } })
+  assert.equal(refund.metadata.refund, 'refund_1')
+})
 await call('events are listed, and verified by its own check', async () => {
   const events = await stripe.events.list({ type: 'checkout.session.completed' })
   assert.equal(events.data[0].data.object.id, session.id)

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// What an error can pick up on its way: words, keys and links of a person.
-const MARKERS: [&str; 5] = [
+pub const MARKERS: [&str; 5] = [
     "ann.planted@mail.example",
     "Ann Planted",
     "koselfie/0190a/upload/planted",
@@ -51,14 +51,19 @@ fn fails(job: &Claimed) -> Performed {
     }
 }
 
-fn failing() -> Perform {
+pub fn failing() -> Perform {
     Arc::new(|job| async move { fails(&job) }.boxed())
 }
 
 impl App {
     fn reporting(&self) -> WorkerConfig {
+        self.reporting_to(self.sandbox.description().sentry.dsn)
+    }
+
+    /// A worker that tells failures there.
+    pub fn reporting_to(&self, dsn: String) -> WorkerConfig {
         let sentry = Sentry::new(&SentryConfig {
-            dsn: Secret::new(self.sandbox.description().sentry.dsn),
+            dsn: Secret::new(dsn),
             environment: "test".to_owned(),
             timeout: Duration::from_secs(5),
         })
@@ -70,7 +75,7 @@ impl App {
     }
 
     /// A job with one attempt, whose payload and kind hold what they may not.
-    async fn will_fail(&self, kind: &str, tenant: &str, way: &str) -> Id<id::Job> {
+    pub async fn will_fail(&self, kind: &str, tenant: &str, way: &str) -> Id<id::Job> {
         self.will_fail_of(None, kind, tenant, way).await
     }
 
@@ -105,7 +110,7 @@ impl App {
     }
 }
 
-const UNDER_WAY: &str = "select count(*) from safelight.jobs where state in (0, 1)";
+pub const UNDER_WAY: &str = "select count(*) from safelight.jobs where state in (0, 1)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn k35_h29_a_report_holds_kind_id_and_code_of_a_failed_job_and_no_word_of_a_person_or_of_a_tenant_that_names_no_monitoring()

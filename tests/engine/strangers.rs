@@ -29,6 +29,12 @@ use safelight_jobs::{
 };
 use serde_json::Value;
 
+use crate::{
+    app::App,
+    pools::{Pools, SOON, until},
+    reports::{MARKERS, UNDER_WAY, failing},
+};
+
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The secret of the stranger that checks signatures.
 const SECRET: &str = "a-secret-of-forty-characters-for-s3s-fs!";
@@ -217,7 +223,6 @@ async fn localstripe_refunds_a_payment_lists_it_and_signs_its_news() {
 #[ignore = "needs kent: ./dev conformance"]
 async fn kent_reads_an_error_report() {
     let url = there("SAFELIGHT_KENT");
-    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let sentry = Sentry::new(&SentryConfig {
         dsn: Secret::new(url.replace("http://", "http://key@") + "/1"),
         environment: "test".to_owned(),
@@ -227,13 +232,55 @@ async fn kent_reads_an_error_report() {
     let job = Id::<id::Job>::new();
     let report = Report::new("train_model", job, "fal_rejected", Level::Error);
     sentry.send(&report, chrono::Utc::now().timestamp()).await.expect("taken");
+    // Other tests tell it things, too.
+    let kept = kept_by_kent(&url).await;
+    let event =
+        kept.iter().find(|event| event.contains(&job.to_string())).unwrap_or_else(|| panic!("none in {kept:?}"));
+    for part in ["train_model: fal_rejected", "safelight.worker"] {
+        assert!(event.contains(part), "{part} is not in {event}");
+    }
+}
+
+/// Everything that it has, as text.
+async fn kept_by_kent(url: &str) -> Vec<String> {
+    let http = reqwest::Client::builder().no_proxy().build().expect("a client");
     let asked = async |path: &str| -> Value {
         http.get(format!("{url}{path}")).send().await.expect("an answer").json().await.expect("JSON")
     };
-    let kept = asked("/api/eventlist/").await;
-    let event = kept["events"][0]["event_id"].as_str().unwrap_or_else(|| panic!("no event: {kept}")).to_owned();
-    let event = asked(&format!("/api/event/{event}")).await.to_string();
-    for part in ["train_model: fal_rejected", &job.to_string(), "safelight.worker"] {
-        assert!(event.contains(part), "{part} is not in {event}");
+    let mut kept = Vec::new();
+    for event in asked("/api/eventlist/").await["events"].as_array().expect("a list") {
+        let id = event["event_id"].as_str().expect("an id");
+        kept.push(asked(&format!("/api/event/{id}")).await.to_string());
+    }
+    kept
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs kent: ./dev conformance"]
+async fn k35_h29_kent_is_told_that_jobs_failed_and_no_word_of_a_person() {
+    let url = there("SAFELIGHT_KENT");
+    let app = App::spawn().await;
+    let reporting = app.reporting_to(url.replace("http://", "http://key@") + "/1");
+    let pools = Pools::start_with(&app.database_url, failing(), reporting).await;
+    let mut jobs = Vec::new();
+    for way in ["gives_up", "retries", "is_in_trouble", "panics", "is_unreadable"] {
+        jobs.push(app.will_fail("train_model", "koselfie", way).await.to_string());
+    }
+    until(&app.db, UNDER_WAY, 0).await;
+    let told = async {
+        loop {
+            let kept = kept_by_kent(&url).await;
+            if jobs.iter().all(|job| kept.iter().any(|event| event.contains(job))) {
+                return kept;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let kept = tokio::time::timeout(SOON, told).await.expect("each failure is told");
+    pools.stop().await;
+    for event in kept {
+        for marker in MARKERS.iter().chain(&["planted", "koselfie", "\"transaction\"", "\"log\""]) {
+            assert!(!event.contains(marker), "{marker} is in {event}");
+        }
     }
 }
