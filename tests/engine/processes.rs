@@ -55,7 +55,8 @@ pub fn environment(app: &App, url: &str) -> Vec<(&'static str, String)> {
 fn program() -> PathBuf {
     static STARTED: AtomicUsize = AtomicUsize::new(0);
     let other = std::env::var_os("SAFELIGHT_OTHER_VERSION").map(PathBuf::from);
-    let turn = std::env::var_os("SAFELIGHT_BY_TURNS").is_none() || STARTED.fetch_add(1, Ordering::Relaxed) % 2 == 0;
+    let turn =
+        std::env::var_os("SAFELIGHT_BY_TURNS").is_none() || STARTED.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
     other.filter(|_| turn).unwrap_or_else(|| env!("CARGO_BIN_EXE_safelight").into())
 }
 
