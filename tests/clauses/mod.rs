@@ -1,6 +1,7 @@
 //! One module a theme; each test proves the clause in its name. A test of a fence, a gate or a clock was seen to fail
 //! once with its rule taken out; the commit that says so lists the rules.
 
+mod agreed;
 mod certificates;
 mod clocks;
 mod data_map;

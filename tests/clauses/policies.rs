@@ -15,9 +15,9 @@ use safelight_jobs::{
 use crate::app::{App, Person};
 
 const KOSELFIE: &str = include_str!("../../policies/koselfie.toml");
-const PORTRAITLAB: &str = include_str!("../policies/portraitlab.toml");
+pub(super) const PORTRAITLAB: &str = include_str!("../policies/portraitlab.toml");
 
-fn changed(text: &str, changes: &[(&str, &str)]) -> Policy {
+pub(super) fn changed(text: &str, changes: &[(&str, &str)]) -> Policy {
     let text = changes.iter().fold(text.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "{from}");
         text.replacen(from, to, 1)
@@ -33,9 +33,13 @@ impl App {
     }
 
     /// With a third tenant beside the two.
-    async fn with_portraitlab() -> Self {
+    pub(super) async fn with_portraitlab() -> Self {
+        Self::with_third_tenant(changed(PORTRAITLAB, &[])).await
+    }
+
+    /// The same, by this policy of it.
+    pub(super) async fn with_third_tenant(policy: Policy) -> Self {
         let mut app = Self::spawn().await;
-        let policy = changed(PORTRAITLAB, &[]);
         policy_rows::install(&app.db, &policy).await.unwrap();
         let mut all = Policy::bundled().unwrap();
         all.push(policy);
@@ -44,7 +48,7 @@ impl App {
     }
 
     /// A customer of the third tenant with one photo, and an order of two images that is ready to be paid.
-    async fn portrait_order(&self, ticks: bool) -> (Person, Id<Order>) {
+    pub(super) async fn portrait_order(&self, ticks: bool) -> (Person, Id<Order>) {
         let eve = self.person("portraitlab").await;
         let (batch, _) = self.uploads(&eve, 1).await;
         if ticks {

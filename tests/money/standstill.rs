@@ -1,7 +1,10 @@
 //! Paid orders whose work died: refund review, and back again by a redrive.
 
 use chrono::Duration;
-use safelight_jobs::id::{Id, Order};
+use safelight_jobs::{
+    id::{Id, Order},
+    policy::Purpose,
+};
 use safelight_sandbox::{Fault, Rule, fal::Hold};
 
 use crate::app::App;
@@ -244,4 +247,28 @@ async fn an_order_whose_money_went_back_is_not_taken_back_by_a_redrive() {
     app.stands(order, "refund_review", Some("refunded")).await;
     assert_eq!(app.sale_status(&app.session(order).await).await, "refunded");
     assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0, "its work is over");
+}
+
+/// All images but one were collected when the work died; what that one was made with is not consented to any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn k43_an_order_whose_consent_was_withdrawn_is_not_taken_back_by_a_redrive() {
+    let app = App::spawn().await;
+    let (ann, order) = app.model_order().await;
+    app.pays(order).await;
+    app.sandbox.stripe.idle().await;
+    let dead = app.runs_up_to("collect_image").await;
+    let dead = app.dies(&dead, "store_unreachable").await;
+    app.run_due_jobs().await;
+    app.reconciles().await;
+    app.stands(order, "refund_review", Some("work_died")).await;
+    app.withdraws(&ann, Purpose::Train).await;
+    app.stands(order, "refund_review", Some("consent_withdrawn")).await;
+    app.redrives(dead).await;
+    app.run_due_jobs().await;
+    app.stands(order, "refund_review", Some("consent_withdrawn")).await;
+    assert_eq!(app.artifacts("image", order.uuid()).await.len(), 11, "what was delivered before");
+    app.lives_on(2, Duration::hours(1)).await;
+    app.reconciles().await;
+    app.stands(order, "refund_review", Some("consent_withdrawn")).await;
+    assert_eq!(app.count("select count(*) from safelight.provider_calls where purge <> 'purged'").await, 0);
 }

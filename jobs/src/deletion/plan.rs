@@ -24,8 +24,8 @@ enum Which<'a> {
     All,
     /// What a sweep marked for this deletion.
     Marked,
-    /// Of these classes.
-    Classes(&'a [&'a str]),
+    /// What this purpose makes.
+    MadeFor(&'a str),
 }
 
 /// Write the steps of a deletion, in the order in which they are carried out.
@@ -83,14 +83,12 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, services
         }
         ("withdrawal", Some(purpose)) => {
             calls(tx, deletion, Some(purpose), None, &mut steps).await?;
-            let classes: &[&str] = if purpose == "train" { &["bundle", "model"] } else { &[] };
-            objects(tx, deletion, vault, Which::Classes(classes), &mut steps).await?;
+            objects(tx, deletion, vault, Which::MadeFor(purpose), &mut steps).await?;
+            labels(purpose, &mut steps);
         }
         ("objection", Some(purpose)) => {
             calls(tx, deletion, Some(purpose), None, &mut steps).await?;
-            if purpose == "nsfw" {
-                steps.push(("verdict", "self", Targets::Labels, 0));
-            }
+            labels(purpose, &mut steps);
         }
         ("one_photo", _) => {
             part::calls_of_a_photo(tx, deletion, &mut steps).await?;
@@ -188,6 +186,13 @@ async fn calls(
     Ok(())
 }
 
+/// What labelling said of images.
+fn labels(purpose: &str, steps: &mut Steps<'_>) {
+    if purpose == "nsfw" {
+        steps.push(("verdict", "self", Targets::Labels, 0));
+    }
+}
+
 /// One step a class: uploads first, since nothing may be made from them any more.
 async fn objects(
     tx: &mut PgConnection,
@@ -196,19 +201,19 @@ async fn objects(
     which: Which<'_>,
     steps: &mut Steps<'_>,
 ) -> Result<(), sqlx::Error> {
-    let (all, classes): (bool, Vec<String>) = match which {
-        Which::All => (true, Vec::new()),
-        Which::Marked => (false, Vec::new()),
-        Which::Classes(classes) => (false, classes.iter().map(|&class| class.to_owned()).collect()),
+    let (all, purpose) = match which {
+        Which::All => (true, None),
+        Which::Marked => (false, None),
+        Which::MadeFor(purpose) => (false, Some(purpose)),
     };
     let rows = sqlx::query!(
         r#"update safelight.artifacts set deletion_id = $2
-        where subject_id = $1 and ($3 or class = any ($4) or deletion_id = $2)
+        where subject_id = $1 and ($3 or class = any (safelight.made_for($4)) or deletion_id = $2)
         returning id, class, storage_key"#,
         deletion.subject.uuid(),
         deletion.id.uuid(),
         all,
-        &classes
+        purpose
     )
     .fetch_all(&mut *tx)
     .await?;

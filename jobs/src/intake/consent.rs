@@ -93,7 +93,12 @@ pub(super) fn kinds_of(purpose: Purpose) -> Vec<String> {
     let kinds: &[&str] = match purpose {
         Purpose::Train => &[crate::train_model::TrainModel::NAME, crate::collect_model::CollectModel::NAME],
         Purpose::Compare => &[crate::measure_selfies::MeasureSelfies::NAME, crate::compare_faces::CompareFaces::NAME],
-        Purpose::Generate => &[crate::generate_batch::GenerateBatch::NAME],
+        // The looks at images, too: there is nothing to look at any more.
+        Purpose::Generate => &[
+            crate::generate_batch::GenerateBatch::NAME,
+            crate::check_image::CheckImage::NAME,
+            crate::compare_faces::CompareFaces::NAME,
+        ],
         Purpose::Nsfw => &[crate::check_image::CheckImage::NAME],
         Purpose::Notify => &[crate::send_notice::SendNotice::NAME],
         Purpose::Pay | Purpose::Host | Purpose::Observe | Purpose::Fiscal | Purpose::Dsr | Purpose::Security => &[],
