@@ -7,6 +7,7 @@ mod ledgering;
 mod operators;
 mod reporting;
 mod sealing;
+mod stripe_mode;
 
 use std::{
     path::{Path, PathBuf},
@@ -174,7 +175,7 @@ pub(crate) struct Providers {
     /// Stripe's API
     #[arg(long, env = "STRIPE_URL", default_value = "https://api.stripe.com")]
     stripe_url: String,
-    /// sk_…
+    /// sk_… or rk_…, of the mode that STRIPE_LIVEMODE says
     #[arg(long, env = "STRIPE_SECRET_KEY", hide_env_values = true)]
     stripe_secret_key: String,
     /// Fal's queue
@@ -224,6 +225,7 @@ impl Providers {
         let engine = tokio::task::spawn_blocking(move || FaceEngine::load(&files))
             .await?
             .context("the face model cannot be used")?;
+        stripe_mode::fits(&self.stripe_secret_key, house.livemode)?;
         Ok(Services {
             stripe: Stripe::new(&StripeConfig {
                 base_url: self.stripe_url.clone(),

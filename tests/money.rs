@@ -5,6 +5,7 @@ mod commands;
 mod late;
 mod listed;
 mod refunds;
+mod seen;
 mod standstill;
 mod storm;
 mod unknown;

@@ -52,16 +52,17 @@ pub(crate) async fn book_sale(
     // A country that no fiscal rule names leaves the end open: it is not guessed, it is looked up and set by a person.
     let fiscal = session.country.as_deref().and_then(|country| policy.fiscal(country));
     sqlx::query!(
-        r#"insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, currency, country, sold_at, rule,
-            keep_until, review)
-        values ($1, $2, $3, $4, 'paid', $5, $6, $7, safelight.now(), $8,
-            date_trunc('year', safelight.now()) + make_interval(years => 1 + $9::integer), $10)
+        r#"insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, tax_cents, currency, country, sold_at,
+            rule, keep_until, review)
+        values ($1, $2, $3, $4, 'paid', $5, $6, $7, $8, safelight.now(), $9,
+            date_trunc('year', safelight.now()) + make_interval(years => 1 + $10::integer), $11)
         on conflict do nothing"#,
         policy.tenant(),
         order.map(Id::uuid),
         session.id,
         session.payment_intent,
         session.amount_total_cents.unwrap_or_default(),
+        session.tax_cents,
         session.currency.as_deref().unwrap_or("xxx"),
         session.country,
         fiscal.map(|rule| rule.legal.as_str()),
@@ -173,7 +174,7 @@ async fn book_refund(
 }
 
 /// Stripe's word as it is stored: its enums are open, and a word that is none counts as not decided.
-fn word(status: Option<&str>) -> String {
+pub(crate) fn word(status: Option<&str>) -> String {
     let plain =
         |text: &&str| (1..=40).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     status.filter(plain).unwrap_or("pending").to_owned()

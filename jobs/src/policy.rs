@@ -309,6 +309,15 @@ impl Policy {
         self.document.nsfw.as_ref().ok_or_else(|| self.lacks("model for purpose `nsfw`".to_owned()))
     }
 
+    /// Every model of a provider that this policy names, some of them more than once.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        let of_plans = self.document.plan.iter().flat_map(|plan| {
+            let training = plan.training.as_ref().map(|training| training.model.as_str());
+            training.into_iter().chain([plan.generation.model.as_str()])
+        });
+        of_plans.chain(self.document.nsfw.as_ref().map(|nsfw| nsfw.model.as_str()))
+    }
+
     /// From which cosine on an image of this plan counts as alike.
     ///
     /// # Errors

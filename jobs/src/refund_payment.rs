@@ -6,7 +6,8 @@
 //! Input: a refund of the books; amount and currency are written there, under the sale's lock.  Output: Stripe's refund, on
 //! the books. What Stripe refuses for good is `refused` with Stripe's code, and is looked at again by a person.
 //! Unknown outcome: looked for by our id before every attempt, and repeated under the same key, which Stripe answers from
-//! its book for a day. After that the list has the last word, and the key of the next day is used.
+//! its book for a day. In the last hour of that day nothing is asked; then the list, which has every attempt by now, has the
+//! last word, and the key of the next day is used.
 //! No gate: it sends Stripe's own ids to Stripe. The house's own work: a fence does not take it away.
 //! Source: <https://docs.stripe.com/api/refunds/create>, /api/idempotent_requests (read 2026-11).
 
@@ -24,6 +25,11 @@ use crate::{
     stop::{Done, Stop},
 };
 
+/// Stripe answers from its book for so long.
+const KEY_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// So long before a key's end nothing is asked under it: an attempt of which nobody heard is in Stripe's list by then.
+const KEY_REST: Duration = Duration::from_secs(3600);
+
 /// One refund.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RefundPayment {
@@ -35,7 +41,8 @@ struct Asked {
     session: String,
     amount_cents: i64,
     state: String,
-    days: i32,
+    /// Since it was asked for.
+    age: Duration,
 }
 
 impl Job for RefundPayment {
@@ -70,8 +77,14 @@ impl Job for RefundPayment {
         let Some(payment_intent) = truth.session.payment_intent.clone() else {
             return self.book(run, &truth, Some("no_payment")).await;
         };
+        let Some(day) = key_of(asked.age) else {
+            return Err(Stop::wait(
+                KEY_REST,
+                "key_ends: Stripe may still have taken the last attempt; the list says it later",
+            ));
+        };
         let request = RefundRequest { payment_intent, amount_cents: asked.amount_cents, refund: self.refund };
-        match run.services.stripe.refund(&request, &format!("{}:{}", self.refund, asked.days)).await {
+        match run.services.stripe.refund(&request, &format!("{}:{day}", self.refund)).await {
             Ok(refund) => {
                 truth.refunds.push(refund);
                 self.book(run, &truth, None).await
@@ -83,17 +96,24 @@ impl Job for RefundPayment {
     }
 }
 
+/// Which key a refund of this age is asked for under: one a day. None: the day's key is about to end.
+fn key_of(age: Duration) -> Option<u64> {
+    let (day, into_it) = (age.as_secs() / KEY_LIFE.as_secs(), age.as_secs() % KEY_LIFE.as_secs());
+    (into_it < KEY_LIFE.as_secs() - KEY_REST.as_secs()).then_some(day)
+}
+
 impl RefundPayment {
     async fn read(&self, run: &Run) -> Result<Asked, Stop> {
         let row = sqlx::query!(
-            r#"select stripe_session, amount_cents, state, floor(extract(epoch from safelight.now() - asked_at) / 86400)::integer as "days!"
+            r#"select stripe_session, amount_cents, state, greatest(extract(epoch from safelight.now() - asked_at), 0)::bigint as "age!"
             from safelight_fiscal.refunds where id = $1"#,
             self.refund.uuid()
         )
         .fetch_optional(&mut *run.reads().await?)
         .await?
         .ok_or_else(|| Stop::give_up("refund_gone", format!("{} is not on the books", self.refund)))?;
-        Ok(Asked { session: row.stripe_session, amount_cents: row.amount_cents, state: row.state, days: row.days })
+        let age = Duration::from_secs(row.age.unsigned_abs());
+        Ok(Asked { session: row.stripe_session, amount_cents: row.amount_cents, state: row.state, age })
     }
 
     /// What Stripe said goes to the books with the job's end. Refused: nothing went back, and the row says why.

@@ -4,7 +4,7 @@
 //! What it keeps to: idempotency keys replay status and body for 24 hours and refuse other parameters; a session can
 //! complete while unpaid; a refund can fail after it succeeded; a deleted customer answers 200; webhooks come at least
 //! once, in no order. Objects start as Stripe's own samples (specs/stripe-fixtures.json), so no field is missing.
-//! What it never does: taxes, subscriptions, live mode.
+//! Its automatic tax knows one country. What it never does: subscriptions, live mode.
 //!
 //! Sources: docs.stripe.com api (idempotent_requests, errors), checkout/fulfillment, webhooks; npm stripe 23.1.0;
 //! read November 2026.
@@ -246,6 +246,15 @@ impl Stripe {
     /// When the refund is unknown.
     pub fn fail_refund(&self, refund: &str) -> anyhow::Result<Value> {
         Ok(self.state.fail_refund(refund)?)
+    }
+
+    /// A refund has this word from now on, known or not, and nobody is told.
+    ///
+    /// # Errors
+    /// When the refund is unknown.
+    pub fn refund_says(&self, refund: &str, word: Value) -> anyhow::Result<()> {
+        lock(&self.state.ledger).get_mut("refund", refund)?["status"] = word;
+        Ok(())
     }
 
     /// A session as it is now.

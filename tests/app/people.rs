@@ -145,7 +145,7 @@ impl App {
             name: "Portraits".to_owned(),
             success_url: "https://photos.example/thanks".to_owned(),
             cancel_url: "https://photos.example/".to_owned(),
-            automatic_tax: false,
+            automatic_tax: true,
         };
         let session =
             self.services.stripe.create_session(&request, &checkout.order.to_string()).await.expect("a session");

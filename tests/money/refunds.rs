@@ -132,6 +132,28 @@ async fn a_refund_that_stripe_failed_at_and_remembers_is_made_the_next_day() {
     assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);
 }
 
+/// What left just before the key ends may be taken and not listed yet when the next key begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_hour_before_its_key_ends_no_refund_is_asked_for() {
+    let app = App::spawn().await;
+    let (_ann, order) = app.basic_order(false).await;
+    app.fulfils(order).await;
+    app.sandbox.stripe.faults().add(at_refunds(Fault::StoredServerError));
+    app.asks_refund(order, Some(700)).await.unwrap();
+    app.run_due_jobs().await;
+    let asked = |app: &App| {
+        app.sandbox.stripe.calls().iter().filter(|call| call.method == "POST" && call.path == "/v1/refunds").count()
+    };
+    app.lives_on(1, Duration::hours(22)).await;
+    let before = asked(&app);
+    assert!(before >= 2);
+    app.lives_on(1, Duration::minutes(90)).await;
+    assert_eq!(asked(&app), before, "half an hour before the end");
+    app.lives_on(1, Duration::hours(1)).await;
+    assert_eq!(asked(&app), before + 1);
+    assert_eq!(app.sale(&app.session(order).await).await.unwrap().refunded_cents, 700);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refund_waits_for_stripe_to_come_back() {
     let app = App::spawn().await;

@@ -62,7 +62,7 @@ pub(crate) async fn run(
                 not_before = Instant::now() + config.lease;
             }
         }
-        match queue::open_lanes(&pool).await {
+        match db::answered(bounds::SETTLE, queue::open_lanes(&pool)).await {
             Ok(0) => {}
             Ok(_) => {
                 for queue in Queue::ALL {

@@ -154,6 +154,20 @@ async fn a_replaced_token_opens_until_its_hours_are_over_and_the_new_one_is_like
 }
 
 #[tokio::test]
+async fn a_token_that_replaces_one_of_a_day_ends_with_that_day() {
+    let house = House::build().await;
+    let terms = Terms { days: Some(1), ..Terms::default() };
+    tokens::create_with(&house.owner, Some("koselfie"), "a night", &[Scope::Read], terms).await.expect("a token");
+    let id = tokens::list(&house.owner).await.expect("a list")[0].id;
+    let new = tokens::rotate(&house.owner, id, 0).await.expect("rotated").expect("a token");
+    assert_eq!(house.get(new.expose(), "/v1/jobs/kinds").await.status, StatusCode::OK);
+    let known = tokens::list(&house.owner).await.expect("a list");
+    assert!(known.iter().all(|token| token.expires_at.is_some()), "{known:?}");
+    house.turn_clock_to("25 hours").await;
+    assert_eq!(house.get(new.expose(), "/v1/jobs/kinds").await.code(), "bad_token");
+}
+
+#[tokio::test]
 async fn a_callers_trace_stands_on_the_jobs_that_it_enqueues_and_a_strange_one_does_not() {
     let house = House::build().await;
     let token = house.backend("haloprofile").await;

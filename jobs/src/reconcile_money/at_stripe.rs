@@ -11,6 +11,7 @@ use crate::{
     close_checkout::{self, Checkout, Due},
     confirm_payment::ConfirmPayment,
     id::{Id, Order},
+    money,
     providers::stripe::{Session, Span, StripeError},
     stop::Stop,
 };
@@ -74,8 +75,9 @@ async fn sessions(look: &mut Look<'_>, sessions: &[Session]) -> Result<(), Stop>
     )
     .fetch_all(&mut *look.run.reads().await?)
     .await?;
-    for session in sessions.iter().filter(|session| session.livemode == look.run.services.livemode) {
+    for session in sessions {
         match ours.iter().find(|ours| ours.session == session.id) {
+            _ if session.livemode != look.run.services.livemode => other_mode(look, session, &ours).await?,
             Some(ours) if ours.booked_cents.is_some() => booked(look, session, ours).await?,
             Some(ours) if ours.order.is_some() || ours.is_erased => unbooked(look, session, ours).await?,
             _ => strange(look, session).await?,
@@ -92,6 +94,16 @@ fn about<'a>(code: &'static str, session: &'a Session, tenant: Option<&'a str>) 
         tenant,
         amount_cents: session.amount_total_cents,
         about_at: at(session.created),
+    }
+}
+
+/// Of Stripe's other mode, which buys nothing here: where an order of ours was paid with it, a person hears of it.
+async fn other_mode(look: &mut Look<'_>, session: &Session, ours: &[Ours]) -> Result<(), Stop> {
+    match ours.iter().find(|ours| ours.session == session.id && ours.order.is_some()) {
+        Some(ours) if session.is_settled() => {
+            look.differs(about("paid_in_other_mode", session, ours.tenant.as_deref())).await
+        }
+        _ => Ok(()),
     }
 }
 
@@ -146,8 +158,8 @@ async fn refunds(look: &mut Look<'_>, span: Span) -> Result<(), Stop> {
         let page = look.run.services.stripe.refunds_in(span, after.as_deref()).await?;
         for refund in &page.data {
             let Some(payment) = refund.payment_intent.as_deref() else { continue };
-            let state = refund.status.as_deref();
-            compare_return(look, "refund_not_booked", &refund.id, payment, state, refund.amount_cents, refund.created)
+            let state = money::word(refund.status.as_deref());
+            compare_return(look, "refund_not_booked", &refund.id, payment, &state, refund.amount_cents, refund.created)
                 .await?;
         }
         after = page.data.last().map(|last| last.id.clone());
@@ -163,13 +175,13 @@ async fn disputes(look: &mut Look<'_>, span: Span) -> Result<(), Stop> {
         let page = look.run.services.stripe.disputes_in(span, after.as_deref()).await?;
         for dispute in &page.data {
             let Some(payment) = dispute.payment_intent.as_deref() else { continue };
-            let state = dispute.status.as_deref();
+            let state = money::word(dispute.status.as_deref());
             compare_return(
                 look,
                 "dispute_not_booked",
                 &dispute.id,
                 payment,
-                state,
+                &state,
                 dispute.amount_cents,
                 dispute.created,
             )
@@ -188,7 +200,7 @@ async fn compare_return(
     code: &'static str,
     id: &str,
     payment: &str,
-    state: Option<&str>,
+    state: &str,
     amount_cents: i64,
     created: i64,
 ) -> Result<(), Stop> {

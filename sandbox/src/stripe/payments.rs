@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::State;
 use super::error::StripeError;
 use super::ledger::Ledger;
-use super::sessions::details;
+use super::sessions::{details, tax_in};
 use crate::lock::lock;
 use crate::token;
 
@@ -39,6 +39,11 @@ impl State {
             session["payment_status"] = json!(status);
             session["payment_intent"] = intent;
             session["customer_details"] = customer_details;
+            if session["automatic_tax"]["enabled"] == true {
+                session["automatic_tax"]["status"] = json!("complete");
+                session["total_details"]["amount_tax"] =
+                    json!(tax_in(session["amount_total"].as_i64().unwrap_or_default()));
+            }
             session["url"] = Value::Null;
             session.clone()
         };

@@ -135,6 +135,7 @@ impl State {
         );
         let mut session = session;
         session["invoice_creation"]["enabled"] = json!(false);
+        session["automatic_tax"]["enabled"] = json!(params["automatic_tax"]["enabled"] == "true");
         ledger.add("checkout.session", session.clone());
         ledger.items.insert(id, items);
         ledger.expand(&mut session, params)?;
@@ -177,6 +178,11 @@ pub(crate) fn details(ledger: &super::ledger::Ledger, email: &Value) -> Value {
     // Whoever pays has typed at least this in.
     details["address"]["country"] = json!("DE");
     details
+}
+
+/// The tax that a price includes where every customer sits: Germany, 19 percent.
+pub(crate) fn tax_in(total: i64) -> i64 {
+    (total * 19 + 59) / 119
 }
 
 fn line_items(

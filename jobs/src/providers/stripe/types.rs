@@ -19,6 +19,8 @@ pub struct Session {
     pub status: SessionStatus,
     /// What was or will be paid, in the smallest unit of the currency; tax included.
     pub amount_total_cents: Option<i64>,
+    /// How much of it is tax, by what Stripe Tax worked out; zero where it was not asked to.
+    pub tax_cents: i64,
     /// Three lower-case letters.
     pub currency: Option<String>,
     /// What we called the order when we made the session.
@@ -125,6 +127,8 @@ struct Wire {
     payment_status: Option<String>,
     status: Option<String>,
     amount_total: Option<i64>,
+    #[serde(default)]
+    total_details: Option<Totals>,
     currency: Option<String>,
     client_reference_id: Option<String>,
     #[serde(default)]
@@ -166,6 +170,11 @@ impl Charge {
 }
 
 #[derive(Deserialize)]
+struct Totals {
+    amount_tax: Option<i64>,
+}
+
+#[derive(Deserialize)]
 struct Details {
     address: Option<Address>,
 }
@@ -189,6 +198,7 @@ impl From<Wire> for Session {
             payment_status: wire.payment_status.into(),
             status: wire.status.into(),
             amount_total_cents: wire.amount_total,
+            tax_cents: wire.total_details.and_then(|totals| totals.amount_tax).unwrap_or_default(),
             currency: wire.currency,
             client_reference_id: wire.client_reference_id,
             order_id: wire.metadata.and_then(|mut metadata| metadata.remove(ORDER_ID_FIELD)),
