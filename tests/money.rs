@@ -136,6 +136,7 @@ async fn h25_no_role_can_do_another_ones_work() {
         "insert into safelight.artifacts default values".to_owned(),
         "update safelight.artifacts set storage_key = ''".to_owned(),
         "update safelight.audit_entries set outcome = 'x'".to_owned(),
+        "update safelight.subjects set generation = 2".to_owned(),
         "insert into safelight.tokens default values".to_owned(),
         "insert into safelight.clock (shift) values ('1 hour')".to_owned(),
     ];
@@ -160,5 +161,43 @@ async fn h25_no_role_can_do_another_ones_work() {
             let code = error.as_database_error().and_then(|error| error.code()).map(|code| code.into_owned());
             assert_eq!(code.as_deref(), Some("42501"), "{statement}: {error}");
         }
+    }
+}
+
+/// By statements of the worker's role, as a handler would that does not ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn h25_k43_a_score_a_label_and_a_call_are_not_written_behind_a_closed_gate_whoever_forgot_to_ask() {
+    let app = App::spawn().await;
+    let (ann, order) = app.basic_order(true).await;
+    app.fulfils(order).await;
+    let image =
+        app.of("select id from safelight.artifacts where class = 'image' and order_id = $1 limit 1", order.uuid());
+    let image: uuid::Uuid = image.await;
+    let writes = async |sql: &'static str, of: uuid::Uuid| -> String {
+        let mut tx = app.worker.begin().await.unwrap();
+        let written = sqlx::query(sql).bind(of).execute(&mut *tx).await;
+        tx.rollback().await.unwrap();
+        match written {
+            Ok(_) => "written".to_owned(),
+            Err(error) => error.as_database_error().expect("an answer").message().to_owned(),
+        }
+    };
+    let score = "insert into safelight.similarities (image_id, order_id, verdict, model_sha256)
+        select id, order_id, 'no_face', '' from safelight.artifacts where id = $1 on conflict (image_id) do nothing";
+    let label = "insert into safelight.image_checks (image_id, flagged, checked_by) values ($1, false, 'x')
+        on conflict (image_id) do nothing";
+    let call = "insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, job_id, purpose, processor, model,
+            wish, token_sha256, policy_version)
+        select gen_random_uuid(), tenant, subject_id, 1, id, gen_random_uuid(), 'generate', 'fal', 'x', 'x', '\\x00', 'x'
+        from safelight.orders where id = $1";
+    for (sql, of) in [(score, image), (label, image), (call, order.uuid())] {
+        assert_eq!(writes(sql, of).await, "written", "{sql}");
+    }
+    app.withdraws(&ann, Purpose::Compare).await;
+    assert_eq!(writes(score, image).await, "consent_withdrawn");
+    assert_eq!(writes(label, image).await, "written", "another purpose");
+    app.erases(&ann).await;
+    for (sql, of) in [(score, image), (label, image), (call, order.uuid())] {
+        assert_eq!(writes(sql, of).await, "subject_erased", "{sql}");
     }
 }
