@@ -9,6 +9,7 @@ mod fal_queue;
 mod fal_webhooks;
 mod house;
 mod resend;
+mod specs;
 mod storage;
 mod stripe;
 mod stripe_typed;
