@@ -174,7 +174,7 @@ async fn h25_k43_a_score_a_label_and_a_call_are_not_written_behind_a_closed_gate
         app.of("select id from safelight.artifacts where class = 'image' and order_id = $1 limit 1", order.uuid());
     let image: uuid::Uuid = image.await;
     let writes = async |sql: &'static str, of: uuid::Uuid| -> String {
-        let mut tx = app.worker.begin().await.unwrap();
+        let mut tx = db::begin(&app.worker).await.unwrap();
         let written = sqlx::query(sql).bind(of).execute(&mut *tx).await;
         tx.rollback().await.unwrap();
         match written {

@@ -118,12 +118,20 @@ async fn complaint_07_tables_stay_small_under_load_and_pinned_snapshots() {
     db.close().await;
 }
 
+fn quiet() -> reqwest::Client {
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// The cookie of a browser that has signed in at the console.
+pub async fn signs_in(app: &App, token: &str) -> String {
+    let form = [("token", token), ("why", "on call")];
+    let door = quiet().post(format!("{}/console/sign-in", app.url)).form(&form).send().await.unwrap();
+    door.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
+}
+
 /// What a browser does: signs in, opens a page, and presses one of its buttons.
 async fn presses(app: &App, token: &str, page: &str, action: &str) -> u16 {
-    let quiet = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    let form = [("token", token), ("why", "on call")];
-    let door = quiet.post(format!("{}/console/sign-in", app.url)).form(&form).send().await.unwrap();
-    let cookie = door.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let (quiet, cookie) = (quiet(), signs_in(app, token).await);
     let shown = quiet.get(format!("{}{page}", app.url)).header("cookie", &cookie).send().await.unwrap();
     let shown = shown.text().await.unwrap();
     assert!(shown.contains(&format!("action=\"{page}/{action}\"")), "the page has the button: {shown}");

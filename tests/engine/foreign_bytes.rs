@@ -13,13 +13,14 @@ use proptest::{
     sample::Index,
     test_runner::{Config, TestRunner},
 };
+use safelight_api::tokens::{self, Scope};
 use safelight_evidence::{certificate, checkpoint::Checkpoint, entry::Entry, note::Verifier};
 use safelight_faces::{Limits, decode};
 use safelight_jobs::{policy::Policy, registry};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use crate::app::App;
+use crate::{app::App, complaints::signs_in};
 
 /// What parsers stumble over, in the middle of whatever was there.
 const NASTY: &[&[u8]] = &[
@@ -269,40 +270,55 @@ async fn addresses_and_headers_near_good_ones_are_answered() {
     let app = App::spawn().await;
     let (_ann, order) = app.pro_order().await;
     let token = app.token("koselfie").await;
-    let paths = vec![
-        format!("/v1/orders/{order}?wait=0").into_bytes(),
-        b"/v1/jobs/job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9".to_vec(),
-        b"/v1/dead-letters?kind=train_model&code=spent&limit=5&after=abc".to_vec(),
-        b"/console/jobs?state=ready&queue=faces&tenant=koselfie&page=2".to_vec(),
-    ];
+    let operator = tokens::create(&app.db, None, "ops", &[Scope::Operate]).await.unwrap();
+    let cookie = signs_in(&app, operator.expose()).await;
     let address = app.url.trim_start_matches("http://").to_owned();
-    each_asked(paths, 200, |bytes| {
-        let (address, token) = (address.clone(), token.clone());
-        async move {
-            // By hand: a client would correct what it sends.
-            let line: Vec<u8> = bytes.into_iter().filter(|byte| !matches!(byte, b'\r' | b'\n' | b' ')).collect();
-            let head = [b"GET ", &line[..], b" HTTP/1.1\r\nhost: near\r\nconnection: close\r\nauthorization: Bearer "]
-                .concat();
-            let status = answered_by(&address, [&head[..], token.as_bytes(), b"\r\n\r\n"].concat()).await;
-            assert!(status < 500, "{status}: {}", String::from_utf8_lossy(&line));
-        }
-    });
-    let headers = vec![
-        format!("authorization: Bearer {token}").into_bytes(),
-        b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_vec(),
-        b"if-none-match: \"0123\"".to_vec(),
-        b"x-request-id: abc".to_vec(),
-        b"idempotency-key: abc\r\ncontent-type: application/json".to_vec(),
-        b"cookie: session=abc; csrf=def".to_vec(),
+    let (bearer, session) = (format!("authorization: Bearer {token}"), format!("cookie: {cookie}"));
+    // By hand: a client would correct what it sends. Each with what opens the door, so that the parser behind it is reached.
+    let asks = async |head: Vec<u8>, opens: &str, body: &[u8]| {
+        let rest = format!(
+            "\r\nhost: near\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{opens}\r\n\r\n",
+            body.len()
+        );
+        let status = answered_by(&address, [&head[..], rest.as_bytes(), body].concat()).await;
+        assert!(status < 500, "{status}: {}", String::from_utf8_lossy(&head));
+        status
+    };
+    let order_now = format!("/v1/orders/{order}?wait=0");
+    let queries = [
+        (order_now.as_str(), &bearer),
+        ("/v1/jobs/job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", &bearer),
+        ("/v1/dead-letters?kind=train_model&code=spent&limit=5&after=abc", &bearer),
+        ("/console/jobs?state=ready&queue=faces&tenant=koselfie&page=2", &session),
+        ("/console/bulk/preview?act=hold&kind=train_model", &session),
     ];
-    each_asked(headers, 200, |bytes| {
-        let (address, order) = (address.clone(), order);
-        async move {
-            let head = format!("GET /v1/orders/{order} HTTP/1.1\r\nhost: near\r\nconnection: close\r\n");
-            let status = answered_by(&address, [head.as_bytes(), &bytes[..], b"\r\n\r\n"].concat()).await;
-            assert!(status < 500, "{status}: {}", String::from_utf8_lossy(&bytes));
-        }
-    });
+    for (path, opens) in queries {
+        assert!(asks(format!("GET {path} HTTP/1.1").into_bytes(), opens, b"").await < 405, "{path} is there");
+        each_asked(vec![path.as_bytes().to_vec()], 80, |bytes| {
+            let line: Vec<u8> = bytes.into_iter().filter(|byte| !matches!(byte, b'\r' | b'\n' | b' ')).collect();
+            let asks = &asks;
+            async move {
+                asks([b"GET ", &line[..], b" HTTP/1.1"].concat(), opens, b"").await;
+            }
+        });
+    }
+    let look = format!("GET {order_now} HTTP/1.1");
+    let headers = [
+        (look.as_str(), bearer.as_str(), "", &b""[..]),
+        (&look, "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", &bearer, b""),
+        (&look, "if-none-match: \"0123\"", &bearer, b""),
+        (&look, "x-request-id: abc", &bearer, b""),
+        ("POST /v1/subjects HTTP/1.1", "idempotency-key: abc", &bearer, br#"{"email": "ann@mail.example"}"#),
+        ("GET /console/jobs HTTP/1.1", &session, "", b""),
+    ];
+    for (line, header, opens, body) in headers {
+        each_asked(vec![header.as_bytes().to_vec()], 80, |bytes| {
+            let asks = &asks;
+            async move {
+                asks([line.as_bytes(), b"\r\n", &bytes[..]].concat(), opens, body).await;
+            }
+        });
+    }
 }
 
 /// The status that is answered to these bytes; 0 where the connection just ends, which HTTP allows for what is no HTTP.
