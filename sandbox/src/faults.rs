@@ -69,6 +69,8 @@ pub enum Fault {
     BlackPicture,
     /// Stripe: the header holds two `v1` signatures, the first of another secret, as while a secret rolls.
     TwoSignatures,
+    /// Fal: 422, the model's content policy refuses the input.
+    ModelRefuses,
     /// Fal: the model breaks over the request: COMPLETED with an error, and no result.
     ModelBreaks,
     /// Fal: the purge answers 200 and an empty list, and every file and the result are still there.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
@@ -43,6 +43,7 @@ async fn at_the_door(State(front): State<Arc<Front>>, request: Request, next: Ne
     };
     let cut = parts.extensions.get::<ConnectInfo<Cut>>().map(|ConnectInfo(cut)| cut.clone());
     let label = format!("{} {}", parts.method, parts.uri.path());
+    let head = parts.method == Method::HEAD;
     let call = front.calls.arrived(&parts.method, &parts.uri, &parts.headers, &body);
 
     let response = match front.faults.take_at_the_door(&label) {
@@ -58,6 +59,10 @@ async fn at_the_door(State(front): State<Arc<Front>>, request: Request, next: Ne
         }
     };
     front.calls.answered(call, response.status().as_u16());
+    // An answer to HEAD is its headers, which come in one piece.
+    if head {
+        return response;
+    }
     match front.faults.take_drip(&label) {
         Some(millis) => drip(response, Duration::from_millis(millis)).await,
         None => response,
@@ -66,8 +71,12 @@ async fn at_the_door(State(front): State<Arc<Front>>, request: Request, next: Ne
 
 /// The same answer in small pieces, each this long after the one before.
 async fn drip(response: Response, gap: Duration) -> Response {
-    let (parts, body) = response.into_parts();
+    let (mut parts, body) = response.into_parts();
     let Ok(whole) = to_bytes(body, LARGEST_BODY).await else { return StatusCode::BAD_GATEWAY.into_response() };
+    if whole.is_empty() {
+        return Response::from_parts(parts, Body::empty());
+    }
+    parts.headers.insert(header::CONTENT_LENGTH, whole.len().into());
     let size = whole.len().div_ceil(PIECES).max(1);
     let pieces = futures::stream::unfold(whole, move |mut rest| async move {
         if rest.is_empty() {

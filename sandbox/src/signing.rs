@@ -35,6 +35,12 @@ impl SigningKey {
         Ok(SigningKey { id: named(), algorithm: Algorithm::RS256, secret: EncodingKey::from_rsa_der(&der) })
     }
 
+    /// A secret that both sides share, for HS256. It has no public half.
+    pub(crate) fn shared(secret: &str) -> SigningKey {
+        let secret = EncodingKey::from_secret(secret.as_bytes());
+        SigningKey { id: named(), algorithm: Algorithm::HS256, secret }
+    }
+
     pub(crate) fn sign(&self, claims: &impl Serialize) -> anyhow::Result<String> {
         let header = Header { kid: Some(self.id.clone()), ..Header::new(self.algorithm) };
         encode(&header, claims, &self.secret).context("signing a token")

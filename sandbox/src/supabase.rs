@@ -35,7 +35,7 @@ use crate::token;
 
 pub use auth::{AuditRow, User};
 pub use objects::StoredObject;
-pub use tokens::UserToken;
+pub use tokens::{Signature, UserToken};
 
 /// How the stand-in starts.
 #[derive(Debug, Clone)]
@@ -67,6 +67,8 @@ pub struct SupabaseDescription {
     pub secret_key: String,
     /// `sb_publishable_...`.
     pub publishable_key: String,
+    /// The shared secret of HS256 tokens, as projects from before signing keys have one.
+    pub jwt_secret: String,
     /// `iss` of user tokens.
     pub issuer: String,
     /// The key set that user tokens are checked with.
@@ -104,6 +106,7 @@ impl Supabase {
             buckets: options.buckets.clone(),
             secret_key: token::prefixed("sb_secret_"),
             publishable_key: token::prefixed("sb_publishable_"),
+            jwt_secret: token::letters(40),
             issuer: format!("{url}/auth/v1"),
             jwks_url: format!("{url}/auth/v1/.well-known/jwks.json"),
             url,
@@ -112,7 +115,7 @@ impl Supabase {
             objects: objects::Objects::open(&options.data_dir, &options.buckets).await?,
             uploads: Mutex::default(),
             shown: Mutex::default(),
-            keys: tokens::Keys::new()?,
+            keys: tokens::Keys::new(&description.jwt_secret)?,
             people: Mutex::default(),
             calls: Calls::default(),
             faults: Faults::default(),
@@ -184,7 +187,7 @@ impl Supabase {
         lock(&self.state.people).audit.clone()
     }
 
-    /// A user's access token, ES256, good for an hour by the wall clock, also after the user is deleted.
+    /// A user's access token, of the key in use, good for an hour by the wall clock, also after the user is deleted.
     ///
     /// # Errors
     /// Only when signing fails.
@@ -200,12 +203,25 @@ impl Supabase {
         self.state.keys.mint(token, &self.state.description.issuer)
     }
 
-    /// Signs with a new key from now on; tokens of the old one fail against the key set.
+    /// The same, signed with the shared secret.
     ///
     /// # Errors
-    /// Only when no key could be made.
-    pub fn rotate_key(&self) -> anyhow::Result<()> {
-        self.state.keys.rotate()
+    /// Only when signing fails.
+    pub fn mint_legacy(&self, token: &UserToken) -> anyhow::Result<String> {
+        self.state.keys.mint_legacy(token, &self.state.description.issuer)
+    }
+
+    /// Signs with a new key from now on; the old one stays in the key set.
+    ///
+    /// # Errors
+    /// When no key could be made, and for HS256.
+    pub fn rotate_key(&self, to: Signature) -> anyhow::Result<()> {
+        self.state.keys.rotate(to)
+    }
+
+    /// The key set shows the key in use alone: tokens of earlier ones fail against it.
+    pub fn revoke_earlier_keys(&self) {
+        self.state.keys.revoke_earlier();
     }
 
     /// The project goes down.

@@ -135,6 +135,60 @@ async fn a_picture_that_fal_made_black_is_withheld_and_its_copy_purged() {
     assert_eq!(app.sandbox.fal.files().len(), 0);
 }
 
+/// The model's reason is a sentence, which may repeat what was asked: the order goes on, and the sentence stays at Fal.
+#[tokio::test(flavor = "multi_thread")]
+async fn k35_a_refusal_that_is_a_sentence_fails_its_image_and_is_written_down_nowhere() {
+    let app = App::spawn().await;
+    let (_ann, order) = app.basic_order(false).await;
+    let faults = app.sandbox.fal.faults();
+    faults.once(Fault::ModelRefuses);
+    faults.once(Fault::PlainDetail);
+    faults.always(Fault::DropWebhook);
+    app.pays(order).await;
+    app.run_due_jobs().await;
+    for _ in 0..3 {
+        app.turn_clock(Duration::minutes(3)).await;
+        app.reconciles().await;
+    }
+    app.stands(order, "refund_review", Some("images_failed")).await;
+    assert_eq!(faults.list().len(), 1, "the model has refused, and said why in a sentence");
+    assert_eq!(app.count("select count(*) from safelight.provider_calls where code = 'model_error'").await, 1);
+    assert_eq!(app.lines_with("content checker").await, Vec::<String>::new());
+    assert_eq!(app.artifacts("image", order.uuid()).await.len(), 3);
+}
+
+/// While a secret rolls, each event carries two signatures, and the first is not ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_paid_and_refunded_by_events_that_carry_two_signatures() {
+    let app = App::spawn().await;
+    app.sandbox.stripe.faults().always(Fault::TwoSignatures);
+    let (_ann, order) = app.basic_order(false).await;
+    app.fulfils(order).await;
+    app.sandbox.stripe.refund_part(&app.payment(order).await, 400).unwrap();
+    app.run_due_jobs().await;
+    assert_eq!(app.sale(&app.session(order).await).await.unwrap().refunded_cents, 400);
+    assert!(app.sandbox.stripe.deliveries().iter().all(|delivery| delivery.status == Some(200)));
+}
+
+/// Every answer of every provider comes in pieces.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_is_served_once_by_providers_that_drip_and_its_person_erased_by_them() {
+    let app = App::spawn().await;
+    let drip = Fault::SlowDrip { millis: 2 };
+    for faults in [app.sandbox.stripe.faults(), app.sandbox.fal.faults(), app.sandbox.supabase.faults()] {
+        faults.always(drip);
+    }
+    app.sandbox.resend.faults().always(drip);
+    let (bob, order) = app.small_halo_order().await;
+    app.fulfils(order).await;
+    assert_eq!(app.sandbox.fal.trainings(), 1);
+    let deletion = app.erases(&bob).await;
+    app.waits_out_late_writers().await;
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+    assert_eq!(app.stored_keys(), Vec::<String>::new());
+    assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);
+}
+
 /// Until then only the sweep of the minute asks.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_served_once_although_every_report_of_fal_is_three_quarters_of_an_hour_late() {

@@ -343,7 +343,7 @@ fn intake(sandbox: &Sandbox, pool: PgPool, bell: Bell, config: ApiConfig) -> Api
     let vault = Vault::new(MASTER_KEY).expect("a vault");
     let sign_in = UserTokens::new(&UserTokensConfig {
         project_url: described.supabase.url.clone(),
-        legacy_jwt_secret: None,
+        legacy_jwt_secret: Some(Secret::new(described.supabase.jwt_secret.clone())),
         issuer: None,
         timeout: Duration::from_secs(5),
     })

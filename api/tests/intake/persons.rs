@@ -3,7 +3,7 @@
 use axum::http::{Method, StatusCode};
 use safelight_api::tokens::Scope;
 use safelight_jobs::id::{self, Id, Subject};
-use safelight_sandbox::supabase::UserToken;
+use safelight_sandbox::supabase::{Signature, UserToken};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -139,6 +139,8 @@ async fn n27_a_sign_in_that_is_not_this_projects_opens_nothing_and_changes_nothi
     let ann = SignedIn::at(&house, "koselfie", "ann").await;
     let elsewhere = House::build().await;
     let slt = house.token(Some("koselfie"), &Scope::ALL).await;
+    let others_secret =
+        elsewhere.sandbox.supabase.mint_legacy(&UserToken::of(ann.user, &ann.email)).expect("a sign-in");
     let stranger = house.sandbox.supabase.create_user("eve@example.org").id;
     let unknown = house.sandbox.supabase.mint_user_jwt(stranger, "eve@example.org").expect("a sign-in");
     let before = house.everything_stored().await.len();
@@ -146,6 +148,7 @@ async fn n27_a_sign_in_that_is_not_this_projects_opens_nothing_and_changes_nothi
         (String::new(), "sign_in_refused"),
         (slt, "sign_in_refused"),
         (ann.sign_in(&elsewhere, |_| ()), "sign_in_refused"),
+        (others_secret, "sign_in_refused"),
         (ann.sign_in(&house, |token| token.audience = "another".to_owned()), "sign_in_refused"),
         (ann.sign_in(&house, |token| token.role = "service_role".to_owned()), "sign_in_refused"),
         (ann.sign_in(&house, |token| token.expires_at -= 2 * 3600), "sign_in_refused"),
@@ -189,6 +192,58 @@ async fn sign_ins_are_neither_believed_nor_refused_while_the_projects_keys_canno
         assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable"), "{route}");
         assert_eq!(answer.header("retry-after"), "5");
     }
+}
+
+#[tokio::test]
+async fn a_sign_in_is_believed_by_each_kind_of_signature_that_supabase_has() {
+    let house = House::build().await;
+    let ann = SignedIn::at(&house, "koselfie", "ann").await;
+    assert_eq!(house.get(&ann.jwt, "/v1/me").await.status, StatusCode::OK, "ES256");
+    let legacy = house.sandbox.supabase.mint_legacy(&UserToken::of(ann.user, &ann.email)).expect("a sign-in");
+    assert_eq!(house.get(&legacy, "/v1/me").await.status, StatusCode::OK, "HS256");
+    house.sandbox.supabase.rotate_key(Signature::Rs256).expect("a key");
+    house.turn_clock_to("1 minute").await;
+    assert_eq!(house.get(&ann.sign_in(&house, |_| ()), "/v1/me").await.status, StatusCode::OK, "RS256");
+}
+
+#[tokio::test]
+async fn a_key_that_rotates_signs_nobody_out_and_one_that_is_revoked_signs_out_its_own() {
+    let house = House::build().await;
+    let ann = SignedIn::at(&house, "koselfie", "ann").await;
+    let status = async |jwt: &str| house.get(jwt, "/v1/me").await.status;
+    let fetched = || house.sandbox.supabase.calls().iter().filter(|call| call.path.ends_with("/jwks.json")).count();
+    assert_eq!(status(&ann.jwt).await, StatusCode::OK);
+    house.sandbox.supabase.rotate_key(Signature::Es256).expect("a key");
+    house.turn_clock_to("1 minute").await;
+    let newer = ann.sign_in(&house, |_| ());
+    assert_eq!((status(&newer).await, fetched()), (StatusCode::OK, 2), "the unknown key made us look again");
+    assert_eq!((status(&ann.jwt).await, fetched()), (StatusCode::OK, 2), "the earlier one is still published");
+
+    house.sandbox.supabase.revoke_earlier_keys();
+    assert_eq!(status(&ann.jwt).await, StatusCode::OK, "a key set is kept for ten minutes, as Supabase says it may be");
+    house.turn_clock_to("12 minutes").await;
+    let refused = house.get(&ann.jwt, "/v1/me").await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::UNAUTHORIZED, "sign_in_refused"), "{}", refused.text);
+    assert_eq!(status(&newer).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_sign_in_of_a_new_key_is_neither_believed_nor_refused_while_supabase_is_away() {
+    let house = House::build().await;
+    let ann = SignedIn::at(&house, "koselfie", "ann").await;
+    assert_eq!(house.get(&ann.jwt, "/v1/me").await.status, StatusCode::OK);
+    house.sandbox.supabase.rotate_key(Signature::Es256).expect("a key");
+    let newer = ann.sign_in(&house, |_| ());
+    house.turn_clock_to("1 minute").await;
+    house.sandbox.supabase.take_down().await;
+    for _ in 0..2 {
+        let answer = house.get(&newer, "/v1/me").await;
+        assert_eq!((answer.status, answer.code()), (StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable"));
+        assert_eq!(house.get(&ann.jwt, "/v1/me").await.status, StatusCode::OK, "known keys hold until they are old");
+    }
+    house.sandbox.supabase.bring_up().await.expect("the same port");
+    house.turn_clock_to("66 seconds").await;
+    assert_eq!(house.get(&newer, "/v1/me").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

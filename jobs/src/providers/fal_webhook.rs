@@ -168,7 +168,8 @@ impl FalWebhook {
         let kept = self.keys.keys(now).await.map_err(|_| FalWebhookError::NoKeys)?;
         if !made_by(&kept) {
             // Perhaps fal has a new key.
-            let newer = self.keys.newer(now).await.ok_or(FalWebhookError::Forged)?;
+            let newer =
+                self.keys.newer(now).await.map_err(|_| FalWebhookError::NoKeys)?.ok_or(FalWebhookError::Forged)?;
             if !made_by(&newer) {
                 return Err(FalWebhookError::Forged);
             }

@@ -12,7 +12,7 @@ use super::http::exchange;
 
 /// A key set that did not help is fetched again at most this often, in seconds.
 const AGAIN_AFTER: i64 = 60;
-/// After a failed fetch the next one waits this long, in seconds.
+/// After a failed fetch the next one waits this long, in seconds: an outage is not taken for a key that does not exist.
 const AFTER_FAILURE: i64 = 5;
 /// Larger than any real key set, in bytes.
 const MOST: usize = 256 * 1024;
@@ -32,12 +32,14 @@ pub(super) struct Jwks<T> {
 struct Kept<T> {
     keys: Option<(Arc<T>, i64)>,
     tried: Option<i64>,
+    /// The last fetch brought no keys.
+    failed: bool,
 }
 
 impl<T> Jwks<T> {
     /// `max_age` in seconds. `parse` answers `None` for a body that is no key set.
     pub(super) fn new(client: Client, url: String, max_age: i64, parse: fn(&[u8]) -> Option<T>) -> Self {
-        Self { client, url, max_age, parse, kept: Mutex::new(Kept { keys: None, tried: None }) }
+        Self { client, url, max_age, parse, kept: Mutex::new(Kept { keys: None, tried: None, failed: false }) }
     }
 
     /// The kept keys, or newly fetched ones when there are none or they are too old.
@@ -54,23 +56,26 @@ impl<T> Jwks<T> {
         self.fetch(&mut kept, now).await
     }
 
-    /// Keys newer than the ones that did not help; `None` when we asked a moment ago or the fetch failed.
-    pub(super) async fn newer(&self, now: i64) -> Option<Arc<T>> {
+    /// Keys newer than the ones that did not help; `None` when those were fetched a moment ago, so that they are the newest.
+    pub(super) async fn newer(&self, now: i64) -> Result<Option<Arc<T>>, NoKeys> {
         let mut kept = self.kept.lock().await;
-        if kept.tried.is_some_and(|tried| is_within(now, tried, AGAIN_AFTER)) {
-            return None;
+        let pause = if kept.failed { AFTER_FAILURE } else { AGAIN_AFTER };
+        if kept.tried.is_some_and(|tried| is_within(now, tried, pause)) {
+            return if kept.failed { Err(NoKeys) } else { Ok(None) };
         }
-        self.fetch(&mut kept, now).await.ok()
+        self.fetch(&mut kept, now).await.map(Some)
     }
 
     async fn fetch(&self, kept: &mut Kept<T>, now: i64) -> Result<Arc<T>, NoKeys> {
         kept.tried = Some(now);
+        kept.failed = true;
         let answer = exchange(self.client.get(&self.url), MOST).await.map_err(|_| NoKeys)?;
         if answer.status != StatusCode::OK {
             return Err(NoKeys);
         }
         let keys = Arc::new((self.parse)(&answer.body).ok_or(NoKeys)?);
         kept.keys = Some((keys.clone(), now));
+        kept.failed = false;
         Ok(keys)
     }
 }
@@ -110,11 +115,24 @@ mod tests {
         let jwks = jwks(&server);
         jwks.keys(1_000).await.unwrap();
         for now in 1_000..1_060 {
-            assert!(jwks.newer(now).await.is_none());
+            assert_eq!(jwks.newer(now).await, Ok(None));
         }
-        assert_eq!(*jwks.newer(1_060).await.unwrap(), "two");
-        assert!(jwks.newer(1_061).await.is_none());
+        assert_eq!(*jwks.newer(1_060).await.unwrap().unwrap(), "two");
+        assert_eq!(jwks.newer(1_061).await, Ok(None));
         assert_eq!(server.asked().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn while_a_provider_is_away_nothing_is_known_about_a_key_that_we_do_not_have() {
+        let away = || Reply::Say(503, vec![], String::new());
+        let server = StandIn::start([say("one"), away(), say("two")]).await;
+        let jwks = jwks(&server);
+        jwks.keys(1_000).await.unwrap();
+        assert_eq!(jwks.newer(1_100).await, Err(NoKeys));
+        assert_eq!(jwks.newer(1_104).await, Err(NoKeys), "and asked again a little later, not at once");
+        assert_eq!(*jwks.keys(1_104).await.unwrap(), "one", "the keys that we have still hold");
+        assert_eq!(*jwks.newer(1_105).await.unwrap().unwrap(), "two");
+        assert_eq!(server.asked().len(), 3);
     }
 
     #[tokio::test]

@@ -196,11 +196,13 @@ impl Oidc {
             })?;
         let token = answer.id_token().ok_or(OidcError::Forged { why: "it holds no ID token" })?;
         let keys = self.keys(metadata.jwks_uri().as_str()).await;
-        let kept = keys.kept.keys(now).await.map_err(|_| OidcError::Unreachable { why: "its keys did not come" })?;
+        let away = |_| OidcError::Unreachable { why: "its keys did not come" };
+        let kept = keys.kept.keys(now).await.map_err(away)?;
         match self.believed(token, (*kept).clone(), attempt, now) {
             // Perhaps the provider has a new key.
             Err(ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey)) => {
-                let newer = keys.kept.newer(now).await.ok_or(OidcError::Forged { why: "its key is not known" })?;
+                let newer = keys.kept.newer(now).await.map_err(away)?;
+                let newer = newer.ok_or(OidcError::Forged { why: "its key is not known" })?;
                 self.believed(token, (*newer).clone(), attempt, now)
             }
             looked_at => looked_at,

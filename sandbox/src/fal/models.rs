@@ -78,6 +78,10 @@ pub(crate) async fn perform(state: &Arc<State>, id: Uuid) -> Result<Made, ModelE
     if state.faults.take(&format!("{id} {endpoint}"), Fault::ModelBreaks) {
         return Err(ModelError::internal());
     }
+    if state.faults.take(&format!("{id} {endpoint}"), Fault::ModelRefuses) {
+        let text = "The content could not be processed because it contained material flagged by a content checker.";
+        return Err(ModelError::new("content_policy_violation", "prompt", text));
+    }
     let shelf = Shelf { state: state.clone(), id };
     match endpoint.as_str() {
         TRAINER | FAST_TRAINER => train(shelf, &input).await,

@@ -199,7 +199,8 @@ impl State {
         if let Ok(value) = id.to_string().parse() {
             headers.insert("x-fal-request-id", value);
         }
-        if let Some(Ok(value)) = outcome.error_type.as_ref().map(|kind| kind.parse()) {
+        // Who says it in a sentence says it nowhere else.
+        if let Some(Ok(value)) = outcome.error_type.as_ref().filter(|_| !plain).map(|kind| kind.parse()) {
             headers.insert("x-fal-error-type", value);
         }
         response

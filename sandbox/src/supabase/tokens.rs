@@ -1,8 +1,10 @@
-//! User access tokens (ES256) and the key set they are checked with.
-//! Claims as in supabase.com/docs guides/auth/jwt-fields, November 2026.
+//! User access tokens and the key set they are checked with.
+//! Claims as in supabase.com/docs guides/auth/jwt-fields; a key that was used before stays in the set until it is revoked, as in
+//! guides/auth/signing-keys, November 2026.
 
 use std::sync::Mutex;
 
+use anyhow::Context as _;
 use chrono::Utc;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -43,42 +45,74 @@ impl UserToken {
     }
 }
 
-/// The signing key in use.
+/// How user tokens are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signature {
+    /// The default of new projects.
+    Es256,
+    /// The other kind of published keys.
+    Rs256,
+    /// The shared secret of older projects.
+    Hs256,
+}
+
+/// The published signing keys, the one in use last, and the shared secret.
 pub(crate) struct Keys {
-    current: Mutex<SigningKey>,
+    published: Mutex<Vec<SigningKey>>,
+    shared: SigningKey,
 }
 
 impl Keys {
-    pub(crate) fn new() -> anyhow::Result<Keys> {
-        Ok(Keys { current: Mutex::new(SigningKey::ec()?) })
+    pub(crate) fn new(shared: &str) -> anyhow::Result<Keys> {
+        Ok(Keys { published: Mutex::new(vec![SigningKey::ec()?]), shared: SigningKey::shared(shared) })
     }
 
-    pub(crate) fn rotate(&self) -> anyhow::Result<()> {
-        *lock(&self.current) = SigningKey::ec()?;
+    pub(crate) fn rotate(&self, to: Signature) -> anyhow::Result<()> {
+        let key = match to {
+            Signature::Es256 => SigningKey::ec()?,
+            Signature::Rs256 => SigningKey::rsa()?,
+            Signature::Hs256 => anyhow::bail!("the shared secret is no signing key; nothing rotates to it"),
+        };
+        lock(&self.published).push(key);
         Ok(())
     }
 
+    pub(crate) fn revoke_earlier(&self) {
+        let mut published = lock(&self.published);
+        let earlier = published.len().saturating_sub(1);
+        published.drain(..earlier);
+    }
+
     pub(crate) fn mint(&self, token: &UserToken, issuer: &str) -> anyhow::Result<String> {
-        let claims = json!({
-            "iss": issuer,
-            "sub": token.subject,
-            "aud": token.audience,
-            "role": token.role,
-            "iat": token.issued_at,
-            "exp": token.expires_at,
-            "email": token.email,
-            "phone": "",
-            "app_metadata": { "provider": "email", "providers": ["email"] },
-            "user_metadata": {},
-            "aal": "aal1",
-            "amr": [{ "method": "otp", "timestamp": token.issued_at }],
-            "session_id": Uuid::new_v4(),
-            "is_anonymous": false,
-        });
-        lock(&self.current).sign(&claims)
+        let claims = claims(token, issuer);
+        lock(&self.published).last().context("there is always a key in use")?.sign(&claims)
+    }
+
+    pub(crate) fn mint_legacy(&self, token: &UserToken, issuer: &str) -> anyhow::Result<String> {
+        self.shared.sign(&claims(token, issuer))
     }
 
     pub(crate) fn jwks(&self) -> anyhow::Result<Value> {
-        Ok(json!({ "keys": [lock(&self.current).jwk()?] }))
+        let keys: anyhow::Result<Vec<_>> = lock(&self.published).iter().map(SigningKey::jwk).collect();
+        Ok(json!({ "keys": keys? }))
     }
+}
+
+fn claims(token: &UserToken, issuer: &str) -> Value {
+    json!({
+        "iss": issuer,
+        "sub": token.subject,
+        "aud": token.audience,
+        "role": token.role,
+        "iat": token.issued_at,
+        "exp": token.expires_at,
+        "email": token.email,
+        "phone": "",
+        "app_metadata": { "provider": "email", "providers": ["email"] },
+        "user_metadata": {},
+        "aal": "aal1",
+        "amr": [{ "method": "otp", "timestamp": token.issued_at }],
+        "session_id": Uuid::new_v4(),
+        "is_anonymous": false,
+    })
 }

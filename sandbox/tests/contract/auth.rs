@@ -4,7 +4,7 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use reqwest::{Method, Response};
 use safelight_sandbox::Fault;
-use safelight_sandbox::supabase::UserToken;
+use safelight_sandbox::supabase::{Signature, UserToken};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -87,7 +87,14 @@ async fn a_users_token_stands_up_to_the_key_set_also_after_the_user_is_gone() {
     assert!(check(&house.sandbox.supabase.mint(&stale).unwrap()).is_none());
     let other = UserToken { audience: "somebody".to_owned(), ..UserToken::of(Uuid::new_v4(), "") };
     assert!(check(&house.sandbox.supabase.mint(&other).unwrap()).is_none());
-    house.sandbox.supabase.rotate_key().unwrap();
+    house.sandbox.supabase.rotate_key(Signature::Es256).unwrap();
     let newer = house.sandbox.supabase.mint_user_jwt(user.id, "").unwrap();
     assert!(check(&newer).is_none(), "not by the key set of before");
+    let set = async || house.http.get(&description.jwks_url).send().await.unwrap().json::<JwkSet>().await.unwrap();
+    let kid = |token: &str| decode_header(token).unwrap().kid.unwrap();
+    let both = set().await;
+    assert!(both.find(&kid(&token)).is_some() && both.find(&kid(&newer)).is_some(), "a key is revoked by hand");
+    house.sandbox.supabase.revoke_earlier_keys();
+    let one = set().await;
+    assert!(one.find(&kid(&token)).is_none() && one.find(&kid(&newer)).is_some());
 }

@@ -140,7 +140,7 @@ impl UserTokens {
             return decoding_key(key);
         }
         // Perhaps the project has a new key.
-        let newer = self.keys.newer(now).await.ok_or(TokenError::Forged)?;
+        let newer = self.keys.newer(now).await.map_err(|_| TokenError::NoKeys)?.ok_or(TokenError::Forged)?;
         newer.find(kid).ok_or(TokenError::Forged).and_then(decoding_key)
     }
 }
