@@ -9,7 +9,7 @@ use safelight_jobs::{
     job::Job,
     look,
     operate::OperateError,
-    queue,
+    queue, stays,
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -41,7 +41,7 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// The steps of one, what each waits for, and what its job does
+    /// The steps of one, what each waits for, what its job does, and what no step takes
     Show {
         deletion: Id<Deletion>,
         #[command(flatten)]
@@ -127,6 +127,7 @@ async fn show(pool: &PgPool, deletion: Id<Deletion>, why: &Why) -> anyhow::Resul
     )
     .fetch_all(pool)
     .await?;
+    let stays = stays::after(&mut *pool.acquire().await?, deletion).await?;
     let key = DeleteData { deletion }.key();
     let job = sqlx::query_scalar!("select job_id from safelight.job_keys where key = $1", key.as_str())
         .fetch_optional(pool)
@@ -147,7 +148,7 @@ async fn show(pool: &PgPool, deletion: Id<Deletion>, why: &Why) -> anyhow::Resul
         let waits = known.map(|known| json!({ "state": known.state, "code": known.code, "detail": known.detail }));
         say(
             json!({ "deletion": deletion, "tenant": row.tenant, "trigger": row.trigger, "state": row.state, "answer_due": row.answer_due,
-            "completed_at": row.completed_at, "job": job, "waits": waits, "steps": steps }),
+            "completed_at": row.completed_at, "job": job, "waits": waits, "steps": steps, "stays": stays }),
         );
         return Ok(());
     }
@@ -167,6 +168,12 @@ async fn show(pool: &PgPool, deletion: Id<Deletion>, why: &Why) -> anyhow::Resul
     }
     if let (Some(job), Some(known)) = (job, known) {
         say(format_args!("  {job}: {}: {} ({})", known.state, known.detail, known.code));
+    }
+    if !stays.is_empty() {
+        say("what no step takes:");
+    }
+    for one in stays {
+        say(format_args!("  {} at {}: {}", one.place, one.processor, one.why));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, html};
 use safelight_evidence::{
     Checkpoint, SignedCertificate,
-    certificate::{Certificate, Step},
+    certificate::{Certificate, Stays, Step},
 };
 
 /// In the page itself, so that a saved file looks the same.
@@ -22,7 +22,7 @@ table.lines { font-size: .8rem } tr { break-inside: avoid } footer { margin: 2re
 #[must_use]
 pub fn certificate_page(signed: &SignedCertificate) -> String {
     let certificate = &signed.certificate;
-    let (stays, gone): (Vec<&Step>, Vec<&Step>) =
+    let (kept, gone): (Vec<&Step>, Vec<&Step>) =
         certificate.steps.iter().partition(|step| step.state == "retained_by_law");
     let total: u64 = certificate.steps.iter().map(|step| step.deleted).sum();
     html! {
@@ -41,7 +41,8 @@ pub fn certificate_page(signed: &SignedCertificate) -> String {
                 h2 { "What was deleted, where, and how it was seen to be gone" }
                 (steps(&gone))
                 h2 { "What stays, and by which law" }
-                @if stays.is_empty() { p { "Nothing." } } @else { (steps(&stays)) }
+                @if kept.is_empty() { p { "Nothing." } } @else { (steps(&kept)) }
+                @if let Some(stays) = &certificate.stays { (not_taken(stays)) }
                 (proof(signed))
                 footer {
                     "This page holds no personal data: ids, codes, numbers and times only. Targets are named by salted hashes, whose \
@@ -80,6 +81,28 @@ fn steps(steps: &[&Step]) -> Markup {
                         td.n { (step.deleted) }
                         td { (step.evidence) }
                         td { (when(&step.verified_at)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn not_taken(stays: &[Stays]) -> Markup {
+    html! {
+        h2 { "What no step takes, where it stays, and why" }
+        p { "What may be there, for everybody alike; not what there is of this person." }
+        @if stays.is_empty() { p { "Nothing." } } @else {
+            table {
+                thead { tr { th { "What" } th { "Where" } th { "Kinds of data" } th { "Why, and until when" } } }
+                tbody {
+                    @for one in stays {
+                        tr {
+                            td { (one.place) }
+                            td { (said(&one.processor)) }
+                            td { @if one.classes.is_empty() { "names nobody" } @else { (said(&one.classes.join(", "))) } }
+                            td { (one.why) }
+                        }
                     }
                 }
             }

@@ -46,12 +46,30 @@ pub struct Certificate {
     pub requested_at: String,
     /// [`SCHEMA`].
     pub schema: String,
+    /// What no step takes, where it stays, and why; none: a certificate of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stays: Option<Vec<Stays>>,
     /// What was done, class by class.
     pub steps: Vec<Step>,
     /// Which tenant.
     pub tenant: String,
     /// Why: `erasure`, `retention`, `withdrawal`, `objection`, `one_photo`, `failed_order`.
     pub trigger: String,
+}
+
+/// What a deletion does not take: rows that are kept, and copies that no call of the service reaches. Drawn from the service's data
+/// map, for everybody alike: it says what may be there, not what there is of this person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stays {
+    /// Which kinds of data; none: it names nobody.
+    pub classes: Vec<String>,
+    /// A table, or what the copy is.
+    pub place: String,
+    /// At whom.
+    pub processor: String,
+    /// Why, and until when.
+    pub why: String,
 }
 
 /// One class of data at one processor.

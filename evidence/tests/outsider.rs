@@ -109,6 +109,7 @@ impl Files {
             purpose: None,
             requested_at: "2026-05-25T08:00:00.000001Z".into(),
             schema: SCHEMA.into(),
+            stays: None,
             steps: vec![step],
             tenant: "koselfie".into(),
             trigger: "retention".into(),

@@ -60,6 +60,7 @@ pub mod sealer;
 pub mod send_notice;
 pub mod services;
 mod standstill;
+pub mod stays;
 pub mod stop;
 pub mod sweep;
 pub mod sweep_deletions;

@@ -64,6 +64,7 @@ fn assert_fits_the_schema(document: &Value) {
     for (pointer, bad) in [
         ("/certificate/deletion", Value::from("ann@example.org")),
         ("/certificate/steps/0/state", Value::from("skipped")),
+        ("/certificate/stays/0/why", Value::from("")),
         ("/certificate/lines/0/entry/counts", serde_json::json!({ "to": "ann" })),
         ("/signature", Value::Null),
     ] {
@@ -211,4 +212,34 @@ async fn k40_a_withdrawal_is_certified_with_its_purpose() {
         .unwrap();
     let signed = outside.certificate(&app, deletion.into()).await;
     assert_eq!(signed.certificate.purpose.as_deref(), Some("compare"));
+}
+
+/// The answer and the certificate name the copies that no call of ours reaches, and only those of processors that the tenant has.
+#[tokio::test(flavor = "multi_thread")]
+async fn k32_k33_h29_an_erasure_says_what_no_step_takes_where_it_stays_and_why() {
+    let app = App::spawn().await;
+    let outside = Outside::new();
+    for (tenant, has_mail) in [("koselfie", true), ("haloprofile", false)] {
+        let person = app.person(tenant).await;
+        let deletion = app.erases(&person).await;
+        app.waits_out_late_writers().await;
+        let signed = outside.certificate(&app, deletion).await;
+        let stays = signed.certificate.stays.clone().unwrap();
+        let at = |processor: &str, words: &str| {
+            stays.iter().any(|one| one.processor == processor && format!("{}: {}", one.place, one.why).contains(words))
+        };
+        assert!(at("supabase", "Auth's own log"), "{tenant}: {stays:?}");
+        assert!(at("stripe", "90 days after the last payment"), "{tenant}: {stays:?}");
+        assert!(at("self", "backups of the database"), "{tenant}: {stays:?}");
+        assert!(at("supabase", "safelight.consents"), "{tenant}: {stays:?}");
+        assert_eq!(at("resend", "no call that deletes a sent mail"), has_mail, "{tenant}: {stays:?}");
+        assert!(stays.iter().all(|one| !one.why.is_empty()));
+        let token = app.token(tenant).await;
+        let (status, answer) = app.get(&token, &format!("/v1/deletions/{deletion}")).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["stays"], serde_json::to_value(&stays).unwrap(), "{tenant}: the answer says the same");
+        let page = safelight_api::certificate_page(&signed);
+        assert!(page.contains("Auth&#39;s own log") || page.contains("Auth's own log"), "{tenant}");
+        assert_eq!(page.contains("no call that deletes a sent mail"), has_mail, "{tenant}");
+    }
 }

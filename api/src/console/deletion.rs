@@ -10,7 +10,12 @@ use safelight_jobs::{
 };
 
 use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
-use crate::{error::Error, input::At, routes::certificates, state::ApiState};
+use crate::{
+    error::Error,
+    input::At,
+    routes::{certificates, deletions::what_stays},
+    state::ApiState,
+};
 
 /// The page.
 pub(super) async fn page(
@@ -52,6 +57,7 @@ pub(super) async fn page(
         Some(job) if row.completed_at.is_none() => queue::explain(&state.pool, job).await?.map(|known| (job, known)),
         _ => None,
     };
+    let stays = what_stays(&state, deletion).await?;
     let late = row.completed_at.is_none() && row.answer_due < row.now;
     let body = html! {
         p.eyebrow { a href="/console/deletions" { "Deletions" } " / deletion" }
@@ -84,6 +90,12 @@ pub(super) async fn page(
                         }
                     }
                 } }
+            } }
+        }
+        section {
+            h2 { "What no step takes" span.aside { "what may be there, for everybody alike" } }
+            @if stays.is_empty() { p.none { "Nothing." } } @else { dl.facts {
+                @for one in &stays { div.wide { dt { (one.place) span.small { " at " (one.processor) } } dd { (one.why) } } }
             } }
         }
     };

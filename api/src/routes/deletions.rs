@@ -6,6 +6,8 @@ use safelight_jobs::{
     id::{Artifact, Deletion, Id, Order, Subject},
     intake::{self, DeletionStarted},
     look,
+    policy::DataClass,
+    stays::{self, Stays, StaysError},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -45,6 +47,28 @@ pub(crate) struct DeletionView {
     late: bool,
     /// What is deleted, in this order.
     steps: Vec<Step>,
+    /// What no step takes: rows that are kept, and copies that no call of ours reaches. What may be there, for everybody alike.
+    stays: Vec<StaysView>,
+}
+
+/// Something that a deletion does not take.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StaysView {
+    /// Which kinds of data; none: it names nobody.
+    classes: Vec<&'static str>,
+    /// A table, or what the copy is.
+    place: String,
+    /// At whom.
+    processor: &'static str,
+    /// Why, and until when.
+    why: String,
+}
+
+impl From<Stays> for StaysView {
+    fn from(one: Stays) -> Self {
+        let classes = one.classes.into_iter().map(DataClass::as_str).collect();
+        Self { classes, place: one.place, processor: one.processor.as_str(), why: one.why }
+    }
 }
 
 /// One class of data at one processor.
@@ -107,6 +131,7 @@ async fn view(state: &ApiState, deletion: Id<Deletion>, tenant: Option<&str>) ->
     )
     .fetch_all(&state.pool)
     .await?;
+    let stays = what_stays(state, deletion).await?;
     Ok(DeletionView {
         deletion,
         subject: row.subject_id.into(),
@@ -118,6 +143,15 @@ async fn view(state: &ApiState, deletion: Id<Deletion>, tenant: Option<&str>) ->
         completed_at: row.completed_at,
         late: row.late,
         steps,
+        stays: stays.into_iter().map(StaysView::from).collect(),
+    })
+}
+
+/// For the answer and for the console.
+pub(crate) async fn what_stays(state: &ApiState, deletion: Id<Deletion>) -> Result<Vec<Stays>, Error> {
+    stays::after(&mut *state.pool.acquire().await?, deletion).await.map_err(|error| match error {
+        StaysError::Database(error) => error.into(),
+        StaysError::Map(_) => Error::Internal,
     })
 }
 

@@ -29,6 +29,7 @@ pub(crate) async fn certified(house: &House) -> Id<Deletion> {
         purpose: None,
         requested_at: TIME.into(),
         schema: SCHEMA.into(),
+        stays: None,
         steps: vec![Step {
             class: "upload".into(),
             deleted: 3,

@@ -1186,6 +1186,8 @@ export interface components {
             requested_at: string;
             /** @description `fenced`, `planned`, `deleting`, `complete` or `stuck`. */
             state: string;
+            /** @description What no step takes: rows that are kept, and copies that no call of ours reaches. What may be there, for everybody alike. */
+            stays: components["schemas"]["StaysView"][];
             /** @description What is deleted, in this order. */
             steps: components["schemas"]["Step"][];
             /**
@@ -2005,6 +2007,17 @@ export interface components {
              * @default null
              */
             until: string | null;
+        };
+        /** @description Something that a deletion does not take. */
+        StaysView: {
+            /** @description Which kinds of data; none: it names nobody. */
+            classes: string[];
+            /** @description A table, or what the copy is. */
+            place: string;
+            /** @description At whom. */
+            processor: string;
+            /** @description Why, and until when. */
+            why: string;
         };
         /** @description One class of data at one processor. */
         Step: {

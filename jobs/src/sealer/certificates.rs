@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, SecondsFormat, Utc};
 use safelight_evidence::{
     Hash, SignedCertificate,
-    certificate::{Certificate, Line, SCHEMA, Step},
+    certificate::{Certificate, Line, SCHEMA, Stays, Step},
     tiles::{self, Node},
 };
 use sqlx::{PgConnection, PgPool, types::Json};
@@ -15,6 +15,7 @@ use super::{SealError, Sealer, row::row, seal::signed};
 use crate::{
     db,
     id::{Deletion, Id},
+    stays::{self, StaysError},
 };
 
 /// Certificates of one pass.
@@ -107,6 +108,16 @@ async fn draw_up(
     )
     .fetch_all(&mut *tx)
     .await?;
+    let stays = stays::after(tx, deletion.into())
+        .await?
+        .into_iter()
+        .map(|one| Stays {
+            classes: one.classes.iter().map(ToString::to_string).collect(),
+            place: one.place,
+            processor: one.processor.to_string(),
+            why: one.why,
+        })
+        .collect();
     let count = |number: i32| u64::try_from(number).unwrap_or(0);
     let steps = steps.into_iter().map(|step| Step {
         class: step.class,
@@ -130,6 +141,7 @@ async fn draw_up(
         purpose: row.purpose,
         requested_at: time(row.requested_at),
         schema: SCHEMA.to_owned(),
+        stays: Some(stays),
         steps: steps.collect(),
         tenant: row.tenant,
         trigger: row.trigger,
@@ -195,4 +207,13 @@ pub(super) async fn kept(tx: &mut PgConnection, wanted: &[Node]) -> Result<BTree
 
 fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+impl From<StaysError> for SealError {
+    fn from(error: StaysError) -> Self {
+        match error {
+            StaysError::Database(error) => Self::Database(error),
+            StaysError::Map(error) => Self::Write { what: "what a deletion does not take", why: error.to_string() },
+        }
+    }
 }
