@@ -1,7 +1,8 @@
 //! `safelight report`: every clause of both privacy policies as kept, unkept or not software.
 //!
 //! A clause is kept by tests that ran and passed, and by nothing else: their names begin with the clause's id (`k23_…`; a
-//! test that proves two begins with both). A row whose test failed, or that has none, is unkept.
+//! test that proves two begins with both). A row whose test failed, or that has none, is unkept. Below the rows stands what is done
+//! although a policy's text does not list it, with who accepted that, when and why (D7).
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -9,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
-use crate::process::say;
+use crate::{config, process::say};
 
 /// Id, how far software can keep it, and the promise in our words.
 const CLAUSES: &str = include_str!("clauses.tsv");
@@ -19,6 +20,9 @@ pub(crate) struct Report {
     /// What `cargo test` printed. Without it nothing is proven
     #[arg(long)]
     tests: Option<PathBuf>,
+    /// A folder of policies, one `<tenant>.toml` each; without it the ones in the binary
+    #[arg(long, env = "SAFELIGHT_POLICIES")]
+    policies: Option<PathBuf>,
     /// Print one JSON document
     #[arg(long)]
     json: bool,
@@ -44,6 +48,20 @@ struct Row {
     failed: Vec<String>,
 }
 
+/// Of one tenant: what its text does not list.
+#[derive(Debug, Serialize)]
+struct Gap {
+    tenant: String,
+    accepted: String,
+}
+
+/// All of it, as JSON.
+#[derive(Debug, Serialize)]
+struct Whole {
+    rows: Vec<Row>,
+    accepted_gaps: Vec<Gap>,
+}
+
 impl Report {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let printed = match &self.tests {
@@ -52,11 +70,19 @@ impl Report {
             }
             None => String::new(),
         };
-        let rows = rows(&printed);
+        let policies = config::policies(self.policies.as_deref())?;
+        let gaps = policies.iter().flat_map(|policy| {
+            policy
+                .accepted_gaps()
+                .iter()
+                .map(|gap| Gap { tenant: policy.tenant().to_owned(), accepted: gap.to_string() })
+        });
+        let whole = Whole { rows: rows(&printed), accepted_gaps: gaps.collect() };
         if self.json {
-            say(serde_json::to_string_pretty(&rows)?);
+            say(serde_json::to_string_pretty(&whole)?);
             return Ok(());
         }
+        let Whole { rows, accepted_gaps } = whole;
         let count = |verdict| rows.iter().filter(|row| row.verdict == verdict).count();
         for row in &rows {
             let word = match row.verdict {
@@ -80,6 +106,12 @@ impl Report {
             count(Verdict::Unkept),
             count(Verdict::NotSoftware)
         ));
+        if !accepted_gaps.is_empty() {
+            say("\nDone although the published text does not list it:");
+        }
+        for gap in &accepted_gaps {
+            say(format_args!("{:<12} {}", gap.tenant, gap.accepted));
+        }
         Ok(())
     }
 }

@@ -43,6 +43,10 @@ pub fn certificate_page(signed: &SignedCertificate) -> String {
                 h2 { "What stays, and by which law" }
                 @if kept.is_empty() { p { "Nothing." } } @else { (steps(&kept)) }
                 @if let Some(stays) = &certificate.stays { (not_taken(stays)) }
+                @if !certificate.accepted_gaps.is_empty() {
+                    h2 { "Done although the published policy does not list it" }
+                    ul { @for gap in &certificate.accepted_gaps { li { (gap) } } }
+                }
                 (proof(signed))
                 footer {
                     "This page holds no personal data: ids, codes, numbers and times only. Targets are named by salted hashes, whose \

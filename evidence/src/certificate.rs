@@ -5,13 +5,14 @@
 //! Published as `docs/schemas/deletion-certificate.schema.json`. Holds no personal data: ids, codes, numbers, times, and
 //! sentences that the program wrote; targets are salted hashes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Checkpoint;
 use crate::entry::Entry;
+pub use crate::flaw::Flaw;
 use crate::merkle::{Hash, verify_inclusion};
 use crate::note::{NoteError, Signer, Verifier, open_by_any};
 use crate::verify::Verdict;
@@ -23,6 +24,10 @@ pub const SCHEMA: &str = "safelight.deletion-certificate/1";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Certificate {
+    /// What the service does although its published policy does not list it: which decision, who accepted it, when and why.
+    /// Nothing where the policy has no such gap, and in certificates of older versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted_gaps: Vec<String>,
     /// The legal deadline of the answer.
     pub answer_due: String,
     /// The checkpoint that the proofs lead to, as a signed note.
@@ -114,69 +119,6 @@ pub struct SignedCertificate {
     pub signature: String,
 }
 
-/// What is wrong with a certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "finding")]
-#[non_exhaustive]
-pub enum Flaw {
-    /// Not a certificate of this form.
-    Form {
-        /// What does not fit.
-        why: String,
-    },
-    /// The signature is not of a known key, or does not fit the text.
-    Signature {
-        /// Why.
-        why: String,
-    },
-    /// The checkpoint inside proves nothing.
-    Checkpoint {
-        /// Why.
-        why: String,
-    },
-    /// A line is not in the log that the checkpoint is of.
-    NotInTheLog {
-        /// The line's number in the log.
-        seq: u64,
-    },
-    /// A line speaks of another deletion.
-    ForeignLine {
-        /// The line's number in the log.
-        seq: u64,
-    },
-    /// A step is neither verified nor retained by law, or the log does not say so.
-    Step {
-        /// Which.
-        seq: u64,
-        /// Why.
-        why: String,
-    },
-    /// The log does not say that the deletion was complete.
-    Incomplete,
-    /// An outside checkpoint of the same size has another root.
-    OtherLog {
-        /// The size.
-        size: u64,
-    },
-}
-
-impl std::fmt::Display for Flaw {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Form { why } => write!(f, "form: {why}"),
-            Self::Signature { why } => write!(f, "signature: {why}"),
-            Self::Checkpoint { why } => write!(f, "checkpoint: {why}"),
-            Self::NotInTheLog { seq } => write!(f, "proof: line {seq} is not in the log"),
-            Self::ForeignLine { seq } => write!(f, "line {seq} speaks of another deletion"),
-            Self::Step { seq, why } => write!(f, "step {seq}: {why}"),
-            Self::Incomplete => write!(f, "the log does not say that the deletion was complete"),
-            Self::OtherLog { size } => {
-                write!(f, "checkpoint: outside, the log of {size} entries is another one than here")
-            }
-        }
-    }
-}
-
 /// The checker's answer about one certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CertificateReport {
@@ -217,7 +159,9 @@ impl Certificate {
         let mut flaws = Vec::new();
         for line in &self.lines {
             let seq = line.entry.seq;
-            if line.entry.deletion_id.as_deref() != Some(self.deletion.as_str()) {
+            if line.entry.deletion_id.as_deref() != Some(self.deletion.as_str())
+                || line.entry.tenant.as_deref() != Some(self.tenant.as_str())
+            {
                 flaws.push(Flaw::ForeignLine { seq });
             }
             let proof: Option<Vec<Hash>> = line.proof.iter().map(|hash| hash_of(hash)).collect();
@@ -233,7 +177,32 @@ impl Certificate {
         if self.steps.is_empty() || !self.lines.iter().any(|line| line.entry.action == "deletion.complete") {
             flaws.push(Flaw::Incomplete);
         }
+        flaws.extend(self.lacks().map(|why| Flaw::NotWhole { why }));
         flaws
+    }
+
+    /// Whether anything was left out: of the lines, or of the steps that the log planned.
+    fn lacks(&self) -> Option<&'static str> {
+        let of = |action: &'static str| self.lines.iter().map(|line| &line.entry).filter(move |e| e.action == action);
+        let seqs: BTreeSet<u64> = self.steps.iter().map(|step| step.seq).collect();
+        let numbers: BTreeSet<u64> = self.lines.iter().map(|line| line.entry.seq).collect();
+        let total: u64 = self.steps.iter().map(|step| step.deleted).sum();
+        if seqs.len() != self.steps.len() || numbers.len() != self.lines.len() {
+            return Some("a step or a line stands there twice");
+        }
+        if of("deletion.planned").any(|entry| entry.counts.get("steps") != Some(&(seqs.len() as u64)))
+            || of("deletion.planned").next().is_none()
+        {
+            return Some("the log planned another number of steps than are shown");
+        }
+        let foreign = |entry: &Entry| entry.counts.get("step").is_some_and(|step| !seqs.contains(step));
+        if of("deletion.step").chain(of("deletion.object")).any(foreign) {
+            return Some("the log speaks of a step that is not shown");
+        }
+        if of("deletion.complete").any(|entry| entry.counts.get("deleted") != Some(&total)) {
+            return Some("the log counts another number of what went, in all, than the steps do");
+        }
+        None
     }
 
     fn flaw_of(&self, step: &Step) -> Option<Flaw> {
@@ -253,9 +222,10 @@ impl Certificate {
         if !self.lines.iter().filter(of_step).any(says_so) {
             return flaw("the log says nothing, or something else, of it");
         }
+        // What has lines of its own has one for each.
         let objects = self.lines.iter().filter(of_step).filter(|line| line.entry.action == "deletion.object").count();
-        if objects as u64 > step.deleted {
-            return flaw("the log has more objects than it counts");
+        if objects > 0 && objects as u64 != step.deleted {
+            return flaw("the log has another number of objects than it counts");
         }
         None
     }
@@ -291,11 +261,18 @@ pub fn verify_certificate(file: &[u8], outside: &[impl AsRef<str>], keys: &[Veri
         Err(why) => return broken(deletion, Flaw::Checkpoint { why: why.to_string() }),
     };
     let mut findings = certificate.flaws(&checkpoint);
-    let known: BTreeMap<u64, Hash> = outside
-        .iter()
-        .filter_map(|note| Checkpoint::open_by_any(note.as_ref(), keys).ok())
-        .map(|outside| (outside.size, outside.root))
-        .collect();
+    let mut known: BTreeMap<u64, Hash> = BTreeMap::new();
+    for note in outside {
+        match Checkpoint::open_by_any(note.as_ref(), keys) {
+            Ok(outside) => {
+                let root = *known.entry(outside.size).or_insert(outside.root);
+                if root != outside.root {
+                    findings.push(Flaw::Split { size: outside.size });
+                }
+            }
+            Err(why) => findings.push(Flaw::Checkpoint { why: format!("one from outside proves nothing: {why}") }),
+        }
+    }
     let kept_outside = known.get(&checkpoint.size);
     if kept_outside.is_some_and(|root| *root != checkpoint.root) {
         findings.push(Flaw::OtherLog { size: checkpoint.size });

@@ -56,6 +56,9 @@ pub enum CannotCheck {
     /// No key.
     #[error("name the log's public key with --key: name+id+base64, or a file of such lines")]
     NoKey,
+    /// Keys of more than one log.
+    #[error("the keys are of different logs, `{0}` and `{1}`: check one log at a time, with its own keys")]
+    SeveralLogs(String, String),
     /// A text that is neither a key nor a file of keys.
     #[error("`{0}` is neither a public key (name+id+base64) nor a file of them")]
     Key(String),
@@ -89,12 +92,12 @@ pub fn check(question: &Question) -> Result<Answer, CannotCheck> {
     Ok(Answer { verdict, log, certificates })
 }
 
-/// Public keys, each as text or as a file of lines.
+/// Public keys of one log, each as text or as a file of lines.
 ///
 /// # Errors
-/// [`CannotCheck::NoKey`], [`CannotCheck::Key`].
+/// [`CannotCheck::NoKey`], [`CannotCheck::Key`], [`CannotCheck::SeveralLogs`].
 pub fn keys(named: &[String]) -> Result<Vec<Verifier>, CannotCheck> {
-    let mut keys = Vec::new();
+    let mut keys: Vec<Verifier> = Vec::new();
     for name in named {
         if let Ok(key) = name.trim().parse() {
             keys.push(key);
@@ -105,7 +108,11 @@ pub fn keys(named: &[String]) -> Result<Vec<Verifier>, CannotCheck> {
             keys.push(line.parse().map_err(|_| CannotCheck::Key(name.clone()))?);
         }
     }
-    if keys.is_empty() { Err(CannotCheck::NoKey) } else { Ok(keys) }
+    let Some(first) = keys.first() else { return Err(CannotCheck::NoKey) };
+    match keys.iter().find(|key| key.name() != first.name()) {
+        Some(other) => Err(CannotCheck::SeveralLogs(first.name().to_owned(), other.name().to_owned())),
+        None => Ok(keys),
+    }
 }
 
 /// Every checkpoint in these files and folders. All files of a folder are taken for checkpoints: what is none is found.
@@ -216,6 +223,13 @@ impl std::fmt::Display for Answer {
             )?;
             for finding in &log.findings {
                 writeln!(f, "  {finding}")?;
+            }
+            if log.verdict == Verdict::Verified && log.entries > log.covered {
+                writeln!(
+                    f,
+                    "  {} entries came after the last checkpoint from outside, which says nothing of them: fetch a newer one",
+                    log.entries - log.covered
+                )?;
             }
             if log.verdict == Verdict::Unverified {
                 writeln!(

@@ -12,6 +12,7 @@ pub mod certificate;
 pub mod check;
 pub mod checkpoint;
 pub mod entry;
+mod flaw;
 pub mod merkle;
 pub mod note;
 mod ranges;

@@ -31,7 +31,11 @@ fn entry(seq: u64, action: &str) -> Entry {
         class: Some("upload".into()),
         codes: BTreeMap::new(),
         commitment: None,
-        counts: BTreeMap::from([("deleted".into(), 3), ("step".into(), 1)]),
+        counts: match action {
+            "deletion.planned" => BTreeMap::from([("steps".into(), 1)]),
+            "deletion.complete" => BTreeMap::from([("deleted".into(), 3)]),
+            _ => BTreeMap::from([("deleted".into(), 3), ("step".into(), 1)]),
+        },
         deletion_id: Some("0198f6a0-0000-7000-8000-00000000000d".into()),
         grants: Vec::new(),
         job_id: None,
@@ -91,6 +95,7 @@ impl Files {
             verified_at: "2026-05-25T08:00:00.000001Z".into(),
         };
         let certificate = Certificate {
+            accepted_gaps: Vec::new(),
             answer_due: "2026-06-25T08:00:00.000001Z".into(),
             checkpoint: notes[&6].clone(),
             completed_at: "2026-05-25T08:00:00.000001Z".into(),
@@ -312,6 +317,49 @@ fn a_certificate_is_verified_where_its_checkpoint_was_kept_outside() {
 }
 
 #[test]
+fn n23_outside_checkpoints_that_disagree_or_are_bent_speak_against_a_certificate_too() {
+    let files = Files::write();
+    let other: Tree = [[7; 32]; 6].into_iter().collect();
+    let other = Checkpoint::sign(&other, &signer(1)).unwrap();
+    // Whichever of the two is read last.
+    for name in ["outside/0", "outside/9"] {
+        fs::write(files.folder.join(name), &other).unwrap();
+        let (code, said) = files.paper(true);
+        assert!(code == 4 && said.contains("two different trees of 6 entries"), "{name}: {said}");
+        assert_eq!(files.log(true).0, 4);
+        fs::remove_file(files.folder.join(name)).unwrap();
+    }
+    let bent = files.notes[&3].replace("\n3\n", "\n2\n");
+    fs::write(files.folder.join("outside/3"), bent).unwrap();
+    let (code, said) = files.paper(true);
+    assert!(code == 4 && said.contains("one from outside proves nothing"), "{said}");
+}
+
+#[test]
+fn n23_a_key_swears_for_the_log_that_it_is_named_after_and_one_log_is_checked_at_a_time() {
+    let files = Files::write();
+    let stranger = Signer::new("photos.example/other", &[3; 32]).unwrap();
+    let text = files.notes[&6].split("\n\n").next().unwrap().to_owned() + "\n";
+    let note = stranger.sign(&text).unwrap();
+    let both = [stranger.verifier(), signer(1).verifier()];
+    assert!(Checkpoint::open_by_any(&note, &both).is_err(), "signed for a log that is not the key's own");
+    assert!(Checkpoint::open_by_any(&files.notes[&6], &both).is_ok());
+    let (one, other) = (signer(1).verifier().to_string(), stranger.verifier().to_string());
+    let (code, said) = files.ask(&["export", "--key", &one, "--key", &other, "--checkpoints", "outside"]);
+    assert!(code == 1 && said.contains("different logs"), "{said}");
+}
+
+#[test]
+fn what_came_after_the_last_outside_checkpoint_is_said_to_be_uncovered() {
+    let files = Files::write();
+    assert!(!files.log(true).1.contains("after the last checkpoint"));
+    files.forget_inside();
+    fs::remove_file(files.folder.join("outside/6")).unwrap();
+    let (code, said) = files.log(true);
+    assert!(code == 0 && said.contains("3 entries came after the last checkpoint from outside"), "{said}");
+}
+
+#[test]
 fn n23_a_changed_certificate_is_named_also_when_it_is_signed_anew() {
     let files = Files::write();
     let path = files.folder.join("certificate.json");
@@ -335,7 +383,7 @@ fn n23_a_changed_certificate_is_named_also_when_it_is_signed_anew() {
         files.paper(true)
     };
     type Change<'a> = &'a dyn Fn(&mut Certificate);
-    let cases: [(&str, Change<'_>); 8] = [
+    let cases: [(&str, Change<'_>); 15] = [
         ("not in the log", &|c| c.lines[1].entry.at = "2026-05-26T08:00:00.000001Z".into()),
         ("not in the log", &|c| c.lines[1].proof[0] = "00".repeat(32)),
         ("speaks of another deletion", &|c| c.deletion = "0198f6a0-0000-7000-8000-00000000000e".into()),
@@ -344,6 +392,13 @@ fn n23_a_changed_certificate_is_named_also_when_it_is_signed_anew() {
         ("says nothing, or something else", &|c| drop(c.lines.remove(4))),
         ("does not say that the deletion was complete", &|c| drop(c.lines.pop())),
         ("checkpoint", &|c| c.checkpoint = c.checkpoint.replace("\n6\n", "\n7\n")),
+        ("speaks of another deletion", &|c| c.tenant = "haloprofile".into()),
+        ("another number of objects", &|c| drop(c.lines.remove(2))),
+        ("another number of steps", &|c| drop(c.lines.remove(0))),
+        ("stands there twice", &|c| c.lines.push(c.lines[1].clone())),
+        ("stands there twice", &|c| c.steps.push(c.steps[0].clone())),
+        ("speaks of a step that is not shown", &|c| c.steps[0].seq = 2),
+        ("another number of steps", &|c| c.steps.push(Step { seq: 2, ..c.steps[0].clone() })),
     ];
     for (said, change) in cases {
         let (code, answer) = signed_anew(change);

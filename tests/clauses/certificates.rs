@@ -243,3 +243,51 @@ async fn k32_k33_h29_an_erasure_says_what_no_step_takes_where_it_stays_and_why()
         assert_eq!(page.contains("no call that deletes a sent mail"), has_mail, "{tenant}");
     }
 }
+
+/// D7: what is done although the text does not list it stands on every certificate of the tenant, until the text names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn d7_a_certificate_says_which_gap_was_accepted_by_whom_when_and_why() {
+    let app = App::spawn().await;
+    let outside = Outside::new();
+    for (tenant, gaps) in [("koselfie", 1), ("haloprofile", 0)] {
+        let person = app.person(tenant).await;
+        app.uploads(&person, 1).await;
+        let deletion = app.erases(&person).await;
+        app.waits_out_late_writers().await;
+        let signed = outside.certificate(&app, deletion).await;
+        let page = safelight_api::certificate_page(&signed);
+        assert_eq!(signed.certificate.accepted_gaps.len(), gaps, "{tenant}");
+        assert_eq!(page.contains("the published policy does not list"), gaps > 0, "{tenant}");
+        if let Some(gap) = signed.certificate.accepted_gaps.first() {
+            let says =
+                "train of model and upload by fal: D7, accepted by Data protection lead of KoSelfie on 2026-05-26: ";
+            assert!(gap.starts_with(says) && page.contains(says), "{gap}");
+        }
+    }
+}
+
+/// The rows of a deletion are the database's; a certificate is sworn to only where the log says the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn n23_rows_that_say_more_than_the_log_are_not_sworn_to_and_keep_no_other_certificate_waiting() {
+    let app = App::spawn().await;
+    let outside = Outside::new();
+    let (ann, eve) = (app.person("koselfie").await, app.person("koselfie").await);
+    let (bent, honest) = (app.erases(&ann).await, app.erases(&eve).await);
+    app.waits_out_late_writers().await;
+    for sql in [
+        "update safelight.deletion_steps set deleted = deleted + 7 where deletion_id = $1 and seq = 1",
+        "update safelight.deletion_steps set state = 'retained_by_law' where deletion_id = $1 and seq = 1",
+    ] {
+        sqlx::query(sql).bind(bent.uuid()).execute(&app.db).await.unwrap();
+        outside.seals(&app).await;
+        assert!(sealer::certificate(&app.db, bent, None).await.unwrap().is_none(), "{sql}");
+    }
+    outside.certificate(&app, honest).await;
+    assert_eq!(sealer::lag(&app.db).await.unwrap().certificates_due, 1, "and it is seen to be due");
+    sqlx::query("update safelight.deletion_steps set deleted = deleted - 7, state = 'verified' where deletion_id = $1 and seq = 1")
+        .bind(bent.uuid())
+        .execute(&app.db)
+        .await
+        .unwrap();
+    outside.certificate(&app, bent).await;
+}

@@ -18,6 +18,7 @@ pub(crate) async fn certified(house: &House) -> Id<Deletion> {
     let signer = Signer::new("photos.example/audit", &[1; 32]).expect("a key");
     let tree: Tree = [[1; 32]].into_iter().collect();
     let certificate = Certificate {
+        accepted_gaps: Vec::new(),
         answer_due: TIME.into(),
         checkpoint: Checkpoint::sign(&tree, &signer).expect("a checkpoint"),
         completed_at: TIME.into(),

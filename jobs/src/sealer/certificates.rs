@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use safelight_evidence::{
-    Hash, SignedCertificate,
-    certificate::{Certificate, Line, SCHEMA, Stays, Step},
+    Hash, SignedCertificate, Verdict,
+    certificate::{Certificate, Flaw, Line, SCHEMA, Stays, Step},
     tiles::{self, Node},
+    verify_certificate,
 };
 use sqlx::{PgConnection, PgPool, types::Json};
 use uuid::Uuid;
@@ -21,10 +22,11 @@ use crate::{
 /// Certificates of one pass.
 const AT_ONCE: i64 = 50;
 
-/// Issue the certificates that can be issued now.
+/// Issue the certificates that can be issued now. One that cannot be drawn up, or that the checker would not believe, keeps no
+/// other one from being issued: it is said, and stays due.
 ///
 /// # Errors
-/// [`SealError`]; certificates that were issued before it stay.
+/// [`SealError::Database`]; certificates that were issued before it stay.
 pub async fn issue(pool: &PgPool, sealer: &Sealer) -> Result<u64, SealError> {
     // A checkpoint that is outside already, where there is an outside: the certificate can then be held against it.
     let checkpoint = sqlx::query!(
@@ -43,22 +45,43 @@ pub async fn issue(pool: &PgPool, sealer: &Sealer) -> Result<u64, SealError> {
     .await?;
     let mut issued = 0;
     for deletion in begun {
-        let mut tx = db::begin(pool).await?;
-        let Some(certificate) = draw_up(&mut tx, deletion, checkpoint.size, &checkpoint.note).await? else { continue };
-        let signed = certificate.sign(&sealer.keys.signer)?;
-        let document = serde_json::to_string(&signed)
-            .map_err(|error| SealError::Write { what: "a certificate", why: error.to_string() })?;
-        let written = sqlx::query!(
-            "update safelight.deletion_certificates set document = $2, issued_at = safelight.now() where deletion_id = $1 and document is null",
-            deletion,
-            document
-        )
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        issued += written.rows_affected();
+        match issue_one(pool, sealer, deletion, checkpoint.size, &checkpoint.note).await {
+            Ok(written) => issued += written,
+            Err(SealError::Database(error)) => return Err(error.into()),
+            Err(error) => {
+                tracing::error!(deletion.id = %Id::<Deletion>::from(deletion), %error, "a certificate is not issued");
+            }
+        }
     }
     Ok(issued)
+}
+
+async fn issue_one(pool: &PgPool, sealer: &Sealer, deletion: Uuid, size: i64, note: &str) -> Result<u64, SealError> {
+    let mut tx = db::begin(pool).await?;
+    let Some(certificate) = draw_up(&mut tx, deletion, size, note).await? else { return Ok(0) };
+    let signed = certificate.sign(&sealer.keys.signer)?;
+    let document = serde_json::to_string(&signed)
+        .map_err(|error| SealError::Write { what: "a certificate", why: error.to_string() })?;
+    // The rows of a deletion may be changed by whoever owns the database, the log may not: what they do not say together is
+    // not sworn to.
+    let none: [&str; 0] = [];
+    let report = verify_certificate(document.as_bytes(), &none, &sealer.verifiers());
+    if report.findings.iter().all(|flaw| matches!(flaw, Flaw::Checkpoint { .. })) && report.verdict == Verdict::Broken {
+        return Ok(0); // signed by a key of before: it waits for a checkpoint by today's
+    }
+    if report.verdict == Verdict::Broken {
+        let found: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+        return Err(SealError::Untrue { found: found.join("; ") });
+    }
+    let written = sqlx::query!(
+        "update safelight.deletion_certificates set document = $2, issued_at = safelight.now() where deletion_id = $1 and document is null",
+        deletion,
+        document
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(written.rows_affected())
 }
 
 /// The certificate of a deletion, if it is issued; of this tenant only, if one is named.
@@ -118,6 +141,16 @@ async fn draw_up(
             why: one.why,
         })
         .collect();
+    // Of the policy that counts now: shown until its text names what is done (D7).
+    let accepted_gaps = sqlx::query_scalar!(
+        r#"select purpose || ' of ' || string_agg(class, ' and ' order by class) || ' by ' || processor || ': ' || accepted_gap as "gap!"
+        from safelight.policy_rules
+        where tenant = $1 and version = safelight.policy_in_force($1) and accepted_gap is not null
+        group by purpose, processor, accepted_gap order by 1"#,
+        row.tenant
+    )
+    .fetch_all(&mut *tx)
+    .await?;
     let count = |number: i32| u64::try_from(number).unwrap_or(0);
     let steps = steps.into_iter().map(|step| Step {
         class: step.class,
@@ -130,6 +163,7 @@ async fn draw_up(
         verified_at: time(step.verified_at),
     });
     Ok(Some(Certificate {
+        accepted_gaps,
         answer_due: time(row.answer_due),
         checkpoint: note.to_owned(),
         completed_at: row.completed_at.map(time).unwrap_or_default(),

@@ -71,6 +71,12 @@ pub enum SealError {
     /// The two keys have different names, or a key cannot sign.
     #[error("the checkpoint cannot be signed: {0}")]
     Sign(#[from] NoteError),
+    /// The rows of a deletion say something else than the log.
+    #[error("its rows and the log do not say the same, so nothing is sworn to: {found}")]
+    Untrue {
+        /// What the checker found.
+        found: String,
+    },
     /// A certificate or an export cannot be written.
     #[error("{what}: {why}")]
     Write {
