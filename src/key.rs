@@ -1,5 +1,6 @@
 //! `safelight key`: which master key wraps the keys of persons, and replacing it.
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     audit::Entry,
@@ -54,9 +55,16 @@ impl Key {
         )
         .fetch_all(&pool)
         .await?;
+        let left: i64 = rows.iter().filter(|row| row.master_key_id != vault.fingerprint()).map(|row| row.keys).sum();
         for row in rows {
             let which = if row.master_key_id == vault.fingerprint() { "the master key" } else { "another key" };
             say(format_args!("{}  {which:<14} {} persons", row.master_key_id, row.keys));
+        }
+        if matches!(self.what, What::Rotate) && left > 0 {
+            bail!(
+                "another master key still wraps the keys of {left} persons: they were locked just now, or a process that knows only that key made them. \
+                Restart every process with both keys and run it again; keep the old one until `safelight key status` names it no more"
+            );
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use safelight_jobs::{
     db::{self, Role},
     providers::ledger::{Act, LedgerEntry},
     queue::Bell,
-    restore,
+    restore::{self, RestoreError},
 };
 
 use crate::{config, process::say};
@@ -26,7 +26,12 @@ enum What {
     /// Say what the database does not know of; fails if there is anything
     Check,
     /// Erase and withdraw again what the database does not know of, and let workers begin
-    Replay,
+    Replay {
+        /// The ledger lacks entries that the database has noted there, and you know that they may be missing: they were taken out with
+        /// the backups that they were for
+        #[arg(long)]
+        short_ledger: bool,
+    },
 }
 
 impl Restore {
@@ -50,12 +55,15 @@ impl Restore {
                     compared.strangers,
                     if cleared { "may work" } else { "wait for this comparison" }
                 ));
+                if compared.lost > 0 {
+                    return Err(RestoreError::Short { lost: compared.lost }.into());
+                }
                 if !compared.missing.is_empty() {
                     bail!("this database was restored to a time before these: run `safelight restore replay`");
                 }
             }
-            What::Replay => {
-                let replayed = restore::replay(&pool, &Bell::start(pool.clone()), &ledger).await?;
+            What::Replay { short_ledger } => {
+                let replayed = restore::replay(&pool, &Bell::start(pool.clone()), &ledger, short_ledger).await?;
                 for entry in &replayed.missing {
                     say(line(entry));
                 }

@@ -44,6 +44,7 @@ impl Worker {
         let queue_pool = db::connect_queue(&address, 4).await?;
         db::refuse_turned_clock(&pool, cfg!(feature = "sandbox")).await?;
         if let Some(ledger) = services.ledger.clone() {
+            restore::begin_to_guard(&pool).await?;
             tokio::spawn(restore::guard(pool.clone(), ledger, stop.clone()));
         }
         let sealing = process::seal_beside(&self.sealing, address.clone(), &stop).await?;

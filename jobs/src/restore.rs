@@ -1,21 +1,26 @@
 //! After a restore: nobody works on the database before it has been compared with the erasure ledger outside it.
 //!
-//! Life: a worker with a ledger marks the database as guarded -> every start of the server, every copy and every standby that
-//! takes over is another life of the database, and claims find nothing in a life that is not cleared -> a worker compares:
-//! nothing is missing, the life is cleared; something is, it refuses and says so -> `safelight restore replay` fences the
-//! erased again, withdraws again, upholds objections again, and clears the life; the deletions that follow leave evidence of their own.
-//! Never: clears a life while the ledger cannot be read, or has an entry that the database does not know.
+//! Life: a worker with a ledger marks the database as guarded, before it claims anything -> every start of the server, every copy
+//! and every standby that takes over is another life of the database, and claims find nothing in a life that is not cleared -> a
+//! worker compares, both ways: nothing is missing, the life is cleared; something is, it refuses and says so -> `safelight restore
+//! replay` fences the erased again, withdraws again, upholds objections again, and clears the life; the deletions that follow
+//! leave evidence of their own.
+//! Never: clears a life while the ledger cannot be read, has an entry that the database does not know, or lacks one that the
+//! database has noted there: an empty folder would let the dead in.
 //! Source: N17, erasure-notes 11.
+
+mod compare;
 
 use std::time::Duration;
 
+pub use compare::{Compared, compare};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit::Entry,
     intake::{self, IntakeError},
-    providers::ledger::{Act, Ledger, LedgerEntry, LedgerError},
+    providers::ledger::{Act, Ledger, LedgerError},
     queue::Bell,
     run::Tx,
 };
@@ -34,59 +39,18 @@ pub enum RestoreError {
     /// The database.
     #[error("the database did not answer: {0}")]
     Database(#[from] sqlx::Error),
+    /// The ledger is another one, or was cut.
+    #[error(
+        "the ledger lacks {lost} entries that this database has noted there: it is another ledger, or somebody took entries out; give the right one, \
+        or say `--short-ledger` if you know that they may be missing"
+    )]
+    Short {
+        /// How many.
+        lost: usize,
+    },
     /// An erasure or withdrawal could not begin.
     #[error("{0} could not be replayed: {1}")]
     Replay(String, IntakeError),
-}
-
-/// How database and ledger compare.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Compared {
-    /// What happened and the database does not know of.
-    pub missing: Vec<LedgerEntry>,
-    /// Entries about persons whom the database does not have: they came after the backup. The sweep of the store takes what
-    /// lies under their folder.
-    pub strangers: usize,
-    /// Entries in all.
-    pub entries: usize,
-}
-
-/// Compare.
-///
-/// # Errors
-/// [`RestoreError`]: then nothing is known.
-pub async fn compare(pool: &PgPool, ledger: &Ledger) -> Result<Compared, RestoreError> {
-    let entries = ledger.entries().await?;
-    let mut compared = Compared { entries: entries.len(), ..Compared::default() };
-    for entry in entries {
-        let (withdrawn, objected, photo) = match entry.act {
-            Act::Erasure => (None, None, None),
-            Act::Withdrawal(purpose) => (Some(purpose.as_str()), None, None),
-            Act::Objection(purpose) => (None, Some(purpose.as_str()), None),
-            Act::Photo(photo) => (None, None, Some(photo.uuid())),
-        };
-        let known = sqlx::query_scalar!(
-            r#"select s.state in ('erasing', 'erased') or $2::text is not null and exists (select from safelight.consents c
-                where c.subject_id = s.id and c.purpose = $2 and c.event = 'withdrawn' and c.at >= to_timestamp($3::bigint))
-                or $4::text is not null and exists (select from safelight.objections o
-                    where o.subject_id = s.id and o.purpose = $4 and o.state = 'upheld')
-                or $5::uuid is not null and not exists (select from safelight.artifacts a where a.id = $5 and a.deletion_id is null) as "known!"
-            from safelight.subjects s where s.id = $1"#,
-            entry.subject.uuid(),
-            withdrawn,
-            entry.at,
-            objected,
-            photo
-        )
-        .fetch_optional(pool)
-        .await?;
-        match known {
-            Some(true) => {}
-            Some(false) => compared.missing.push(entry),
-            None => compared.strangers += 1,
-        }
-    }
-    Ok(compared)
 }
 
 /// May this life of the database be worked on?
@@ -96,8 +60,19 @@ pub enum Admission {
     Open,
     /// It was compared now, and nothing is missing.
     Cleared(Compared),
-    /// Something is missing.
+    /// Something is missing, here or there.
     Refused(Compared),
+}
+
+/// From now on no life of the database is worked on that nobody has compared. Said before the first claim of the first worker
+/// that has a ledger: while it compares, others must find nothing.
+///
+/// # Errors
+/// Those of the database.
+pub async fn begin_to_guard(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut tx = crate::db::begin(pool).await?;
+    sqlx::query!("update safelight.restore_gate set guarded = true where not guarded").execute(&mut *tx).await?;
+    tx.commit().await
 }
 
 /// Guard the database from now on, and clear its life if nothing is missing in it.
@@ -108,12 +83,9 @@ pub async fn admit(pool: &PgPool, ledger: &Ledger) -> Result<Admission, RestoreE
     if is_cleared(pool).await? {
         return Ok(Admission::Open);
     }
+    begin_to_guard(pool).await?;
     let compared = compare(pool, ledger).await?;
-    if !compared.missing.is_empty() {
-        // Guarded before anything was compared would be too late for the first worker that has a ledger.
-        let mut tx = crate::db::begin(pool).await?;
-        sqlx::query!("update safelight.restore_gate set guarded = true where not guarded").execute(&mut *tx).await?;
-        tx.commit().await?;
+    if !compared.agree() {
         return Ok(Admission::Refused(compared));
     }
     let mut tx = crate::db::begin(pool).await?;
@@ -134,12 +106,17 @@ pub async fn is_cleared(pool: &PgPool) -> Result<bool, sqlx::Error> {
     .await
 }
 
-/// Replay what is missing, then clear the life. Answers what was missing. Running it again replays nothing twice.
+/// Replay what is missing, then clear the life. Answers what was missing. Running it again replays nothing twice. `short`: a
+/// person says that what the ledger lacks may be missing in it; from then on it is asked for no longer.
 ///
 /// # Errors
 /// [`RestoreError`]: what was replayed before it stays, and the life is not cleared.
-pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger) -> Result<Compared, RestoreError> {
+pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) -> Result<Compared, RestoreError> {
+    begin_to_guard(pool).await?;
     let compared = compare(pool, ledger).await?;
+    if compared.lost > 0 && !short {
+        return Err(RestoreError::Short { lost: compared.lost });
+    }
     for entry in &compared.missing {
         let mut tx = Tx::begin(pool, bell).await?;
         let failed = |error| RestoreError::Replay(entry.subject.to_string(), error);
@@ -175,7 +152,10 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger) -> Result<Compa
         ));
     }
     let mut tx = crate::db::begin(pool).await?;
-    clear(&mut tx, "replayed", &compared).await?;
+    if compared.lost > 0 {
+        sqlx::query!("update safelight.restore_gate set noted_from = safelight.now()").execute(&mut *tx).await?;
+    }
+    clear(&mut tx, if compared.lost > 0 { "short_ledger" } else { "replayed" }, &compared).await?;
     tx.commit().await?;
     Ok(compared)
 }
@@ -188,6 +168,7 @@ async fn clear(tx: &mut sqlx::PgConnection, outcome: &'static str, compared: &Co
         .count("entries", compared.entries)
         .count("replayed", compared.missing.len())
         .count("strangers", compared.strangers)
+        .count("lost", compared.lost)
         .write(tx)
         .await
 }
@@ -211,6 +192,13 @@ pub async fn guard(pool: PgPool, ledger: Ledger, stop: CancellationToken) {
             }
             Ok(Admission::Refused(compared)) => {
                 rest = REFUSED;
+                if compared.lost > 0 {
+                    tracing::error!(
+                        lost = compared.lost,
+                        "the erasure ledger lacks entries that this database has noted there: it is another ledger, or was cut; nothing is worked on until the right one is given, or `safelight restore replay --short-ledger`"
+                    );
+                    continue;
+                }
                 tracing::error!(
                     missing = compared.missing.len(),
                     "this database was restored to a time before some erasures or withdrawals: nothing is worked on until `safelight restore replay`"

@@ -13,7 +13,7 @@ use safelight_jobs::{
 };
 use tokio::process::Command;
 
-use crate::app::App;
+use crate::app::{App, MASTER_KEY};
 
 const BUCKET: &str = "outside";
 
@@ -189,6 +189,26 @@ async fn n23_the_log_is_verified_straight_from_the_bucket_and_an_object_that_was
     }
 }
 
+/// A key that is locked just then is passed by, and the old master key must not be destroyed for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_that_has_passed_somebody_by_says_so_and_ends_as_a_failure() {
+    const NEW: &str = "00000000000000000000000000000000000000000000000000000000000000aa";
+    let app = App::spawn().await;
+    let (ann, _eve) = (app.person("koselfie").await, app.person("koselfie").await);
+    let keys = [("SAFELIGHT_MASTER_KEY", NEW), ("SAFELIGHT_MASTER_KEY_FORMER", MASTER_KEY)];
+    let mut erasing = db::begin(&app.db).await.unwrap();
+    sqlx::query("select from safelight.subject_keys where subject_id = $1 for update")
+        .bind(ann.id.uuid())
+        .execute(&mut *erasing)
+        .await
+        .unwrap();
+    let (code, said) = app.command_says(&["key", "rotate"], &keys).await;
+    assert!(code == 1 && said.contains("still wraps the keys of 1 persons"), "{said}");
+    erasing.rollback().await.unwrap();
+    let (code, said) = app.command_says(&["key", "rotate"], &keys).await;
+    assert!(code == 0 && said.contains("1 keys are wrapped anew"), "{said}");
+}
+
 /// N17: the erasure ledger in a bucket; a restored database that lacks an erasure and a withdrawal is refused by it.
 #[tokio::test(flavor = "multi_thread")]
 async fn n17_k51_the_erasure_ledger_arrives_in_a_bucket_and_a_database_that_lacks_its_entries_is_refused() {
@@ -225,11 +245,13 @@ async fn n17_k51_the_erasure_ledger_arrives_in_a_bucket_and_a_database_that_lack
     let (code, said) = app.command_says(&["restore", "check"], &settings).await;
     assert!(code == 0 && said.contains("3 entries in the ledger, 0 the database does not know of"), "{said}");
     // As a backup from before the withdrawal would have it.
-    sqlx::query("delete from safelight.consents where subject_id = $1 and event = 'withdrawn'")
-        .bind(eve.id.uuid())
-        .execute(&app.db)
-        .await
-        .unwrap();
+    for sql in [
+        "delete from safelight.deletion_steps where deletion_id in (select id from safelight.deletions where subject_id = $1 and trigger = 'withdrawal')",
+        "delete from safelight.deletions where subject_id = $1 and trigger = 'withdrawal'",
+        "delete from safelight.consents where subject_id = $1 and event = 'withdrawn'",
+    ] {
+        sqlx::query(sql).bind(eve.id.uuid()).execute(&app.db).await.unwrap();
+    }
     let (code, said) = app.command_says(&["restore", "check"], &settings).await;
     assert!(code == 1 && said.contains("withdrawal of compare"), "{said}");
 }

@@ -80,7 +80,7 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
     assert_eq!(ran, Vec::<String>::new(), "it is known to lack an erasure");
 
-    let replayed = restore::replay(&owner, &app.bell(), &ledger).await.unwrap();
+    let replayed = restore::replay(&owner, &app.bell(), &ledger, false).await.unwrap();
     assert_eq!(replayed.missing.len(), 4);
     let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
     assert!(ran.contains(&"delete_data".to_owned()) && ran.contains(&"sweep_retention".to_owned()), "{ran:?}");
@@ -99,7 +99,11 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     ] {
         assert_eq!(number(&owner, what).await, count, "{what}: evidence of its own");
     }
-    assert_eq!(restore::replay(&owner, &app.bell(), &ledger).await.unwrap().missing, [], "again: nothing is missing");
+    assert_eq!(
+        restore::replay(&owner, &app.bell(), &ledger, false).await.unwrap().missing,
+        [],
+        "again: nothing is missing"
+    );
 }
 
 /// A restart alone is another life, too: it is compared and goes on by itself. A ledger that cannot be read clears nothing.
@@ -119,6 +123,88 @@ async fn n17_another_life_goes_on_by_itself_where_nothing_is_missing_and_not_whe
     std::fs::remove_file(&unreadable).unwrap();
     assert!(matches!(restore::admit(&app.worker, &ledger).await.unwrap(), Admission::Cleared(_)));
     assert_eq!(drained().await.unwrap().ran.len(), 1);
+}
+
+/// Which folder is the right one, the database knows by what it has noted there: an empty one, one of somebody else, and one from which
+/// somebody took an entry, clear nothing. What is older than all of it may be gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn n17_an_empty_or_cut_ledger_lets_nobody_work_until_a_person_says_that_it_may_be_short() {
+    let mut app = App::spawn().await;
+    let (outside, ledger) = Outside::new();
+    Arc::get_mut(&mut app.services).unwrap().ledger = Some(ledger.clone());
+    let compared = async || restore::compare(&app.worker, &ledger).await.unwrap();
+    for _ in 0..3 {
+        let person = app.person("koselfie").await;
+        app.erases(&person).await;
+        app.waits_out_late_writers().await;
+        assert!(compared().await.agree());
+    }
+    let another_life = async || {
+        sqlx::query("update safelight.restore_gate set cleared_life = 'before'").execute(&app.db).await.unwrap();
+    };
+    let (_elsewhere, empty) = Outside::new();
+    another_life().await;
+    let Admission::Refused(empty_one) = restore::admit(&app.worker, &empty).await.unwrap() else { panic!("let in") };
+    assert_eq!((empty_one.missing.len(), empty_one.lost), (0, 3));
+    let refused = restore::replay(&app.db, &app.bell(), &empty, false).await.unwrap_err();
+    assert!(refused.to_string().contains("another ledger"), "{refused}");
+    app.wants(&safelight_jobs::sweep_retention::SweepRetention { because: "x".to_owned() }).await;
+    let drained = || safelight_worker::drain(&app.worker, &app.services, "test");
+    assert_eq!(drained().await.unwrap().ran.len(), 0);
+
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&outside.0).unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    std::fs::remove_file(&files[0]).unwrap();
+    assert!(compared().await.agree(), "the oldest went with the backups that it was for");
+    let cut = std::fs::read(&files[2]).unwrap();
+    std::fs::remove_file(&files[2]).unwrap();
+    assert_eq!(compared().await.lost, 1, "the newest is missing");
+    std::fs::write(&files[2], cut).unwrap();
+    std::fs::write(&files[0], "").unwrap();
+    std::fs::remove_file(&files[1]).unwrap();
+    assert_eq!(compared().await.lost, 1, "one from between is missing");
+    assert!(matches!(restore::admit(&app.worker, &ledger).await.unwrap(), Admission::Refused(_)));
+
+    restore::replay(&app.db, &app.bell(), &ledger, true).await.unwrap();
+    assert_eq!(drained().await.unwrap().ran.len(), 1);
+    another_life().await;
+    assert!(matches!(restore::admit(&app.worker, &ledger).await.unwrap(), Admission::Cleared(_)), "said once");
+    let person = app.person("koselfie").await;
+    app.erases(&person).await;
+    app.waits_out_late_writers().await;
+    another_life().await;
+    let Admission::Refused(again) = restore::admit(&app.worker, &empty).await.unwrap() else { panic!("let in") };
+    assert_eq!(again.lost, 1, "what was noted since then is asked for");
+}
+
+/// The second may turn between the event of a withdrawal and its deletion, whose instant the ledger has.
+#[tokio::test(flavor = "multi_thread")]
+async fn n17_a_withdrawal_across_the_turn_of_a_second_is_known_and_a_later_consent_stays() {
+    let mut app = App::spawn().await;
+    let (_outside, ledger) = Outside::new();
+    Arc::get_mut(&mut app.services).unwrap().ledger = Some(ledger.clone());
+    let (eve, order) = app.basic_order(true).await;
+    app.withdraws(&eve, Purpose::Compare).await;
+    sqlx::query("update safelight.deletions set requested_at = requested_at + interval '1 second'")
+        .execute(&app.db)
+        .await
+        .unwrap();
+    app.run_due_jobs().await;
+    app.agrees_to_compare(&eve, app.batch_of(order).await).await;
+    let compared = restore::compare(&app.worker, &ledger).await.unwrap();
+    assert_eq!((compared.entries, compared.missing), (1, vec![]));
+}
+
+/// The first worker that has a ledger may be the first one after a restore from before there was any.
+#[tokio::test(flavor = "multi_thread")]
+async fn n17_nobody_claims_while_the_first_worker_with_a_ledger_has_not_compared() {
+    let app = App::spawn().await;
+    let (outside, ledger) = Outside::new();
+    app.wants(&safelight_jobs::sweep_retention::SweepRetention { because: "x".to_owned() }).await;
+    std::fs::write(outside.0.join("unreadable"), "x").unwrap();
+    assert!(restore::admit(&app.worker, &ledger).await.is_err());
+    let ran = safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap().ran;
+    assert_eq!(ran, Vec::<String>::new(), "guarded before anything is compared");
 }
 
 /// A ledger that does not take the entry keeps the erasure open; nothing else waits for it.
