@@ -14,6 +14,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("body_too_large", 413, "The body is too large"),
     ("cannot_extend", 409, "The case takes no more time"),
     ("case_closed", 409, "The case is closed"),
+    ("case_of_another", 409, "The case is of another person"),
     ("checkout_exists", 409, "The order has another payment session"),
     ("consent_after_checkout", 409, "The consent came after the checkout"),
     ("consent_bundled", 422, "More than one purpose in one consent"),

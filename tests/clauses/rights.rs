@@ -213,6 +213,40 @@ async fn n28_k44_h26_a_mail_from_somebody_unverified_deletes_nothing_while_its_c
     assert_eq!(intake::cases(&app.db, None, false).await.unwrap(), []);
 }
 
+/// A case is of one person: whoever it was opened or verified about, nobody else is erased by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn n28_h26_a_case_erases_nobody_but_the_one_that_it_is_about_and_only_once() {
+    let app = App::spawn().await;
+    let (ann, eve) = (app.person("koselfie").await, app.person("koselfie").await);
+    let verify = async |case, of: &Person| {
+        let mut tx = app.intake().await;
+        let deletion = intake::verify_case(&mut tx, case, of.id, "ops_1").await?;
+        tx.commit().await.unwrap();
+        Ok::<_, IntakeError>(deletion)
+    };
+    let of_another =
+        |said: Result<_, IntakeError>| matches!(said, Err(IntakeError::Conflict { code: "case_of_another", .. }));
+    let mut tx = app.intake().await;
+    let new = NewCase {
+        tenant: "koselfie",
+        subject: Some(ann.id),
+        kind: "erasure",
+        channel: "mail",
+        received_at: None,
+        by: "ops_1",
+    };
+    let (named, _) = intake::open_case(&mut tx, &new).await.unwrap();
+    tx.commit().await.unwrap();
+    let (nameless, _) = opens(&app, "erasure", None).await.unwrap();
+    assert!(of_another(verify(named, &eve).await), "the mail said to be of Ann");
+    let begun = verify(nameless, &ann).await.unwrap();
+    assert!(begun.is_some());
+    assert!(of_another(verify(nameless, &eve).await), "it is Ann's since it was verified");
+    assert_eq!(verify(nameless, &ann).await.unwrap(), begun, "said twice");
+    assert_eq!(app.count("select count(*) from safelight.audit_entries where action = 'case.verified'").await, 1);
+    assert_eq!(app.count("select count(*) from safelight.subjects where state <> 'active'").await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn n14_n28_a_case_is_late_after_one_calendar_month_and_extended_only_before_that_with_a_reason() {
     let app = App::spawn().await;

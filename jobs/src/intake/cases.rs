@@ -104,10 +104,11 @@ pub async fn open_case(tx: &mut Tx, new: &NewCase<'_>) -> Result<(Id<Case>, Date
     Ok((case, due))
 }
 
-/// The house knows by now who it is. An erasure begins with that, and its deadline is the case's.
+/// The house knows by now who it is. An erasure begins with that, and its deadline is the case's. Said again it changes nothing.
 ///
 /// # Errors
-/// Closed already, or a person of another tenant.
+/// Closed already, a person of another tenant, or another one than whom it was opened or verified about: a case is of one
+/// person, and a mail about one of them erases nobody else.
 pub async fn verify_case(
     tx: &mut Tx,
     case: Id<Case>,
@@ -116,6 +117,15 @@ pub async fn verify_case(
 ) -> Result<Option<Id<Deletion>>, IntakeError> {
     let row = open_row(tx, case).await?;
     super::subject_of(tx, &row.tenant, subject).await?;
+    if let Some(other) = row.subject.filter(|known| *known != subject) {
+        return Err(IntakeError::Conflict {
+            code: "case_of_another",
+            why: format!("{case} is of {other}: refuse it, and open one of its own for {subject}"),
+        });
+    }
+    if row.identity == "verified" {
+        return Ok(row.deletion);
+    }
     let deletion = match row.kind.as_str() {
         "erasure" => {
             let begun = erase(tx, &row.tenant, subject).await?;
@@ -240,11 +250,13 @@ struct Open {
     kind: String,
     identity: String,
     answer_due: DateTime<Utc>,
+    subject: Option<Id<Subject>>,
+    deletion: Option<Id<Deletion>>,
 }
 
 async fn open_row(tx: &mut PgConnection, case: Id<Case>) -> Result<Open, IntakeError> {
     let row = sqlx::query!(
-        "select tenant, kind, identity, state, answer_due from safelight.cases where id = $1 for update",
+        "select tenant, kind, identity, state, answer_due, subject_id, deletion_id from safelight.cases where id = $1 for update",
         case.uuid()
     )
     .fetch_optional(tx)
@@ -253,7 +265,14 @@ async fn open_row(tx: &mut PgConnection, case: Id<Case>) -> Result<Open, IntakeE
     if row.state != "open" {
         return Err(IntakeError::Conflict { code: "case_closed", why: format!("{case} is {}", row.state) });
     }
-    Ok(Open { tenant: row.tenant, kind: row.kind, identity: row.identity, answer_due: row.answer_due })
+    Ok(Open {
+        tenant: row.tenant,
+        kind: row.kind,
+        identity: row.identity,
+        answer_due: row.answer_due,
+        subject: row.subject_id.map(Id::from),
+        deletion: row.deletion_id.map(Id::from),
+    })
 }
 
 /// The table knows the words; one that it does not know is the caller's.
