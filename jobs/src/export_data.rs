@@ -162,7 +162,15 @@ async fn rows(run: &Run, subject: Id<Subject>, table: &Table, key: &SubjectKey) 
     let sql = format!("select to_jsonb(t) from {} t where {condition}", table.name);
     let found: Vec<Value> =
         sqlx::query_scalar(AssertSqlSafe(sql)).bind(subject.uuid()).fetch_all(&mut *run.reads().await?).await?;
-    found.into_iter().map(|row| opened(row, key)).collect()
+    found.into_iter().map(|row| opened(without_staff(row, table), key)).collect()
+}
+
+/// Who of the house did something is somebody else's: it is no part of what a person gets.
+fn without_staff(mut row: Value, table: &Table) -> Value {
+    if let (Some(fields), Some(staff)) = (row.as_object_mut(), table.plain.get("staff")) {
+        fields.retain(|column, _| !staff.contains(column));
+    }
+    row
 }
 
 fn opened(row: Value, key: &SubjectKey) -> Result<Value, Stop> {

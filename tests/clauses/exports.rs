@@ -1,7 +1,10 @@
 //! A person's export: what is in it, how it is handed out, and when it goes.
 
 use chrono::{DateTime, Utc};
-use safelight_jobs::{intake::Ground, job::Queue};
+use safelight_jobs::{
+    intake::{self, Ground},
+    job::Queue,
+};
 use serde_json::{Value, json};
 
 use crate::app::{App, Person};
@@ -69,6 +72,11 @@ async fn k38_k42_the_export_has_every_class_in_a_form_that_machines_read_and_goe
     assert!(document["rights"].as_str().unwrap().contains("authority"), "K45");
 
     let expires: DateTime<Utc> = serde_json::from_value(asked["expires_at"].clone()).unwrap();
+    app.turn_clock_to(expires - chrono::Duration::seconds(60)).await;
+    let (_, last) = app.get(&token, &path).await;
+    let link = url::Url::parse(last["url"].as_str().unwrap()).unwrap();
+    let life = link.query_pairs().find(|(name, _)| name == "X-Amz-Expires").unwrap().1.parse::<u64>().unwrap();
+    assert!(life <= 60, "a link ends with what it leads to: {life} s");
     app.turn_clock_to(expires).await;
     assert_eq!(app.get(&token, &path).await.0, 410);
     app.sweeps().await;
@@ -137,6 +145,41 @@ async fn k38_k44_an_export_is_asked_for_listed_and_handed_out_by_commands_that_s
     let link = types(&["export", "link", &export]).await;
     let document: Value = app.http.get(link.trim()).send().await.unwrap().json().await.unwrap();
     assert_eq!(document["given"]["safelight.accounts"][0]["email"], json!(bob.email));
+}
+
+/// Who of the house answered is somebody else's, and a copy to take away ends with its week though the data are kept for a claim.
+#[tokio::test(flavor = "multi_thread")]
+async fn k38_k41_an_export_names_nobody_of_the_house_and_no_claim_keeps_it() {
+    let app = App::spawn().await;
+    let token = app.token("haloprofile").await;
+    let bob = app.person("haloprofile").await;
+    app.uploads(&bob, 1).await;
+    let mut tx = app.tx().await;
+    let new = intake::NewCase {
+        tenant: "haloprofile",
+        subject: Some(bob.id),
+        kind: "access",
+        channel: "mail",
+        received_at: None,
+        by: "miller_anna",
+    };
+    let (case, _) = intake::open_case(&mut tx, &new).await.unwrap();
+    intake::verify_case(&mut tx, case, bob.id, "smith_john").await.unwrap();
+    tx.commit().await.unwrap();
+    app.restricts(&bob, Ground::Claims(app.now().await + chrono::Duration::days(40))).await.unwrap();
+    let (path, asked) = exports(&app, &token, &bob).await;
+    app.run_due_jobs().await;
+    let (_, ready) = app.get(&token, &path).await;
+    let text = app.http.get(ready["url"].as_str().unwrap()).send().await.unwrap().text().await.unwrap();
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(document["about"]["safelight.cases"][0]["kind"], "access", "the case itself is the person's");
+    assert!(!text.contains("miller_anna") && !text.contains("smith_john"));
+
+    let expires: DateTime<Utc> = serde_json::from_value(asked["expires_at"].clone()).unwrap();
+    app.turn_clock_to(expires + chrono::Duration::seconds(1)).await;
+    app.sweeps().await;
+    assert!(!app.stored_keys().iter().any(|key| key.contains("/export/")));
+    assert!(app.stored_keys().iter().any(|key| key.contains("/upload/")), "the photo is kept for the claim");
 }
 
 /// Whose data are restricted gets them all the same.

@@ -135,7 +135,8 @@ async fn link(state: &ApiState, key: &str, left: Option<i64>) -> Result<Option<S
     }
 }
 
-fn life(left: Option<i64>) -> Option<Duration> {
+/// The life of a link to what is there for so many seconds more.
+pub(super) fn life(left: Option<i64>) -> Option<Duration> {
     let seconds = left.unwrap_or(LINK_SECONDS).min(LINK_SECONDS);
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }

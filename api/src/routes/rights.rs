@@ -11,6 +11,7 @@ use safelight_jobs::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::images;
 use crate::{
     caller::{Enqueue, Read, To},
     error::Error,
@@ -20,9 +21,6 @@ use crate::{
     openapi::Problem,
     state::ApiState,
 };
-
-/// How long a link to an export works.
-const LINK: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// What is corrected; what is left out stays.
 #[derive(Deserialize, ToSchema)]
@@ -201,7 +199,7 @@ pub(crate) struct Exported {
     state: &'static str,
     /// When it goes again.
     expires_at: Option<DateTime<Utc>>,
-    /// Works for five minutes. Whoever has it can read: hand it to the person only.
+    /// Works for five minutes, and never longer than the export is there. Whoever has it can read: hand it to the person only.
     url: Option<String>,
 }
 
@@ -231,7 +229,8 @@ pub(super) async fn export_of(
     tenant: Option<&str>,
 ) -> Result<Response, Error> {
     let row = sqlx::query!(
-        r#"select a.storage_key, a.state, a.delete_after, safelight.readable(a) as "readable!", a.delete_after <= safelight.now() as "over!"
+        r#"select a.storage_key, a.state, a.delete_after, safelight.readable(a) as "readable!", a.delete_after <= safelight.now() as "over!",
+            floor(extract(epoch from a.delete_after - safelight.now()))::bigint as left_seconds
         from safelight.artifacts a
         where a.id = $1 and a.subject_id = $2 and a.class = 'export' and ($3::text is null or a.tenant = $3)"#,
         artifact.uuid(),
@@ -245,7 +244,8 @@ pub(super) async fn export_of(
         return Err(Error::Gone { what: artifact.to_string() });
     }
     let url = if row.readable {
-        match state.storage.signed_get(&keys::stored(&row.storage_key)?, LINK).await {
+        let life = images::life(row.left_seconds).ok_or_else(|| Error::Gone { what: artifact.to_string() })?;
+        match state.storage.signed_get(&keys::stored(&row.storage_key)?, life).await {
             Ok(link) => Some(link.expose().to_owned()),
             Err(StorageError::NotSupported) => None,
             Err(error) => return Err(error.into()),
