@@ -66,7 +66,8 @@ impl Database {
     }
 }
 
-fn pooler(name: &str) -> Result<Pooler, String> {
+/// The word of DATABASE_POOLER.
+pub(crate) fn pooler(name: &str) -> Result<Pooler, String> {
     match name {
         "" | "none" => Ok(Pooler::None),
         "transaction" => Ok(Pooler::Transaction),

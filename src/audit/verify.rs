@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use safelight_evidence::check::{Answer, Question, check, checkpoints, keys};
 use safelight_jobs::{
-    db::{self, Role},
+    db::{self, Address, Pooler, Role},
     sealer,
 };
 
@@ -44,6 +44,9 @@ pub(crate) struct Verify {
     /// Postgres, for --database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// What DATABASE_URL leads to, for --database: none, or transaction
+    #[arg(long, env = "DATABASE_POOLER", default_value = "none", value_parser = config::pooler)]
+    database_pooler: Pooler,
     /// The answer as JSON
     #[arg(long)]
     json: bool,
@@ -90,7 +93,7 @@ impl Verify {
         }
         if self.database {
             let url = self.database_url.as_deref().ok_or_else(|| anyhow::anyhow!("--database needs DATABASE_URL"))?;
-            let pool = db::connect(url, Role::Auditor, 1).await?;
+            let pool = db::connect(Address::new(url, self.database_pooler), Role::Auditor, 1).await?;
             let log = sealer::check_database(&pool, &checkpoints(&question.outside)?, &keys(&question.keys)?).await?;
             let certificates = answer.map(|answer| answer.certificates).unwrap_or_default();
             let verdict = certificates.iter().fold(log.verdict, |verdict, report| verdict.and(report.verdict));

@@ -164,7 +164,17 @@ async fn a_providers_rate_is_one_bucket_for_all_processes() {
     let more = claims(&app, Queue::Training, 50).await.len();
     assert!((4..=7).contains(&more), "two seconds are four tokens, never more than the burst: {more}");
     app.turn_clock(chrono::Duration::hours(1)).await;
-    assert_eq!(claims(&app, Queue::Generation, 50).await.len(), 6, "an hour fills the bucket once");
+    let running = claims(&app, Queue::Generation, 50).await;
+    assert_eq!(running.len(), 6, "an hour fills the bucket once");
+
+    // A number beside the rate: while so many run, that is why the others wait, however full the bucket is.
+    sets(&app, Scope::Provider, "fal", Change { most: Some(Some(3)), ..Change::default() }).await;
+    app.turn_clock(chrono::Duration::hours(1)).await;
+    assert!(claims(&app, Queue::Generation, 50).await.is_empty());
+    let waits = a_job(&app, 4).await;
+    assert_eq!(why(&app, waits).await, "provider_full");
+    sets(&app, Scope::Provider, "fal", Change { most: Some(Some(1000)), ..Change::default() }).await;
+    assert_eq!(why(&app, waits).await, "provider_rate");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,10 @@
 //! Behind a real PgBouncer in transaction mode, with two connections to the server for everybody: no statement may depend
 //! on a session, because the next one meets another server.
 
+use safelight_evidence::Signer;
 use safelight_jobs::{
     db::{self, Address, Pooler, Role},
+    sealer::{self, Sealer, Sign},
     sweep_retention::SweepRetention,
 };
 use safelight_sandbox::postgres::PgBouncer;
@@ -198,4 +200,25 @@ async fn a_kind_of_pooler_that_is_not_known_is_told_in_a_sentence() {
     let told = ends(&["worker"], &unknown).await;
     let text = String::from_utf8_lossy(&told.stderr).into_owned();
     assert!(!told.status.success() && text.contains("`statement` is no kind of pooler"), "{text}");
+}
+
+/// The checker over the raw tables is a process like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_pooler_the_raw_tables_of_the_log_are_checked_too() {
+    let app = App::spawn().await;
+    let Some((_pooler, url)) = pooler(&app).await else { return };
+    let log = Signer::new("photos.example/audit", &[9; 32]).unwrap();
+    let sealer = Sealer::new(Signer::new("photos.example/audit", &[9; 32]).unwrap(), None, Vec::new()).unwrap();
+    app.person("koselfie").await;
+    sealer::pass(&db::connect_sealer(pooled(&url), 2).await.unwrap(), &sealer, Sign::Now).await.unwrap();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_safelight"))
+        .args(["--log", "error", "audit", "verify", "--database", "--key", &log.verifier().to_string()])
+        .env("DATABASE_URL", &url)
+        .env("DATABASE_POOLER", "transaction")
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!(output.status.code(), Some(3), "nothing from outside, and nothing against it: {said}");
 }
