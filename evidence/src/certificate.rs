@@ -160,7 +160,7 @@ impl Certificate {
         for line in &self.lines {
             let seq = line.entry.seq;
             if line.entry.deletion_id.as_deref() != Some(self.deletion.as_str())
-                || line.entry.tenant.as_deref() != Some(self.tenant.as_str())
+                || line.entry.tenant.as_ref().is_some_and(|tenant| *tenant != self.tenant)
             {
                 flaws.push(Flaw::ForeignLine { seq });
             }

@@ -273,6 +273,12 @@ async fn n23_rows_that_say_more_than_the_log_are_not_sworn_to_and_keep_no_other_
     let outside = Outside::new();
     let (ann, eve) = (app.person("koselfie").await, app.person("koselfie").await);
     let (bent, honest) = (app.erases(&ann).await, app.erases(&eve).await);
+    // A sweep speaks of a deletion, too, and is of no tenant.
+    sqlx::query("insert into safelight.audit_entries (actor, action, outcome, deletion_id) values ('cron', 'deletion.stuck', 'alarmed', $1)")
+        .bind(honest.uuid())
+        .execute(&app.worker)
+        .await
+        .unwrap();
     app.waits_out_late_writers().await;
     for sql in [
         "update safelight.deletion_steps set deleted = deleted + 7 where deletion_id = $1 and seq = 1",

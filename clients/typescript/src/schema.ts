@@ -1240,7 +1240,7 @@ export interface components {
             expires_at?: string | null;
             /** @description `making` or `ready`. */
             state: string;
-            /** @description Works for five minutes. Whoever has it can read: hand it to the person only. */
+            /** @description Works for five minutes, and never longer than the export is there. Whoever has it can read: hand it to the person only. */
             url?: string | null;
         };
         /** @description An export that is being made. */
