@@ -166,3 +166,49 @@ async fn n9_h16_a_store_that_says_it_deleted_and_did_not_or_lists_nothing_is_not
     assert_eq!(app.deletion_state(deletion).await, "complete");
     nothing_of(&app, &ann).await;
 }
+
+/// A delete that leaves rows and says nothing: no step calls that counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn n9_rows_that_stay_under_a_delete_are_counted_and_no_step_is_verified_over_them() {
+    let app = App::spawn().await;
+    let (ann, order) = app.basic_order(true).await;
+    app.fulfils(order).await;
+    let (eve, other) = app.basic_order(true).await;
+    app.fulfils(other).await;
+    sqlx::raw_sql("create function safelight.keep() returns trigger language plpgsql as $$ begin return null; end $$")
+        .execute(&app.db)
+        .await
+        .unwrap();
+    let tables = ["accounts", "notices", "subject_keys", "jobs_archive", "similarities"];
+    for table in tables {
+        let sql = format!(
+            "create trigger keep before delete on safelight.{table} for each row execute function safelight.keep()"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&app.db).await.unwrap();
+    }
+    let deletion = app.erases(&ann).await;
+    let withdrawn = app.withdraws(&eve, safelight_jobs::policy::Purpose::Compare).await.deletion;
+    app.waits_out_late_writers().await;
+    let open = async |deletion: uuid::Uuid| -> Vec<String> {
+        sqlx::query_scalar(
+            "select targets ->> 'what' from safelight.deletion_steps where deletion_id = $1 and code = 'rows_left' order by seq",
+        )
+        .bind(deletion)
+        .fetch_all(&app.db)
+        .await
+        .unwrap()
+    };
+    let expected = ["notices", "account", "jobs", "key"];
+    let left = open(deletion.uuid()).await;
+    for what in expected {
+        assert!(left.iter().any(|step| step == what), "{what} is called counted: {left:?}");
+    }
+    assert_eq!(open(withdrawn.uuid()).await, ["verdicts"]);
+    for table in tables {
+        let sql = format!("drop trigger keep on safelight.{table}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&app.db).await.unwrap();
+    }
+    app.waits_out_late_writers().await;
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+    assert_eq!(app.deletion_state(withdrawn).await, "complete");
+}

@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use super::{DeletionRow, Object, Step, Targets, orders, part, second_look::second_look};
 use crate::{
-    calls, keys,
+    calls,
+    data_map::{DataMap, TakenBy},
+    keys,
     providers::{
         auth::UserDeletion,
         ledger::{Act, LedgerEntry},
@@ -68,7 +70,8 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
             .execute(&mut *tx)
             .await?;
             tx.commit().await?;
-            Ok(Carried::verified(scores.rows_affected(), "counted: scores went here or with their images"))
+            none_of(run, deletion, TakenBy::Verdicts).await?;
+            Ok(Carried::verified(scores.rows_affected(), "counted: no score left; they went here or with their images"))
         }
         Targets::Labels => {
             let mut tx = run.begin().await?;
@@ -94,6 +97,7 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
             let gone =
                 sqlx::query!("delete from safelight.notices where subject_id = $1", subject).execute(&mut *tx).await?;
             tx.commit().await?;
+            none_of(run, deletion, TakenBy::Notices).await?;
             Ok(Carried::verified(gone.rows_affected(), "counted: no notice left"))
         }
         Targets::Orders { ids } => orders::all(run, subject, ids).await,
@@ -118,9 +122,10 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
             let gone =
                 sqlx::query!("delete from safelight.accounts where subject_id = $1", subject).execute(&mut *tx).await?;
             tx.commit().await?;
+            none_of(run, deletion, TakenBy::Account).await?;
             Ok(Carried::verified(gone.rows_affected(), "counted: no account row left"))
         }
-        Targets::Jobs => jobs(run, subject).await,
+        Targets::Jobs => jobs(run, deletion).await,
         Targets::Consents => {
             let kept: i64 = sqlx::query_scalar!(
                 r#"select count(*) as "n!" from safelight.consents where subject_id = $1"#,
@@ -145,6 +150,7 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
                 .execute(&mut *tx)
                 .await?;
             tx.commit().await?;
+            none_of(run, deletion, TakenBy::Key).await?;
             Ok(Carried::verified(gone.rows_affected(), "counted: no key left; what it sealed opens nowhere"))
         }
     }
@@ -176,6 +182,16 @@ async fn ledger(run: &Run, deletion: &DeletionRow, photo: Option<Uuid>) -> Resul
     let entry = LedgerEntry { at, tenant: deletion.tenant.clone(), subject: deletion.subject, act };
     ledger.write(&entry).await.map_err(|error| Stop::retry("ledger_unreachable", error))?;
     Ok(Carried::verified(1, format!("noted outside the database: {}", ledger.places().join(", "))))
+}
+
+/// Look, as the data map says where: a delete that left rows is not what a certificate calls counted.
+async fn none_of(run: &Run, deletion: &DeletionRow, taken_by: TakenBy) -> Result<(), Stop> {
+    let map = DataMap::bundled().map_err(|error| Stop::retry("data_map", error))?;
+    let left = map.left(&mut *run.reads().await?, deletion.subject).await?;
+    match left.iter().find(|found| found.taken_by == taken_by) {
+        None => Ok(()),
+        Some(found) => none_left(found.rows, &format!("rows of {}", found.table)),
+    }
 }
 
 fn none_left(left: i64, what: &str) -> Result<(), Stop> {
@@ -297,10 +313,11 @@ pub(super) async fn clear_prefix(run: &Run, deletion: &DeletionRow) -> Result<us
     Ok(strays.len())
 }
 
-async fn jobs(run: &Run, subject: Uuid) -> Result<Carried, Stop> {
+async fn jobs(run: &Run, deletion: &DeletionRow) -> Result<Carried, Stop> {
     let mut tx = run.begin().await?;
-    let gone = delete_jobs(&mut tx, subject, run.job().uuid()).await?;
+    let gone = delete_jobs(&mut tx, deletion.subject.uuid(), run.job().uuid()).await?;
     tx.commit().await?;
+    none_of(run, deletion, TakenBy::Jobs).await?;
     Ok(Carried::verified(gone, "counted: no finished job, dead letter, attempt or key of the person left but this one"))
 }
 
