@@ -79,6 +79,8 @@ fn line(entry: &LedgerEntry) -> String {
         Act::Erasure => "erasure".to_owned(),
         Act::Withdrawal(purpose) => format!("withdrawal of {purpose}"),
         Act::Objection(purpose) => format!("objection to {purpose}"),
+        Act::Restriction(ground) => format!("restriction: {}", ground.as_str()),
+        Act::Release => "release".to_owned(),
         Act::Photo(photo) => format!("deletion of {photo}"),
     };
     format!("{what:<24} {:<12} {}", entry.tenant, entry.subject)

@@ -10,10 +10,12 @@
 //! Source: N17, erasure-notes 11.
 
 mod compare;
+mod note;
 
 use std::time::Duration;
 
 pub use compare::{Compared, compare};
+pub use note::note;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -136,6 +138,14 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) ->
                     .map_err(failed)?;
                 "objection_upheld_again"
             }
+            Act::Restriction(ground) => {
+                intake::restrict_again(&mut tx, &entry.tenant, entry.subject, ground).await.map_err(failed)?;
+                "restricted_again"
+            }
+            Act::Release => {
+                intake::release(&mut tx, &entry.tenant, entry.subject).await.map_err(failed)?;
+                "released_again"
+            }
             Act::Photo(photo) => {
                 intake::delete_photo(&mut tx, Some(&entry.tenant), photo, None).await.map_err(failed)?;
                 "photo_deleted_again"
@@ -183,7 +193,12 @@ pub async fn guard(pool: PgPool, ledger: Ledger, stop: CancellationToken) {
         }
         rest = LOOK;
         match admit(&pool, &ledger).await {
-            Ok(Admission::Open) => {}
+            Ok(Admission::Open) => {
+                if let Err(error) = note(&pool, &ledger).await {
+                    rest = REFUSED;
+                    tracing::warn!(%error, "a restriction is not noted in the erasure ledger yet; it is tried again");
+                }
+            }
             Ok(Admission::Cleared(compared)) => {
                 tracing::info!(
                     entries = compared.entries,

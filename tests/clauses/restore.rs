@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use chrono::{DateTime, Utc};
 use safelight_jobs::{
     db::{self, Role},
+    intake::Ground,
     policy::Purpose,
     providers::ledger::Ledger,
     restore::{self, Admission},
@@ -205,6 +207,49 @@ async fn n17_nobody_claims_while_the_first_worker_with_a_ledger_has_not_compared
     assert!(restore::admit(&app.worker, &ledger).await.is_err());
     let ran = safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap().ran;
     assert_eq!(ran, Vec::<String>::new(), "guarded before anything is compared");
+}
+
+/// Art. 18 outlasts a backup: whose data were restricted since is restricted again, and who was released is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn n17_k41_a_restriction_that_the_backup_forgot_is_set_again_and_one_that_is_over_is_not() {
+    let app = App::spawn().await;
+    let (_outside, ledger) = Outside::new();
+    restore::admit(&app.worker, &ledger).await.unwrap();
+    let (ann, eve) = (app.person("koselfie").await, app.person("koselfie").await);
+    let bob = app.person("koselfie").await;
+    app.restricts(&bob, Ground::Accuracy).await.unwrap();
+    let until = app.now().await + chrono::Duration::days(40);
+    let restored_url = backup(&app).await;
+    app.restricts(&ann, Ground::Claims(until)).await.unwrap();
+    app.restricts(&eve, Ground::Accuracy).await.unwrap();
+    assert_eq!(restore::note(&app.worker, &ledger).await.unwrap(), 3);
+    assert_eq!(restore::note(&app.worker, &ledger).await.unwrap(), 0, "once");
+    app.turn_clock(chrono::Duration::seconds(5)).await;
+    app.releases(&eve).await;
+    app.releases(&bob).await;
+    assert_eq!(restore::note(&app.worker, &ledger).await.unwrap(), 2);
+    assert!(restore::compare(&app.worker, &ledger).await.unwrap().agree());
+
+    let owner = db::connect(&restored_url, Role::Owner, 2).await.unwrap();
+    let missing = restore::compare(&owner, &ledger).await.unwrap().missing;
+    assert_eq!(missing.len(), 2, "Ann's restriction and Bob's release: {missing:?}");
+    restore::replay(&owner, &app.bell(), &ledger, false).await.unwrap();
+    for (person, state) in [(&ann, "restricted"), (&eve, "active"), (&bob, "active")] {
+        let stands: String = sqlx::query_scalar("select state from safelight.subjects where id = $1")
+            .bind(person.id.uuid())
+            .fetch_one(&owner)
+            .await
+            .unwrap();
+        assert_eq!(stands, state);
+    }
+    let held: DateTime<Utc> =
+        sqlx::query_scalar("select keep_until from safelight.restrictions where lifted_at is null and subject_id = $1")
+            .bind(ann.id.uuid())
+            .fetch_one(&owner)
+            .await
+            .unwrap();
+    assert_eq!(held.timestamp(), until.timestamp(), "with its day");
+    assert!(restore::compare(&owner, &ledger).await.unwrap().agree());
 }
 
 /// A ledger that does not take the entry keeps the erasure open; nothing else waits for it.

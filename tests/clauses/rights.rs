@@ -108,6 +108,8 @@ async fn k41_k23_a_claim_holds_the_clock_until_its_day_and_an_objection_does_not
     let (_, of_ann) = app.uploads(&ann, 1).await;
     let (_, of_eve) = app.uploads(&eve, 1).await;
     let until = app.now().await + Duration::days(40);
+    let yesterday = Ground::Claims(app.now().await - Duration::days(1));
+    assert!(matches!(app.restricts(&ann, yesterday).await, Err(IntakeError::Invalid { code: "hold_is_over", .. })));
     app.restricts(&ann, Ground::Claims(until)).await.unwrap();
     app.restricts(&eve, Ground::Objection).await.unwrap();
     app.turn_clock(term() + Duration::minutes(1)).await;

@@ -13,7 +13,7 @@ use crate::{
 use super::IntakeError;
 
 /// Why a person's data are restricted: Art. 18(1)(a) to (d).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ground {
     /// The person says that the data are wrong. The clocks go on.
     Accuracy,
@@ -37,6 +37,18 @@ impl Ground {
         }
     }
 
+    /// From the stored word and the day that goes with it; none: they do not belong together.
+    #[must_use]
+    pub fn stored(word: &str, keep_until: Option<DateTime<Utc>>) -> Option<Self> {
+        match (word, keep_until) {
+            ("accuracy", None) => Some(Self::Accuracy),
+            ("objection", None) => Some(Self::Objection),
+            ("unlawful", Some(until)) => Some(Self::Unlawful(until)),
+            ("claims", Some(until)) => Some(Self::Claims(until)),
+            _ => None,
+        }
+    }
+
     /// Until when the clocks are held; none: they go on.
     #[must_use]
     pub const fn keep_until(self) -> Option<DateTime<Utc>> {
@@ -50,8 +62,27 @@ impl Ground {
 /// Restrict: gates close, queued jobs are held. Answers how many jobs. Erasure and withdrawal stay possible.
 ///
 /// # Errors
-/// Restricted or erased already; nobody of this id at this tenant.
+/// Restricted or erased already; nobody of this id at this tenant; a clock that would be held until a day that is over.
 pub async fn restrict(tx: &mut Tx, tenant: &str, subject: Id<Subject>, ground: Ground) -> Result<i32, IntakeError> {
+    let over = sqlx::query_scalar!(r#"select $1::timestamptz <= safelight.now() as "over?""#, ground.keep_until())
+        .fetch_one(&mut **tx)
+        .await?;
+    if over == Some(true) {
+        return Err(IntakeError::invalid("hold_is_over", "`keep_until` is over already: it would hold nothing"));
+    }
+    restrict_again(tx, tenant, subject, ground).await
+}
+
+/// The same of a restriction that a restored backup has forgotten: its day may be over meanwhile.
+///
+/// # Errors
+/// As [`restrict`].
+pub(crate) async fn restrict_again(
+    tx: &mut Tx,
+    tenant: &str,
+    subject: Id<Subject>,
+    ground: Ground,
+) -> Result<i32, IntakeError> {
     super::subject_of(tx, tenant, subject).await?;
     let done = sqlx::query!(
         "select code, held from safelight.restrict_subject($1, $2, $3)",

@@ -1,12 +1,13 @@
-//! The erasure ledger: which persons were erased, which consents withdrawn, which objections upheld, which single photos deleted, kept
-//! outside the database.
+//! The erasure ledger: which persons were erased, which consents withdrawn, which objections upheld, which single photos deleted, whose data
+//! restricted and released again, kept outside the database.
 //!
 //! A backup that is restored brings the erased back and forgets withdrawals; the ledger does not. Its entries are names of
-//! small objects, so that a listing is all that a comparison needs. They hold random ids, a purpose and an instant, nothing
+//! small objects, so that a listing is all that a comparison needs. They hold random ids, a purpose or ground and instants, nothing
 //! else. Writing one twice is writing it once. Never deletes anything.
 
 use std::{fmt, path::Path as Folder, str::FromStr, sync::Arc};
 
+use chrono::DateTime;
 use futures::TryStreamExt;
 use object_store::{Error, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
 use uuid::Uuid;
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     id::{Artifact, Id, Subject},
+    intake::Ground,
     policy::Purpose,
 };
 
@@ -45,6 +47,10 @@ pub enum Act {
     Objection(Purpose),
     /// This photo or image was to go before its time.
     Photo(Id<Artifact>),
+    /// The person's data were restricted, on this ground.
+    Restriction(Ground),
+    /// The restriction was over.
+    Release,
 }
 
 /// One entry.
@@ -69,6 +75,11 @@ impl fmt::Display for LedgerEntry {
             Act::Withdrawal(purpose) => write!(f, "{at:012}_{tenant}_{subject}_withdrawal_{purpose}"),
             Act::Objection(purpose) => write!(f, "{at:012}_{tenant}_{subject}_objection_{purpose}"),
             Act::Photo(photo) => write!(f, "{at:012}_{tenant}_{subject}_photo_{}", photo.uuid().simple()),
+            Act::Restriction(ground) => {
+                write!(f, "{at:012}_{tenant}_{subject}_restriction_{}", ground.as_str())?;
+                ground.keep_until().map_or(Ok(()), |until| write!(f, "_{:012}", until.timestamp()))
+            }
+            Act::Release => write!(f, "{at:012}_{tenant}_{subject}_release"),
         }
     }
 }
@@ -89,6 +100,11 @@ impl FromStr for LedgerEntry {
                 let photo = Uuid::try_parse(photo).map_err(|_| LedgerError::Unreadable)?;
                 (at, tenant, subject, Act::Photo(photo.into()))
             }
+            [at, tenant, subject, "restriction", ground] => (at, tenant, subject, restriction(ground, None)?),
+            [at, tenant, subject, "restriction", ground, until] => {
+                (at, tenant, subject, restriction(ground, Some(until))?)
+            }
+            [at, tenant, subject, "release"] => (at, tenant, subject, Act::Release),
             _ => return Err(LedgerError::Unreadable),
         };
         Ok(Self {
@@ -98,6 +114,17 @@ impl FromStr for LedgerEntry {
             act,
         })
     }
+}
+
+fn restriction(ground: &str, until: Option<&str>) -> Result<Act, LedgerError> {
+    let until = until.map(|text| text.parse().ok().and_then(|at| DateTime::from_timestamp(at, 0)));
+    match until {
+        Some(None) => None,
+        Some(until) => Ground::stored(ground, until),
+        None => Ground::stored(ground, None),
+    }
+    .map(Act::Restriction)
+    .ok_or(LedgerError::Unreadable)
 }
 
 /// All places of the ledger. Clones share connections.
@@ -122,7 +149,8 @@ impl Ledger {
     pub fn folder(folder: &Folder) -> Result<Self, ConfigError> {
         let bad = |why| ConfigError::BadSetting { what: "folder of the erasure ledger", why };
         std::fs::create_dir_all(folder).map_err(|_| bad("it cannot be made"))?;
-        let store = LocalFileSystem::new_with_prefix(folder).map_err(|_| bad("it cannot be opened"))?;
+        // On the disk before the step that notes it is called done, and not only on its way there.
+        let store = LocalFileSystem::new_with_prefix(folder).map_err(|_| bad("it cannot be opened"))?.with_fsync(true);
         Ok(Self(vec![Place { name: "file", store: Arc::new(store), folder: Path::default() }]))
     }
 
@@ -193,6 +221,9 @@ mod tests {
             entry(1_790_000_000, Act::Withdrawal(Purpose::Train)),
             entry(1_795_000_000, Act::Objection(Purpose::Nsfw)),
             entry(1_800_000_000, Act::Photo(Id::new())),
+            entry(1_800_000_001, Act::Restriction(Ground::Accuracy)),
+            entry(1_800_000_002, Act::Restriction(Ground::Claims(DateTime::from_timestamp(1_900_000_000, 0).unwrap()))),
+            entry(1_800_000_003, Act::Release),
         ];
         for entry in entries.iter().rev().chain(&entries) {
             ledger.write(entry).await.unwrap();

@@ -71,7 +71,8 @@ impl Witness {
     pub fn folder(folder: &Folder) -> Result<Self, ConfigError> {
         let bad = |why| ConfigError::BadSetting { what: "folder of checkpoints", why };
         std::fs::create_dir_all(folder).map_err(|_| bad("it cannot be made"))?;
-        let store = LocalFileSystem::new_with_prefix(folder).map_err(|_| bad("it cannot be opened"))?;
+        // On the disk before it counts as delivered.
+        let store = LocalFileSystem::new_with_prefix(folder).map_err(|_| bad("it cannot be opened"))?.with_fsync(true);
         Ok(Self { name: "file", place: Place::Store { store: Arc::new(store), folder: Path::default() } })
     }
 

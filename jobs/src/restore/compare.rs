@@ -3,7 +3,7 @@
 //!
 //! Never writes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -54,7 +54,14 @@ pub async fn compare(pool: &PgPool, ledger: &Ledger) -> Result<Compared, Restore
             }
         }
     }
-    // Of one person an erasure comes last, also where all of it happened within the same second.
+    // A restriction that was over before the database was lost is not set again, and of one person an erasure comes last, also
+    // where all of it happened within the same second.
+    let mut released: HashMap<Uuid, i64> = HashMap::new();
+    for entry in entries.iter().filter(|entry| entry.act == Act::Release) {
+        released.insert(entry.subject.uuid(), entry.at);
+    }
+    let over = |entry: &LedgerEntry| released.get(&entry.subject.uuid()).is_some_and(|at| *at >= entry.at);
+    compared.missing.retain(|entry| !(matches!(entry.act, Act::Restriction(_)) && over(entry)));
     compared.missing.sort_by_key(|entry| entry.act == Act::Erasure);
     Ok(compared)
 }
@@ -70,6 +77,8 @@ async fn known(pool: &PgPool, entries: &[LedgerEntry]) -> Result<Vec<Option<bool
             Act::Withdrawal(purpose) => ("withdrawal", Some(purpose), None),
             Act::Objection(purpose) => ("objection", Some(purpose), None),
             Act::Photo(photo) => ("photo", None, Some(photo.uuid())),
+            Act::Restriction(_) => ("restriction", None, None),
+            Act::Release => ("release", None, None),
         };
         acts.push(act.to_owned());
         purposes.push(purpose.map(|purpose| purpose.as_str().to_owned()));
@@ -85,7 +94,11 @@ async fn known(pool: &PgPool, entries: &[LedgerEntry]) -> Result<Vec<Option<bool
                 or not exists (select from safelight.consents c where c.subject_id = s.id and c.purpose = w.purpose and c.event = 'granted'))
             or w.act = 'objection' and exists (select from safelight.objections o
                 where o.subject_id = s.id and o.purpose = w.purpose and o.state = 'upheld')
-            or w.act = 'photo' and not exists (select from safelight.artifacts a where a.id = w.photo and a.deletion_id is null) as known
+            or w.act = 'photo' and not exists (select from safelight.artifacts a where a.id = w.photo and a.deletion_id is null)
+            or w.act = 'restriction' and exists (select from safelight.restrictions r
+                where r.subject_id = s.id and floor(extract(epoch from r.set_at)) >= w.at)
+            or w.act = 'release' and not exists (select from safelight.restrictions r
+                where r.subject_id = s.id and r.lifted_at is null and floor(extract(epoch from r.set_at)) <= w.at) as known
         from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::uuid[]) with ordinality w (subject, at, act, purpose, photo, n)
         left join safelight.subjects s on s.id = w.subject order by w.n"#,
         &subjects,
@@ -120,6 +133,9 @@ async fn lost(pool: &PgPool, entries: &[LedgerEntry]) -> Result<usize, sqlx::Err
                 Act::Objection(purpose) => ("objection", Some(purpose.as_str())),
                 // Which photo it was, the database has forgotten with it.
                 Act::Photo(_) => ("one_photo", None),
+                // No deletion's.
+                Act::Restriction(_) => ("restriction", None),
+                Act::Release => ("release", None),
             };
             (entry.at, entry.subject.uuid(), trigger, purpose)
         })
