@@ -38,7 +38,7 @@ impl Line {
     /// # Errors
     /// Those of the connection.
     pub async fn write(&mut self) -> Result<Write, sqlx::Error> {
-        let good = self.used.elapsed() < FRESH && self.since.elapsed() < LONGEST;
+        let good = is_good(self.used.elapsed(), self.since.elapsed());
         if let Some(connection) = self.kept.take().filter(|_| good) {
             return Ok(Write(Writing::Alone(connection)));
         }
@@ -65,5 +65,23 @@ impl Line {
     fn is_spare(&self) -> bool {
         let most = self.pool.options().get_max_connections();
         most == 1 || self.pool.num_idle() > 0 || self.pool.size() < most
+    }
+}
+
+/// May a connection that was used so long ago, and is kept for so long, carry one more statement?
+fn is_good(unused: Duration, kept: Duration) -> bool {
+    unused < FRESH && kept < LONGEST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_was_silent_or_is_old_goes_back_to_the_pool_before_the_next_statement() {
+        let moment = Duration::from_millis(1);
+        assert!(is_good(Duration::ZERO, Duration::ZERO) && is_good(FRESH - moment, LONGEST - moment));
+        assert!(!is_good(FRESH, Duration::ZERO), "the pool would ask it whether it is well");
+        assert!(!is_good(Duration::ZERO, LONGEST), "the pool would end it by and by");
     }
 }
