@@ -39,6 +39,10 @@ pub(crate) struct Numbers {
     pub(crate) cases_late: i64,
     /// People whose data are restricted.
     pub(crate) restricted: i64,
+    pub(crate) objections_open: i64,
+    pub(crate) objections_upheld: i64,
+    /// Within a week: results that were taken home under a request id which a report contradicted.
+    pub(crate) taken_home: i64,
     /// Pauses and breakers that are not closed; for the house only.
     pub(crate) controls_set: i64,
     /// Not seen for a minute, and not gone in peace.
@@ -123,14 +127,18 @@ impl Numbers {
                 (select count(*) from safelight.deletions where state <> 'complete' and answer_due < safelight.now()
                     and ($1::text is null or tenant = $1)) as "late!",
                 (select count(*) from safelight.artifacts where delete_after <= safelight.now()
-                    and ($1::text is null or tenant = $1)) as "due!",
+                    and (class = 'export' or subject_id <> all ((select safelight.held_persons())::uuid[])) and ($1::text is null or tenant = $1)) as "due!",
                 (select count(*) from safelight.artifacts where delete_after <= safelight.now() - interval '1 hour'
-                    and ($1::text is null or tenant = $1)) as "overdue!",
+                    and (class = 'export' or subject_id <> all ((select safelight.held_persons())::uuid[])) and ($1::text is null or tenant = $1)) as "overdue!",
                 (select count(*) from safelight.missing_objects where $1::text is null or tenant = $1) as "missing!",
                 (not safelight.may_claim())::integer::bigint as "refused!",
                 (select count(*) from safelight.cases where state = 'open' and ($1::text is null or tenant = $1)) as "cases!",
                 (select count(*) from safelight.cases where state = 'open' and answer_due < safelight.now()
                     and ($1::text is null or tenant = $1)) as "cases_late!",
+                (select count(*) from safelight.objections where state = 'open' and ($1::text is null or tenant = $1)) as "objections_open!",
+                (select count(*) from safelight.objections where state = 'upheld' and ($1::text is null or tenant = $1)) as "objections_upheld!",
+                (select count(*) from safelight.audit_entries where action = 'call.request_differs' and outcome = 'taken_home'
+                    and at > safelight.now() - interval '168 hours' and $1::text is null) as "taken_home!",
                 (select count(*) from safelight.restrictions where lifted_at is null and ($1::text is null or tenant = $1)) as "restricted!",
                 (select count(*) from safelight.controls where paused and $1::text is null)
                     + (select count(*) from safelight.breakers where state <> 'closed' and $1::text is null) as "controls!",
@@ -158,6 +166,9 @@ impl Numbers {
             cases_open: row.cases,
             cases_late: row.cases_late,
             restricted: row.restricted,
+            objections_open: row.objections_open,
+            objections_upheld: row.objections_upheld,
+            taken_home: row.taken_home,
             controls_set: row.controls,
             workers_silent: row.silent,
         })

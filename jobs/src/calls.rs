@@ -265,8 +265,6 @@ pub struct Call {
     pub cancel_wanted: bool,
     /// Where its purge stands.
     pub purge: String,
-    /// How long ago it was written down, in seconds.
-    pub age_seconds: i64,
 }
 
 /// The same as [`load`], outside a transaction.
@@ -279,7 +277,7 @@ pub async fn read(run: &Run, call: Id<Intent>) -> Result<Call, Stop> {
 pub async fn load(connection: &mut PgConnection, call: Id<Intent>) -> Result<Call, Stop> {
     let row = sqlx::query!(
         r#"select id, subject_id, generation, order_id, artifact_id, position, model, state, request_id, response_url, status_url,
-            cancel_url, cancel_wanted, purge, floor(extract(epoch from safelight.now() - created_at))::bigint as "age!"
+            cancel_url, cancel_wanted, purge
         from safelight.provider_calls where id = $1"#,
         call.uuid()
     )
@@ -301,7 +299,6 @@ pub async fn load(connection: &mut PgConnection, call: Id<Intent>) -> Result<Cal
         cancel_url: row.cancel_url,
         cancel_wanted: row.cancel_wanted,
         purge: row.purge,
-        age_seconds: row.age,
     })
 }
 

@@ -20,7 +20,7 @@ use crate::{
     id::{Artifact, Id, Intent},
     images::{self, Image},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
-    keys, orders,
+    keys, links, orders,
     policy::{DataClass, Processor},
     providers::fal::{self, NsfwRequest},
     purge_call::PurgeCall,
@@ -84,7 +84,7 @@ impl Job for CheckImage {
             objects: std::slice::from_ref(&self.image),
         };
         // Before the intent: what fails here was certainly not sent.
-        let url = run.services.storage.signed_get(&keys::stored(&image.key)?, INPUT_LIFE).await?;
+        let url = links::input(run, self.image, &keys::stored(&image.key)?, INPUT_LIFE).await?;
         let (intended, nsfw) = calls::intend::<Nsfw>(run, &plan).await?;
         let call = match intended {
             Intended::Now(intention) => {

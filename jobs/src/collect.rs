@@ -47,7 +47,8 @@ pub(crate) type Passed<P> = Result<Allowed<P>, Refusal>;
 
 /// The code of a call whose result is not at the provider any more, or never was: a fact that no later try changes.
 pub(crate) const EXPIRED: &str = "result_expired";
-/// A request that Fal has never heard of after so many seconds never will be, and a result that it has not by then is lost.
+/// A request that Fal has not heard of for so many seconds is none, and a result that it has not for so long is lost. Counted from the
+/// first answer that said so: a training may take longer than this.
 pub(crate) const UNHEARD_OF: i64 = 3600;
 /// How long until a result that is not there yet is asked for again.
 const NOT_YET: Duration = Duration::from_secs(30);
@@ -63,10 +64,12 @@ pub(crate) async fn result(run: &Run, call: &Call) -> Result<Result<Value, Strin
     };
     match run.services.fal.result(&url).await {
         Ok(value) => Ok(Ok(value)),
-        // Seconds after the end a result may not be where it is read. Lost is what was purged, what Fal has not after an hour, and what
-        // it does not know of.
+        // Seconds after the end a result may not be where it is read. Lost is what was purged, what Fal has not for an hour, and what it
+        // does not know of.
         Err(FalError::NotFound)
-            if call.purge != "purged" && call.age_seconds < UNHEARD_OF && is_known(run, call, request).await? =>
+            if call.purge != "purged"
+                && not_found_for(run, call.id).await? < UNHEARD_OF
+                && is_known(run, call, request).await? =>
         {
             Err(Stop::wait(NOT_YET, "result_not_there: Fal knows the request and has no result of it yet"))
         }
@@ -80,6 +83,20 @@ pub(crate) async fn result(run: &Run, call: &Call) -> Result<Result<Value, Strin
             None => Err(error.into()),
         },
     }
+}
+
+/// Fal says that it has it not. Answers for how many seconds it has said so; none the first time.
+pub(crate) async fn not_found_for(run: &Run, call: Id<Intent>) -> Result<i64, Stop> {
+    let mut tx = run.begin().await?;
+    let seconds = sqlx::query_scalar!(
+        r#"update safelight.provider_calls set not_found_since = coalesce(not_found_since, safelight.now()) where id = $1
+        returning floor(extract(epoch from safelight.now() - not_found_since))::bigint as "seconds!""#,
+        call.uuid()
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(seconds)
 }
 
 /// Did the request end with an error?

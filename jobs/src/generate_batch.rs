@@ -18,7 +18,7 @@ use crate::{
     gate::{Allowed, Ask, Generate},
     id::{Artifact, Id, Order},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
-    keys,
+    keys, links,
     orders::{self, OrderRow},
     policy::{DataClass, Processor},
     providers::fal::GenerationRequest,
@@ -109,7 +109,7 @@ impl GenerateBatch {
                 objects: std::slice::from_ref(&source.id),
             };
             // Before the intent: what fails here was certainly not sent.
-            let input = run.services.storage.signed_get(&keys::stored(&source.key)?, INPUT_LIFE).await?;
+            let input = links::input(run, source.id, &keys::stored(&source.key)?, INPUT_LIFE).await?;
             let (intended, generate) = calls::intend::<Generate>(run, &plan).await?;
             if let Intended::Now(intention) = intended {
                 let request = GenerationRequest {

@@ -37,6 +37,7 @@ pub mod images;
 pub mod intake;
 pub mod job;
 pub mod keys;
+mod links;
 pub mod look;
 pub mod measure_selfies;
 mod money;

@@ -252,6 +252,15 @@ impl Policy {
         self.document.retention.get(&class)
     }
 
+    /// For how many years after the processing ended proof of consent is kept; none: not by years.
+    #[must_use]
+    pub fn proof_years(&self) -> Option<u32> {
+        match self.retention(DataClass::Consent) {
+            Some(Retention::Proof { years }) => Some(*years),
+            _ => None,
+        }
+    }
+
     /// How long sales records of a country are kept. `None` for a country that nobody has looked up: it is not guessed,
     /// it is reported.
     #[must_use]

@@ -56,6 +56,8 @@ struct Open {
     model: String,
     request_id: Option<String>,
     intended: bool,
+    /// Fal said that it does not know it.
+    not_found: bool,
     created_at: DateTime<Utc>,
     age: i64,
 }
@@ -116,7 +118,7 @@ async fn page(run: &Run, grace: f64, after: Option<(DateTime<Utc>, Uuid)>) -> Re
     let (at, id) = after.unzip();
     let rows = sqlx::query!(
         r#"select c.id, c.purpose, c.model, c.request_id, c.state, c.created_at,
-            floor(extract(epoch from safelight.now() - c.created_at))::bigint as "age!"
+            c.not_found_since is not null as "not_found!", floor(extract(epoch from safelight.now() - c.created_at))::bigint as "age!"
         from safelight.provider_calls c
         where c.state in ('intended', 'unknown', 'submitted') and c.processor = 'fal'
             and c.created_at <= safelight.now() - make_interval(secs => $1)
@@ -137,6 +139,7 @@ async fn page(run: &Run, grace: f64, after: Option<(DateTime<Utc>, Uuid)>) -> Re
             model: row.model,
             request_id: row.request_id,
             intended: row.state == "intended",
+            not_found: row.not_found,
             created_at: row.created_at,
             age: row.age,
         })
@@ -166,15 +169,33 @@ async fn lose(run: &Run, call: &Open) -> Result<(), Stop> {
 async fn look(run: &Run, call: &Open, request: &str) -> Result<bool, Stop> {
     let url = format!("{}/status", run.services.fal.response_url(&call.model, request));
     match run.services.fal.status(&url).await {
-        Ok(FalStatus::Completed { .. }) => end(run, call).await,
+        Ok(status) => {
+            is_found(run, call).await?;
+            if matches!(status, FalStatus::Completed { .. }) { end(run, call).await } else { Ok(false) }
+        }
         // Collecting finds nothing there and says so on the call and the order.
-        Err(FalError::NotFound) if call.age > collect::UNHEARD_OF => end(run, call).await,
-        Ok(FalStatus::InQueue { .. } | FalStatus::InProgress | FalStatus::Other(_)) => Ok(false),
+        Err(FalError::NotFound) => match collect::not_found_for(run, call.id).await? {
+            seconds if seconds > collect::UNHEARD_OF => end(run, call).await,
+            _ => Ok(false),
+        },
         Err(error) => {
             tracing::warn!(call.id = %call.id, %error, "could not look at a request");
             Ok(false)
         }
     }
+}
+
+/// Fal knows it: if it said something else before, that counts no more.
+async fn is_found(run: &Run, call: &Open) -> Result<(), Stop> {
+    if !call.not_found {
+        return Ok(());
+    }
+    let mut tx = run.begin().await?;
+    sqlx::query!("update safelight.provider_calls set not_found_since = null where id = $1", call.id.uuid())
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 async fn end(run: &Run, call: &Open) -> Result<bool, Stop> {

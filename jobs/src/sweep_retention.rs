@@ -75,7 +75,8 @@ impl Sweep for SweepRetention {
                 .write(&mut tx)
                 .await?;
         }
-        if found == AT_ONCE {
+        // Not where nothing could be begun: the next minute tries that again, not the next moment.
+        if found == AT_ONCE && acted > 0 {
             tx.enqueue(&Self { because: format!("after:{}", run.job()) }).await?;
         }
         Ok((tx, Swept { found, acted, residue: Some(residue), began: None }))

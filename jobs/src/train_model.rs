@@ -20,7 +20,7 @@ use crate::{
     gate::{Allowed, Ask, Train},
     id::{Artifact, Id, Order},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
-    orders,
+    links, orders,
     policy::{DataClass, Processor},
     providers::fal::TrainingRequest,
     run::Run,
@@ -98,7 +98,7 @@ impl TrainModel {
         // The copy is asked about like the photos: one that outlived its own does not leave.
         objects.push(bundle.id);
         // Before the intent: what fails here was certainly not sent.
-        let photos = run.services.storage.signed_get(&bundle.key, INPUT_LIFE).await?;
+        let photos = links::input(run, bundle.id, &bundle.key, INPUT_LIFE).await?;
 
         let plan = Plan {
             wish,

@@ -173,7 +173,7 @@ async fn k26_k29_a_photo_and_a_failed_order_yield_certificates_and_the_law_is_na
     let photo = app.artifacts("upload", ann.id.uuid()).await[0];
     let started = safelight_jobs::intake::delete_photo(&mut tx, None, photo, Some("ops_1")).await.unwrap();
     tx.commit().await.unwrap();
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     let signed = outside.certificate(&app, started.deletion).await;
     assert_eq!((signed.certificate.trigger.as_str(), objects(&signed.certificate, "upload").len()), ("one_photo", 1));
 

@@ -5,6 +5,7 @@ use chrono::{Duration, TimeZone, Utc};
 use safelight_jobs::{
     db::{self, Role},
     gate::{Ask, Compare, Train},
+    generate_batch::GenerateBatch,
     id::{Artifact, Id, Order},
     intake,
     policy::{DataClass, Processor},
@@ -213,6 +214,32 @@ async fn k26_a_photo_cannot_be_deleted_while_its_embedding_stays() {
     let refused =
         sqlx::query("delete from safelight.artifacts where id = $1").bind(selfies[0].uuid()).execute(&app.db).await;
     assert!(refused.unwrap_err().to_string().contains("embeddings"), "the schema itself refuses it");
+}
+
+/// The gate is open at 719:30. What leaves then is a link, and a link does not outlive its photo, however late the sweep.
+#[tokio::test(flavor = "multi_thread")]
+async fn k23_a_link_that_a_processor_gets_shortly_before_a_photos_end_ends_with_the_photo() {
+    let app = App::spawn().await;
+    let (ann, order) = app.basic_order(false).await;
+    let due = uploaded_at(&app, app.artifacts("upload", ann.id.uuid()).await[0]).await + term();
+    app.sandbox.fal.hold(Hold::InProgress);
+    app.turn_clock_to(due - Duration::minutes(30)).await;
+    mark_paid(&app, order).await;
+    sqlx::query("update safelight.orders set state = 'generating' where id = $1")
+        .bind(order.uuid())
+        .execute(&app.db)
+        .await
+        .unwrap();
+    app.wants(&GenerateBatch { order }).await;
+    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    let requests = app.sandbox.fal.requests();
+    assert_eq!(requests.len(), 4);
+    for request in requests {
+        let link = url::Url::parse(request.input["image_url"].as_str().unwrap()).unwrap();
+        let (_, seconds) = link.query_pairs().find(|(name, _)| name.eq_ignore_ascii_case("x-amz-expires")).unwrap();
+        let seconds: i64 = seconds.parse().unwrap();
+        assert!((1700..=1800).contains(&seconds), "{seconds}");
+    }
 }
 
 /// N14: an hour has sixty minutes in every session, also where the clocks change in between.

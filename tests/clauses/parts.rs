@@ -56,7 +56,7 @@ async fn k26_k40_k49_one_photo_goes_at_once_with_what_rests_on_it_and_the_rest_i
     assert!(!app.readable(selfies[0]).await, "nobody reads it from the answer on");
     let (status, again) = app.post(&token, &format!("/v1/photos/{}/delete", selfies[0]), json!({})).await;
     assert_eq!((status, &again["already"], &again["deletion"]), (202, &json!(true), &json!(deletion)));
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     assert!(!app.has_row(selfies[0]).await && !app.stored_keys().contains(&key));
     let left = "select count(*) from safelight.embeddings where subject_id = $1";
@@ -107,7 +107,7 @@ async fn k40_k41_a_restricted_person_has_a_photo_deleted_and_no_other_tenant_doe
     let (status, answer) = app.post(&other, &format!("/v1/photos/{}/delete", of_ann[0]), json!({})).await;
     assert_eq!((status, &answer["code"]), (404, &json!("not_found")));
     let deletion = app.deletes_photo(&app.token("koselfie").await, of_ann[0]).await;
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     assert!(!app.has_row(of_ann[0]).await && app.has_row(of_ann[1]).await && app.has_row(of_eve[0]).await);
     app.erases(&eve).await;
@@ -156,8 +156,7 @@ async fn k26_n12_a_photo_that_fal_trains_on_is_not_called_gone_before_that_train
     app.sandbox.fal.hold(Hold::Nowhere);
     app.run_due_jobs().await;
     app.stands(order, "refund_review", Some("training_failed")).await;
-    app.turn_clock(chrono::Duration::minutes(6)).await;
-    app.run_due_jobs().await;
+    app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     assert_eq!(app.sandbox.fal.files().len(), 0);
 }
@@ -259,7 +258,7 @@ async fn h26_k44_whoever_reads_the_mailbox_deletes_a_photo_or_a_failed_order_by_
         let (done, out) = types(&app, &["delete", what, &id, "--by", "ops_1", "--yes", "--json"]).await;
         assert!(done, "{what}");
         let begun: Value = serde_json::from_str(&out).unwrap();
-        app.run_due_jobs().await;
+        app.waits_out_late_writers().await;
         let deletion: Id<Deletion> = begun["deletion"].as_str().unwrap().parse().unwrap();
         assert_eq!(app.deletion_state(deletion).await, "complete", "{what}");
     }

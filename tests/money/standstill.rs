@@ -124,6 +124,8 @@ async fn results_that_expired_at_fal_end_an_order_in_refund_review() {
     app.run_due_jobs().await;
     app.turn_clock(Duration::hours(3)).await;
     app.reconciles().await;
+    app.stands(order, "training", None).await;
+    app.lives_on(2, Duration::minutes(31)).await;
     app.stands(order, "refund_review", Some("result_expired")).await;
     assert_eq!(app.sandbox.fal.trainings(), 1, "it is not trained again");
     assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);
@@ -136,6 +138,7 @@ async fn results_that_expired_at_fal_end_an_order_in_refund_review() {
     app.run_due_jobs().await;
     app.turn_clock(Duration::hours(3)).await;
     app.reconciles().await;
+    app.lives_on(2, Duration::minutes(31)).await;
     app.stands(second, "refund_review", Some("result_expired")).await;
     let delivered: i64 = app
         .of("select count(*) from safelight.artifacts where order_id = $1 and class = 'image' and delivered_at is not null", second.uuid())
@@ -173,6 +176,20 @@ async fn a_result_that_is_not_there_yet_is_asked_for_again_within_the_hour() {
     app.lives_on(3, Duration::minutes(1)).await;
     app.stands(order, "delivered", None).await;
     assert_eq!(app.sandbox.fal.trainings(), 1);
+
+    // The hour counts from Fal's first word that it has nothing, not from the call: a training may take longer than that.
+    let (_joe, long) = app.small_halo_order().await;
+    app.sandbox.fal.faults().add(Rule { fault: Fault::DropWebhook, times: Some(1), on: None });
+    app.pays(long).await;
+    app.run_due_jobs().await;
+    // Fal itself keeps what it has.
+    app.turn_clock(Duration::minutes(90)).await;
+    app.sandbox.turn_clock(-Duration::minutes(90));
+    app.sandbox.fal.faults().times(1, Fault::ResultExpired);
+    app.reconciles().await;
+    app.stands(long, "training", None).await;
+    app.lives_on(2, Duration::minutes(1)).await;
+    app.stands(long, "delivered", None).await;
 
     // Not after it: then the order ends.
     let (_eve, other) = app.small_halo_order().await;

@@ -55,6 +55,7 @@ fn needs(numbers: &Numbers, house: bool) -> Markup {
             if too_long { "provider calls unknown (call_unknown_too_long)" } else { "provider calls unknown" },
             "/console/providers#calls",
         ),
+        (numbers.taken_home, "results that may be another person's", "/console/audit"),
         (numbers.refund_reviews, "refund reviews", "/console/orders?state=refund_review"),
         (numbers.differences, "differences in money", "/console/orders?state=refund_review"),
         (numbers.sales_without_rule, "sales without a fiscal rule", "/console/sweeps"),

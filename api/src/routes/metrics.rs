@@ -92,6 +92,17 @@ fn write(text: &mut String, numbers: &Numbers) {
         ("safelight_cases_open", "What people ask for and nobody has answered.", numbers.cases_open),
         ("safelight_cases_late", "The same past the legal deadline.", numbers.cases_late),
         ("safelight_subjects_restricted", "People whose data are restricted.", numbers.restricted),
+        ("safelight_objections_open", "Objections that nobody has decided.", numbers.objections_open),
+        (
+            "safelight_objections_upheld",
+            "Objections that were upheld: that purpose is closed.",
+            numbers.objections_upheld,
+        ),
+        (
+            "safelight_calls_taken_home",
+            "Results of the last seven days that may be another person's: Fal's report named another request.",
+            numbers.taken_home,
+        ),
     ] {
         family(text, name, help);
         line(text, name, count);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{DeletionRow, Object, Step, Targets, orders, part, second_look::second_look};
+use super::{DeletionRow, Object, Step, Targets, orders, part, rows, second_look::second_look};
 use crate::{
-    calls,
-    data_map::{DataMap, TakenBy},
+    calls::{self, Call},
+    data_map::TakenBy,
     keys,
     providers::{
         auth::UserDeletion,
@@ -16,7 +16,7 @@ use crate::{
         storage::{Key, Prefix},
     },
     purge_call::purge,
-    run::Run,
+    run::{Run, Tx},
     stop::Stop,
 };
 
@@ -28,11 +28,19 @@ pub(crate) struct Carried {
     pub(crate) deleted: u64,
     /// How absence was seen, or by which law something stays.
     pub(crate) evidence: String,
+    /// The transaction in which rows went, not committed yet: what is said of them is a part of it. Said afterwards, a crash in
+    /// between would leave a step that finds nothing, and says of sold orders that nothing was sold.
+    pub(crate) within: Option<Tx>,
 }
 
 impl Carried {
     pub(super) fn verified(deleted: u64, evidence: impl Into<String>) -> Self {
-        Self { state: "verified", deleted, evidence: evidence.into() }
+        Self { state: "verified", deleted, evidence: evidence.into(), within: None }
+    }
+
+    /// The same, of rows that went in this transaction.
+    pub(super) fn counted(within: Tx, deleted: u64, evidence: impl Into<String>) -> Self {
+        Self { within: Some(within), ..Self::verified(deleted, evidence) }
     }
 }
 
@@ -45,63 +53,19 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
         Targets::Ledger { photo } => ledger(run, deletion, *photo).await,
         Targets::Prefix => prefix(run, deletion).await,
         Targets::SecondLook { until } => second_look(run, deletion, *until).await,
-        Targets::Nothing => Ok(Carried::verified(0, "counted: another deletion has taken everything on")),
-        Targets::Embeddings => {
-            let mut tx = run.begin().await?;
-            let gone = sqlx::query!("delete from safelight.embeddings where subject_id = $1", subject)
-                .execute(&mut *tx)
-                .await?;
-            let left: i64 = sqlx::query_scalar!(
-                r#"select count(*) as "n!" from safelight.embeddings where subject_id = $1"#,
-                subject
-            )
-            .fetch_one(&mut *tx)
-            .await?;
-            none_left(left, "vectors")?;
-            tx.commit().await?;
-            Ok(Carried::verified(gone.rows_affected(), "counted: no vector left"))
-        }
-        Targets::Verdicts => {
-            let mut tx = run.begin().await?;
-            let scores = sqlx::query!(
-                "delete from safelight.similarities s using safelight.artifacts a where a.id = s.image_id and a.subject_id = $1",
-                subject
-            )
-            .execute(&mut *tx)
-            .await?;
-            tx.commit().await?;
-            none_of(run, deletion, TakenBy::Verdicts).await?;
-            Ok(Carried::verified(scores.rows_affected(), "counted: no score left; they went here or with their images"))
-        }
-        Targets::Labels => {
-            let mut tx = run.begin().await?;
-            let labels = sqlx::query!(
-                "delete from safelight.image_checks c using safelight.artifacts a where a.id = c.image_id and a.subject_id = $1",
-                subject
-            )
-            .execute(&mut *tx)
-            .await?;
-            let left: i64 = sqlx::query_scalar!(
-                r#"select count(*) as "n!" from safelight.image_checks c join safelight.artifacts a on a.id = c.image_id
-                where a.subject_id = $1"#,
-                subject
-            )
-            .fetch_one(&mut *tx)
-            .await?;
-            none_left(left, "labels")?;
-            tx.commit().await?;
-            Ok(Carried::verified(labels.rows_affected(), "counted: no label left"))
-        }
+        Targets::Nothing => rows::nothing(run, deletion).await,
+        Targets::Embeddings => rows::embeddings(run, deletion).await,
+        Targets::Verdicts => rows::scores(run, deletion).await,
+        Targets::Labels => rows::labels(run, deletion).await,
         Targets::Notices => {
             let mut tx = run.begin().await?;
             let gone =
                 sqlx::query!("delete from safelight.notices where subject_id = $1", subject).execute(&mut *tx).await?;
-            tx.commit().await?;
-            none_of(run, deletion, TakenBy::Notices).await?;
-            Ok(Carried::verified(gone.rows_affected(), "counted: no notice left"))
+            rows::none_left(&mut tx, deletion, TakenBy::Notices).await?;
+            Ok(Carried::counted(tx, gone.rows_affected(), "counted: no notice left"))
         }
-        Targets::Orders { ids } => orders::all(run, subject, ids).await,
-        Targets::OrderVectors { order } => orders::vectors(run, *order).await,
+        Targets::Orders { ids } => orders::all(run, deletion, ids).await,
+        Targets::OrderVectors { order } => rows::vectors_of_an_order(run, *order).await,
         Targets::FailedOrder { order } => orders::failed(run, *order).await,
         Targets::AuthUser { user: None } => Ok(Carried::verified(0, "the account never had a sign-in user")),
         Targets::AuthUser { user: Some(user) } => {
@@ -121,37 +85,18 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
             let mut tx = run.begin().await?;
             let gone =
                 sqlx::query!("delete from safelight.accounts where subject_id = $1", subject).execute(&mut *tx).await?;
-            tx.commit().await?;
-            none_of(run, deletion, TakenBy::Account).await?;
-            Ok(Carried::verified(gone.rows_affected(), "counted: no account row left"))
+            rows::none_left(&mut tx, deletion, TakenBy::Account).await?;
+            Ok(Carried::counted(tx, gone.rows_affected(), "counted: no account row left"))
         }
         Targets::Jobs => jobs(run, deletion).await,
-        Targets::Consents => {
-            let kept: i64 = sqlx::query_scalar!(
-                r#"select count(*) as "n!" from safelight.consents where subject_id = $1"#,
-                subject
-            )
-            .fetch_one(&mut *run.reads().await?)
-            .await?;
-            if kept == 0 {
-                return Ok(Carried::verified(0, "counted: there never was a consent event"));
-            }
-            Ok(Carried {
-                state: "retained_by_law",
-                deleted: 0,
-                evidence: format!(
-                    "{kept} consent events stay as proof (GDPR Art. 7(1)), tied to a random id that names nobody"
-                ),
-            })
-        }
+        Targets::Consents => rows::consents(run, deletion).await,
         Targets::Key => {
             let mut tx = run.begin().await?;
             let gone = sqlx::query!("delete from safelight.subject_keys where subject_id = $1", subject)
                 .execute(&mut *tx)
                 .await?;
-            tx.commit().await?;
-            none_of(run, deletion, TakenBy::Key).await?;
-            Ok(Carried::verified(gone.rows_affected(), "counted: no key left; what it sealed opens nowhere"))
+            rows::none_left(&mut tx, deletion, TakenBy::Key).await?;
+            Ok(Carried::counted(tx, gone.rows_affected(), "counted: no key left; what it sealed opens nowhere"))
         }
     }
 }
@@ -184,34 +129,28 @@ async fn ledger(run: &Run, deletion: &DeletionRow, photo: Option<Uuid>) -> Resul
     Ok(Carried::verified(1, format!("noted outside the database: {}", ledger.places().join(", "))))
 }
 
-/// Look, as the data map says where: a delete that left rows is not what a certificate calls counted.
-async fn none_of(run: &Run, deletion: &DeletionRow, taken_by: TakenBy) -> Result<(), Stop> {
-    let map = DataMap::bundled().map_err(|error| Stop::retry("data_map", error))?;
-    let left = map.left(&mut *run.reads().await?, deletion.subject).await?;
-    match left.iter().find(|found| found.taken_by == taken_by) {
-        None => Ok(()),
-        Some(found) => none_left(found.rows, &format!("rows of {}", found.table)),
-    }
-}
-
-fn none_left(left: i64, what: &str) -> Result<(), Stop> {
-    if left == 0 { Ok(()) } else { Err(Stop::retry("rows_left", anyhow::anyhow!("{left} {what} are still there"))) }
-}
-
+/// Each call for itself: one whose outcome nobody knows, or that Fal does not let go, keeps no other one running there.
 async fn calls_at_fal(run: &Run, ids: &[Uuid], let_run: bool) -> Result<Carried, Stop> {
     let (mut files, mut earlier) = (0, 0);
+    let mut open: Option<Stop> = None;
     for &id in ids {
-        let mut tx = run.begin().await?;
-        let call = calls::load(&mut tx, id.into()).await?;
-        tx.commit().await?;
-        if let_run && matches!(call.state.as_str(), "intended" | "unknown" | "submitted") {
-            return Err(Stop::wait(
-                Duration::from_secs(300),
-                "fal_works: it was given a copy before, which goes with the end of that work",
-            ));
+        let purged = async {
+            let mut tx = run.begin().await?;
+            let call = calls::load(&mut tx, id.into()).await?;
+            tx.commit().await?;
+            Ok::<_, Stop>((call.purge == "purged", purge_unless_let_run(run, &call, let_run).await?))
+        };
+        match purged.await {
+            Ok((before, went)) => {
+                earlier += usize::from(before);
+                files += went;
+            }
+            Err(stop @ Stop::Retry { code: "lease_lost", .. }) => return Err(stop),
+            Err(stop) => open = Some(sooner(open, stop)),
         }
-        earlier += usize::from(call.purge == "purged");
-        files += purge(run, &call).await?;
+    }
+    if let Some(stop) = open {
+        return Err(stop);
     }
     Ok(Carried::verified(
         ids.len() as u64,
@@ -220,6 +159,27 @@ async fn calls_at_fal(run: &Run, ids: &[Uuid], let_run: bool) -> Result<Carried,
             ids.len()
         ),
     ))
+}
+
+async fn purge_unless_let_run(run: &Run, call: &Call, let_run: bool) -> Result<usize, Stop> {
+    if let_run && matches!(call.state.as_str(), "intended" | "unknown" | "submitted") {
+        return Err(Stop::wait(
+            Duration::from_secs(300),
+            "fal_works: it was given a copy before, which goes with the end of that work",
+        ));
+    }
+    purge(run, call).await
+}
+
+/// Of two reasons to come back the one that comes back sooner: a fault before a wait, a short wait before a long one.
+pub(crate) fn sooner(one: Option<Stop>, other: Stop) -> Stop {
+    match (one, other) {
+        (Some(Stop::Wait { at_least, why }), Stop::Wait { at_least: longer, .. }) if at_least <= longer => {
+            Stop::Wait { at_least, why }
+        }
+        (Some(fault @ (Stop::Retry { .. } | Stop::GiveUp { .. })), _) => fault,
+        (_, other) => other,
+    }
 }
 
 async fn stored_objects(run: &Run, deletion: &DeletionRow, step: &Step, objects: &[Object]) -> Result<Carried, Stop> {
@@ -316,9 +276,12 @@ pub(super) async fn clear_prefix(run: &Run, deletion: &DeletionRow) -> Result<us
 async fn jobs(run: &Run, deletion: &DeletionRow) -> Result<Carried, Stop> {
     let mut tx = run.begin().await?;
     let gone = delete_jobs(&mut tx, deletion.subject.uuid(), run.job().uuid()).await?;
-    tx.commit().await?;
-    none_of(run, deletion, TakenBy::Jobs).await?;
-    Ok(Carried::verified(gone, "counted: no finished job, dead letter, attempt or key of the person left but this one"))
+    rows::none_left(&mut tx, deletion, TakenBy::Jobs).await?;
+    Ok(Carried::counted(
+        tx,
+        gone,
+        "counted: no job, dead letter, attempt or key of the person left but those that delete",
+    ))
 }
 
 async fn delete_jobs(tx: &mut PgConnection, subject: Uuid, this: Uuid) -> Result<u64, sqlx::Error> {

@@ -3,16 +3,18 @@
 //!
 //! The plan names its exact targets and is persisted before the first delete. Storage goes before rows: a row without an
 //! object is harmless, an object without a row is lost. Success of a delete call is a claim; a step is `verified` only
-//! after looking. Nothing is skipped, and nothing found is a result with a count. An erasure looks a second time when nobody
-//! can write late any more, and is not complete before.
+//! after looking. Nothing is skipped, and nothing found is a result with a count. Where somebody may still write late, a second look
+//! comes when nobody can any more, and nothing is complete before: of an erasure always, of a part where a photo's upload link lives
+//! or a worker may be in the middle of a request to the store.
 
 mod carry_out;
 mod orders;
 mod part;
 mod plan;
+mod rows;
 mod second_look;
 
-pub(crate) use carry_out::carry_out;
+pub(crate) use carry_out::{carry_out, sooner};
 pub(crate) use plan::plan;
 
 use chrono::{DateTime, Utc};
@@ -72,11 +74,22 @@ pub(crate) enum Targets {
         #[serde(default)]
         photo: Option<Uuid>,
     },
-    /// All of it once more, when nothing can be written late any more.
+    /// All of it once more, when nothing can be written late any more; of a part, the objects that it took.
     SecondLook { until: DateTime<Utc> },
 }
 
 impl Targets {
+    /// Has it to wait until a step before it is done? The second look comes last. The key goes when nothing is left that is its own.
+    /// The account's row goes after the sign-in user: as long as it is there, nobody else can be registered as that user, whom this
+    /// step would then delete (N18). Every other step goes on, whatever became of the ones before it.
+    pub(crate) fn waits_for(&self, open: &Self) -> bool {
+        match self {
+            Self::SecondLook { .. } | Self::Key => true,
+            Self::Account => matches!(open, Self::AuthUser { .. }),
+            _ => false,
+        }
+    }
+
     /// The word by which the data map names the step; none for one that takes nothing which the map has.
     pub(crate) fn taken_by(&self) -> Option<TakenBy> {
         match self {
@@ -145,6 +158,16 @@ pub(crate) struct Step {
     pub(crate) processor: String,
     pub(crate) targets: Targets,
     pub(crate) state: String,
+}
+
+/// Has its plan been written? Also of one that is stuck because it never was.
+pub(crate) async fn is_planned(connection: &mut PgConnection, id: Id<Deletion>) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select exists (select from safelight.deletion_steps where deletion_id = $1) as "it!""#,
+        id.uuid()
+    )
+    .fetch_one(connection)
+    .await
 }
 
 pub(crate) async fn steps(connection: &mut PgConnection, id: Id<Deletion>) -> Result<Vec<Step>, sqlx::Error> {

@@ -3,59 +3,53 @@
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::carry_out::Carried;
+use super::{DeletionRow, carry_out::Carried, rows};
 use crate::{
     book_money::BookMoney,
+    data_map::TakenBy,
     run::{Run, Tx},
     stop::Stop,
 };
 
 /// The rows of orders and batches. The sale stays for tax law, without a link. Of a checkout that nobody paid yet only
 /// Stripe's session is kept for a while: money that comes for it all the same is booked and looked at (N21).
-pub(super) async fn all(run: &Run, subject: Uuid, ids: &[Uuid]) -> Result<Carried, Stop> {
+pub(super) async fn all(run: &Run, deletion: &DeletionRow, ids: &[Uuid]) -> Result<Carried, Stop> {
+    let subject = deletion.subject.uuid();
     let mut tx = run.begin().await?;
     let law = law(&mut tx, ids).await?;
     part_from_money(&mut tx, ids, "erasure").await?;
     sqlx::query!("delete from safelight.orders where subject_id = $1", subject).execute(&mut *tx).await?;
     sqlx::query!("delete from safelight.upload_batches where subject_id = $1", subject).execute(&mut *tx).await?;
-    tx.commit().await?;
+    rows::none_left(&mut tx, deletion, TakenBy::Orders).await?;
+    let carried = Carried::counted(tx, ids.len() as u64, "counted: no order left; nothing was sold");
     Ok(match law {
-        None => Carried::verified(ids.len() as u64, "counted: no order left; nothing was sold"),
-        Some(law) => Carried {
-            state: "retained_by_law",
-            deleted: ids.len() as u64,
-            evidence: format!("{law}; their link to the person is cut"),
-        },
+        None => carried,
+        Some(law) => {
+            Carried { state: "retained_by_law", evidence: format!("{law}; their link to the person is cut"), ..carried }
+        }
     })
 }
 
 /// One order that failed: gone where nothing was sold, else its words only.
 pub(super) async fn failed(run: &Run, order: Uuid) -> Result<Carried, Stop> {
     let mut tx = run.begin().await?;
-    let carried = match law(&mut tx, &[order]).await? {
+    match law(&mut tx, &[order]).await? {
         Some(law) => {
             sqlx::query!("update safelight.orders set prompt_sealed = null where id = $1", order)
                 .execute(&mut *tx)
                 .await?;
-            Carried { state: "retained_by_law", deleted: 0, evidence: format!("{law}; the order's words are gone") }
+            Ok(Carried {
+                state: "retained_by_law",
+                ..Carried::counted(tx, 0, format!("{law}; the order's words are gone"))
+            })
         }
         None => {
             part_from_money(&mut tx, &[order], "failed_order").await?;
             sqlx::query!("delete from safelight.notices where order_id = $1", order).execute(&mut *tx).await?;
             let gone = sqlx::query!("delete from safelight.orders where id = $1", order).execute(&mut *tx).await?;
-            Carried::verified(gone.rows_affected(), "counted: the order is gone; nothing was sold")
+            Ok(Carried::counted(tx, gone.rows_affected(), "deleted by its id: the order is gone; nothing was sold"))
         }
-    };
-    tx.commit().await?;
-    Ok(carried)
-}
-
-/// The vectors that were measured for one order.
-pub(super) async fn vectors(run: &Run, order: Uuid) -> Result<Carried, Stop> {
-    let mut tx = run.begin().await?;
-    let gone = sqlx::query!("delete from safelight.embeddings where order_id = $1", order).execute(&mut *tx).await?;
-    tx.commit().await?;
-    Ok(Carried::verified(gone.rows_affected(), "counted: no vector left that was measured for the order"))
+    }
 }
 
 /// By which law sales of these orders stay, and until when; none: nothing was sold.

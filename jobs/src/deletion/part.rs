@@ -31,7 +31,7 @@ pub(super) async fn calls_of_a_photo(
 ) -> Result<(), sqlx::Error> {
     let calls = sqlx::query!(
         r#"select distinct c.id, a.class = 'upload' as "let_run!" from safelight.artifacts a
-        join safelight.provider_calls c on c.subject_id = a.subject_id and c.state <> 'refused'
+        join safelight.provider_calls c on c.subject_id = a.subject_id and (c.state <> 'refused' or c.request_id is not null)
         left join safelight.orders o on o.id = c.order_id
         where a.deletion_id = $1 and a.class in ('upload', 'image') and case a.class
             when 'image' then c.artifact_id = a.id or c.order_id = a.order_id and c.position = a.position

@@ -24,8 +24,18 @@ enum Which<'a> {
     All,
     /// What a sweep marked for this deletion.
     Marked,
-    /// What this purpose makes.
+    /// What this purpose makes and the withdrawal ended: not what is made on a consent that was given anew since.
     MadeFor(&'a str),
+}
+
+/// Which calls a plan takes.
+enum Calls<'a> {
+    /// Everything of the person.
+    All,
+    /// Of this order.
+    Of(Option<Uuid>),
+    /// Of this purpose, marked when it was closed: not one that was made on a consent that was given anew since.
+    MarkedFor(&'a str),
 }
 
 /// Write the steps of a deletion, in the order in which they are carried out.
@@ -50,7 +60,7 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, services
         ("erasure", _) => {
             // Asked before anything goes: afterwards nobody knows when the last link was made.
             let until = last_write(tx, deletion).await?;
-            calls(tx, deletion, None, None, &mut steps).await?;
+            calls(tx, deletion, &Calls::All, &mut steps).await?;
             objects(tx, deletion, vault, Which::All, &mut steps).await?;
             steps.push(("upload", "supabase", Targets::Prefix, 0));
             steps.push(("embedding", "self", Targets::Embeddings, count_embeddings(tx, deletion).await?));
@@ -82,27 +92,33 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, services
             steps.push(("verdict", "self", Targets::Verdicts, 0));
         }
         ("withdrawal", Some(purpose)) => {
-            calls(tx, deletion, Some(purpose), None, &mut steps).await?;
-            objects(tx, deletion, vault, Which::MadeFor(purpose), &mut steps).await?;
+            calls(tx, deletion, &Calls::MarkedFor(purpose), &mut steps).await?;
+            let until = objects(tx, deletion, vault, Which::MadeFor(purpose), &mut steps).await?;
             labels(purpose, &mut steps);
+            late_writers(tx, until, &mut steps).await?;
         }
         ("objection", Some(purpose)) => {
-            calls(tx, deletion, Some(purpose), None, &mut steps).await?;
+            calls(tx, deletion, &Calls::MarkedFor(purpose), &mut steps).await?;
             labels(purpose, &mut steps);
         }
         ("one_photo", _) => {
             part::calls_of_a_photo(tx, deletion, &mut steps).await?;
-            objects(tx, deletion, vault, Which::Marked, &mut steps).await?;
+            let until = objects(tx, deletion, vault, Which::Marked, &mut steps).await?;
+            late_writers(tx, until, &mut steps).await?;
         }
         ("failed_order", _) => {
             let order = deletion.order.map(Id::uuid);
-            calls(tx, deletion, None, order, &mut steps).await?;
-            objects(tx, deletion, vault, Which::Marked, &mut steps).await?;
+            calls(tx, deletion, &Calls::Of(order), &mut steps).await?;
+            let until = objects(tx, deletion, vault, Which::Marked, &mut steps).await?;
             if let Some(order) = order {
                 part::rows_of_an_order(tx, order, &mut steps).await?;
             }
+            late_writers(tx, until, &mut steps).await?;
         }
-        _ => objects(tx, deletion, vault, Which::Marked, &mut steps).await?,
+        // A term is longer than any link lives: nobody writes any more.
+        _ => {
+            objects(tx, deletion, vault, Which::Marked, &mut steps).await?;
+        }
     }
     if steps.is_empty() {
         // Another deletion, an erasure most likely, has taken everything on meanwhile.
@@ -168,13 +184,19 @@ pub(super) type Steps<'a> = Vec<(&'a str, &'a str, Targets, usize)>;
 async fn calls(
     tx: &mut PgConnection,
     deletion: &DeletionRow,
-    purpose: Option<&str>,
-    order: Option<Uuid>,
+    which: &Calls<'_>,
     steps: &mut Steps<'_>,
 ) -> Result<(), sqlx::Error> {
+    let (order, purpose) = match which {
+        Calls::All => (None, None),
+        Calls::Of(order) => (*order, None),
+        Calls::MarkedFor(purpose) => (None, Some(*purpose)),
+    };
+    // A call that a person declared not made, and that was made all the same, has a request id and lies at Fal as any other.
     let ids = sqlx::query_scalar!(
-        r#"select id from safelight.provider_calls where subject_id = $1 and state <> 'refused'
-            and ($2::text is null or purpose = $2) and ($3::uuid is null or order_id = $3)"#,
+        r#"select id from safelight.provider_calls where subject_id = $1 and (state <> 'refused' or request_id is not null)
+            and ($2::text is null or purpose = $2 and (cancel_wanted or purge <> 'none')) and ($3::uuid is null or order_id = $3)
+        order by id"#,
         deletion.subject.uuid(),
         purpose,
         order
@@ -193,27 +215,33 @@ fn labels(purpose: &str, steps: &mut Steps<'_>) {
     }
 }
 
-/// One step a class: uploads first, since nothing may be made from them any more.
+/// One step a class: uploads first, since nothing may be made from them any more. Answers until when one may be written late.
 async fn objects(
     tx: &mut PgConnection,
     deletion: &DeletionRow,
     vault: &Vault,
     which: Which<'_>,
     steps: &mut Steps<'_>,
-) -> Result<(), sqlx::Error> {
+) -> Result<Option<DateTime<Utc>>, sqlx::Error> {
     let (all, purpose) = match which {
         Which::All => (true, None),
         Which::Marked => (false, None),
         Which::MadeFor(purpose) => (false, Some(purpose)),
     };
+    // What another deletion has taken on stays that one's, too: it is not complete before it has looked itself.
     let rows = sqlx::query!(
-        r#"update safelight.artifacts set deletion_id = $2
-        where subject_id = $1 and ($3 or class = any (safelight.made_for($4)) or deletion_id = $2)
-        returning id, class, storage_key"#,
+        r#"update safelight.artifacts a set deletion_id = coalesce(a.deletion_id, $2)
+        where a.subject_id = $1
+            and ($3 or a.class = any (safelight.made_for($4)) and a.delete_after <= safelight.now() or a.deletion_id = $2)
+        returning a.id, a.class, a.storage_key, case
+            when a.class = 'upload' then a.created_at + make_interval(secs => $5, mins => $6)
+            when a.state = 'expected' then safelight.now() + make_interval(mins => $6) end as written_until"#,
         deletion.subject.uuid(),
         deletion.id.uuid(),
         all,
-        purpose
+        purpose,
+        UPLOAD_LINK_LIFE.as_secs_f64(),
+        LONGEST_WRITE_MINUTES
     )
     .fetch_all(&mut *tx)
     .await?;
@@ -237,6 +265,21 @@ async fn objects(
         if count > 0 {
             steps.push((class, "supabase", Targets::Objects { objects }, count));
         }
+    }
+    Ok(rows.iter().filter_map(|row| row.written_until).max())
+}
+
+/// Of a part: somebody may write after it was looked, by the upload link of a young photo or in the middle of a request to the store.
+/// Then it is looked once more when nobody can.
+async fn late_writers(
+    tx: &mut PgConnection,
+    until: Option<DateTime<Utc>>,
+    steps: &mut Steps<'_>,
+) -> Result<(), sqlx::Error> {
+    let Some(until) = until else { return Ok(()) };
+    let later = sqlx::query_scalar!(r#"select $1 > safelight.now() as "later!""#, until).fetch_one(tx).await?;
+    if later {
+        steps.push(("upload", "supabase", Targets::SecondLook { until }, 0));
     }
     Ok(())
 }
