@@ -32,7 +32,7 @@ mod enqueue;
 mod failures;
 #[path = "engine/fleet.rs"]
 mod fleet;
-#[path = "engine/foreign_bytes.rs"]
+#[path = "engine/foreign_bytes/mod.rs"]
 mod foreign_bytes;
 #[path = "engine/gather.rs"]
 mod gather;

@@ -200,7 +200,21 @@ impl Supabase {
     /// # Errors
     /// Only when signing fails.
     pub fn mint(&self, token: &UserToken) -> anyhow::Result<String> {
-        self.state.keys.mint(token, &self.state.description.issuer)
+        self.sign_claims(&token.claims(&self.state.description.issuer))
+    }
+
+    /// What an ordinary user's token says, before it is signed.
+    #[must_use]
+    pub fn claims(&self, subject: uuid::Uuid, email: &str) -> serde_json::Value {
+        UserToken::of(subject, email).claims(&self.state.description.issuer)
+    }
+
+    /// A token that says whatever this is, well signed.
+    ///
+    /// # Errors
+    /// Only when signing fails.
+    pub fn sign_claims(&self, claims: &serde_json::Value) -> anyhow::Result<String> {
+        self.state.keys.sign(claims)
     }
 
     /// The same, signed with the shared secret.
@@ -208,7 +222,7 @@ impl Supabase {
     /// # Errors
     /// Only when signing fails.
     pub fn mint_legacy(&self, token: &UserToken) -> anyhow::Result<String> {
-        self.state.keys.mint_legacy(token, &self.state.description.issuer)
+        self.state.keys.sign_legacy(&token.claims(&self.state.description.issuer))
     }
 
     /// Signs with a new key from now on; the old one stays in the key set.

@@ -248,8 +248,13 @@ fn refusal(answer: &Answer) -> StripeError {
         // A second request with our key while the first still runs, or too many requests: nothing was done.
         409 | 429 => StripeError::Busy { after: retry_after(&answer.headers).unwrap_or(BUSY_PAUSE) },
         424 | 500.. => StripeError::Unreachable { why: "Stripe answered with a fault of its own" },
-        _ => StripeError::Refused { code, param: error.param.filter(|param| param.len() <= 80), request },
+        _ => StripeError::Refused { code, param: error.param.filter(|param| is_parameter(param)), request },
     }
+}
+
+/// True for a name as `line_items[0][price]`: another text may repeat what was sent.
+fn is_parameter(text: &str) -> bool {
+    (1..=80).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_[]".contains(&b))
 }
 
 #[cfg(test)]

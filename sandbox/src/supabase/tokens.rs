@@ -43,6 +43,27 @@ impl UserToken {
             expires_at: now + 3600,
         }
     }
+
+    /// What it says, in full.
+    #[must_use]
+    pub fn claims(&self, issuer: &str) -> Value {
+        json!({
+            "iss": issuer,
+            "sub": self.subject,
+            "aud": self.audience,
+            "role": self.role,
+            "iat": self.issued_at,
+            "exp": self.expires_at,
+            "email": self.email,
+            "phone": "",
+            "app_metadata": { "provider": "email", "providers": ["email"] },
+            "user_metadata": {},
+            "aal": "aal1",
+            "amr": [{ "method": "otp", "timestamp": self.issued_at }],
+            "session_id": Uuid::new_v4(),
+            "is_anonymous": false,
+        })
+    }
 }
 
 /// How user tokens are signed.
@@ -83,36 +104,16 @@ impl Keys {
         published.drain(..earlier);
     }
 
-    pub(crate) fn mint(&self, token: &UserToken, issuer: &str) -> anyhow::Result<String> {
-        let claims = claims(token, issuer);
-        lock(&self.published).last().context("there is always a key in use")?.sign(&claims)
+    pub(crate) fn sign(&self, claims: &Value) -> anyhow::Result<String> {
+        lock(&self.published).last().context("there is always a key in use")?.sign(claims)
     }
 
-    pub(crate) fn mint_legacy(&self, token: &UserToken, issuer: &str) -> anyhow::Result<String> {
-        self.shared.sign(&claims(token, issuer))
+    pub(crate) fn sign_legacy(&self, claims: &Value) -> anyhow::Result<String> {
+        self.shared.sign(claims)
     }
 
     pub(crate) fn jwks(&self) -> anyhow::Result<Value> {
         let keys: anyhow::Result<Vec<_>> = lock(&self.published).iter().map(SigningKey::jwk).collect();
         Ok(json!({ "keys": keys? }))
     }
-}
-
-fn claims(token: &UserToken, issuer: &str) -> Value {
-    json!({
-        "iss": issuer,
-        "sub": token.subject,
-        "aud": token.audience,
-        "role": token.role,
-        "iat": token.issued_at,
-        "exp": token.expires_at,
-        "email": token.email,
-        "phone": "",
-        "app_metadata": { "provider": "email", "providers": ["email"] },
-        "user_metadata": {},
-        "aal": "aal1",
-        "amr": [{ "method": "otp", "timestamp": token.issued_at }],
-        "session_id": Uuid::new_v4(),
-        "is_anonymous": false,
-    })
 }

@@ -1,0 +1,130 @@
+//! Every form of the console, as somebody sends it who may act: fields left out, doubled, of another type, and bytes that are no form.
+
+use axum::http::StatusCode;
+use proptest::prelude::Strategy;
+use reqwest::RequestBuilder;
+use safelight_api::tokens::{self, Scope};
+use safelight_jobs::{id, id::Id, sweep_retention::SweepRetention};
+use serde_json::{Value, json};
+
+use super::{
+    Wrong, each_asked,
+    house::{House, SIGN_IN},
+};
+use crate::complaints::signs_in;
+
+fn encoded(fields: &Value) -> Vec<u8> {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields.as_object().into_iter().flatten() {
+        match value {
+            Value::Null => {}
+            Value::String(text) => {
+                form.append_pair(name, text);
+            }
+            Value::Array(all) => {
+                for value in all {
+                    form.append_pair(name, &value.to_string());
+                }
+            }
+            other => {
+                form.append_pair(name, &other.to_string());
+            }
+        }
+    }
+    form.finish().into_bytes()
+}
+
+/// A form near this one.
+fn near(good: &Value) -> impl Strategy<Value = Vec<u8>> {
+    let good = good.clone();
+    Wrong::any().prop_map(move |wrong| match serde_json::from_slice::<Value>(&wrong.json(&good)) {
+        Ok(fields) if wrong.both < 192 => encoded(&fields),
+        _ => wrong.bytes(&encoded(&good)),
+    })
+}
+
+struct Operator<'a> {
+    house: &'a House,
+    token: String,
+    cookie: String,
+    csrf: String,
+}
+
+impl<'a> Operator<'a> {
+    async fn of(house: &'a House) -> Self {
+        let token = tokens::create(&house.app.db, None, "ops", &[Scope::Operate]).await.expect("a token");
+        let mut operator = Self { house, token: token.expose().to_owned(), cookie: String::new(), csrf: String::new() };
+        operator.signs_in().await;
+        operator
+    }
+
+    /// Anew: a session that is older than a minute notes when it was seen, whatever it is refused.
+    async fn signs_in(&mut self) {
+        self.cookie = signs_in(&self.house.app, &self.token).await;
+        let page = self.house.from("/console/controls").header("cookie", &self.cookie).send().await.expect("a page");
+        let page = page.text().await.expect("a page");
+        let field = page.split("name=\"csrf\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+        self.csrf = field.expect("a form").to_owned();
+        self.house.changed();
+    }
+
+    /// What every form carries, and these fields.
+    fn fills(&self, fields: &Value) -> Value {
+        let mut filled = json!({ "csrf": self.csrf, "why": "on call" });
+        filled.as_object_mut().expect("fields").extend(fields.as_object().expect("fields").clone());
+        filled
+    }
+
+    fn sending(&self, path: &str, body: Vec<u8>) -> RequestBuilder {
+        let request = self.house.to(path).header("cookie", &self.cookie).header("sec-fetch-site", "same-origin");
+        request.header("content-type", "application/x-www-form-urlencoded").body(body)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_near_a_good_one_is_done_or_refused_and_a_refusal_changes_nothing() {
+    let house = House::open().await;
+    let job = Id::<id::Job>::from(house.app.wants(&SweepRetention { because: "near".to_owned() }).await);
+    sqlx::query(
+        "with schedule as (insert into safelight.schedules (name, cron, catch_up) values ('sweep_retention', '0 * * * * *', 'once'))
+        insert into safelight.breakers (provider, state, failures, probe_at) values ('fal', 'open', 5, safelight.now())",
+    )
+    .execute(&house.app.db)
+    .await
+    .expect("something to act on");
+    let mut operator = Operator::of(&house).await;
+    let all = json!({
+        "act": "hold", "job": job, "kind": "sweep_retention", "state": "ready", "code": "spent", "order": Id::<id::Order>::new(),
+        "subject": Id::<id::Subject>::new(), "from": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z",
+    });
+    let provider = "/console/controls/provider/fal";
+    let forms = [
+        (format!("/console/jobs/{job}/hold"), json!({})),
+        (format!("/console/jobs/{job}/payload"), json!({})),
+        ("/console/bulk".to_owned(), json!({ "act": "release", "kind": "sweep_retention" })),
+        ("/console/dead/redrive".to_owned(), json!({ "kind": "send_notice", "code": "spent" })),
+        (provider.to_owned(), json!({ "act": "limit", "most": "3", "page": "/console/providers" })),
+        ("/console/breakers/fal/close".to_owned(), json!({})),
+        ("/console/schedules/sweep_retention".to_owned(), json!({ "act": "pause" })),
+        // Two ways of signing in, and signing out.
+        ("/console/sign-in".to_owned(), json!({ "token": operator.token })),
+        (SIGN_IN.to_owned(), json!({})),
+        ("/console/sign-out".to_owned(), json!({})),
+    ];
+    let posts = include_str!("../../../api/src/console/mod.rs").matches("post(").count();
+    assert_eq!(posts, forms.len(), "each has a form here");
+    let more = [
+        ("/console/bulk".to_owned(), all),
+        (provider.to_owned(), json!({ "act": "rate", "per_second": "2.5", "burst": "5" })),
+    ];
+    for (path, fields) in forms.iter().chain(&more) {
+        operator.signs_in().await;
+        let (status, text) = house.send(operator.sending(path, encoded(&operator.fills(fields)))).await;
+        // Nothing matches all of that at once; the others are done.
+        let opened = !status.is_client_error() || (status == StatusCode::NOT_FOUND && fields["order"].is_string());
+        assert!(opened, "{path}: {status} {text}");
+        operator.signs_in().await;
+        let asked = |bytes| async { drop(house.send(operator.sending(path, bytes)).await) };
+        each_asked(near(&operator.fills(fields)), 40, asked);
+    }
+}
