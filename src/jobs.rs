@@ -6,11 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use safelight_jobs::{
-    bulk::{self, BulkAct},
+    bulk::{self, BulkAct, Listed},
     db::{self, Role},
     id::{self, Bulk, Id, Order, Subject},
     look,
-    operate::{Act, OperateError},
+    operate::{Act, OperateError, Operator},
     queue::{
         Bell,
         search::{self, Search, State, Wanted},
@@ -28,6 +28,9 @@ use crate::{
 
 /// How often the progress of an act is looked at.
 const LOOK: Duration = Duration::from_millis(300);
+
+/// Acts on many jobs of one list.
+const ACTS: usize = 50;
 
 #[derive(Debug, Args)]
 pub(crate) struct Jobs {
@@ -105,6 +108,9 @@ enum What {
     Acts {
         /// One of them
         bulk: Option<Id<Bulk>>,
+        /// Those before this one: bulk_…
+        #[arg(long, conflicts_with = "bulk")]
+        before: Option<Id<Bulk>>,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -131,15 +137,13 @@ impl Jobs {
         let (act, chosen) = match self.what {
             What::List { sought, before, most, what_for, json } => {
                 let wanted = sought.wanted()?;
-                if let Some((case, entry)) = look::of_search(&wanted) {
-                    let mut tx = db::begin(&pool).await?;
-                    look::at_case(&mut tx, &case, entry, what_for.operator()).await?;
-                    tx.commit().await?;
-                }
+                keep_look(&pool, &wanted, what_for.operator()).await?;
                 return list(&pool, &wanted, before, usize::from(most), json).await;
             }
-            What::Acts { bulk: None, json } => return acts(&bulk::list(&pool, None, 50).await?, json),
-            What::Acts { bulk: Some(bulk), json } => return one(&stands(&pool, bulk).await?, json),
+            What::Acts { bulk: None, before, json } => {
+                return acts(&bulk::list(&pool, None, before, ACTS).await?, json);
+            }
+            What::Acts { bulk: Some(bulk), json, .. } => return one(&stands(&pool, bulk).await?, json),
             What::Cancel(chosen) => (Act::Cancel, chosen),
             What::Hold(chosen) => (Act::Hold, chosen),
             What::Release(chosen) => (Act::Release, chosen),
@@ -149,11 +153,7 @@ impl Jobs {
         let Chosen { sought, yes, wait, why } = chosen;
         let wanted = sought.wanted()?;
         if !yes {
-            if let Some((case, entry)) = look::of_search(&wanted) {
-                let mut tx = db::begin(&pool).await?;
-                look::at_case(&mut tx, &case, entry, why.operator()).await?;
-                tx.commit().await?;
-            }
+            keep_look(&pool, &wanted, why.operator()).await?;
             let seen = bulk::preview(&pool, act, wanted.clone(), why.operator()).await?;
             let least = if seen.counted.whole { "" } else { "at least " };
             seen.first.iter().for_each(|job| remark(line(job)));
@@ -170,6 +170,15 @@ impl Jobs {
         }
         one(&act, why.json)
     }
+}
+
+async fn keep_look(pool: &PgPool, wanted: &Wanted, operator: Operator<'_>) -> anyhow::Result<()> {
+    if look::is_one(wanted) {
+        let mut tx = db::begin(pool).await?;
+        look::at_search(&mut tx, wanted, operator).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 async fn stands(pool: &PgPool, bulk: Id<Bulk>) -> anyhow::Result<BulkAct> {
@@ -227,14 +236,17 @@ fn one(act: &BulkAct, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn acts(acts: &[BulkAct], as_json: bool) -> anyhow::Result<()> {
+fn acts(listed: &Listed, as_json: bool) -> anyhow::Result<()> {
+    let Listed { acts, next } = listed;
     if as_json {
-        say(json!({ "bulk_acts": acts.iter().map(progress).collect::<Vec<_>>() }));
+        say(json!({ "bulk_acts": acts.iter().map(progress).collect::<Vec<_>>(), "next": next }));
         return Ok(());
     }
     acts.iter().for_each(|act| say(progress_line(act)));
-    if acts.is_empty() {
-        remark("nobody has acted on many jobs yet");
+    match next {
+        Some(next) => remark(format_args!("older ones: --before {next}")),
+        None if acts.is_empty() => remark("nobody has acted on many jobs yet"),
+        None => {}
     }
     Ok(())
 }

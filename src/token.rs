@@ -121,7 +121,7 @@ impl Token {
 /// Printed once: nobody can read it again.
 fn made(token: &Secret, as_json: bool) {
     if as_json {
-        say(json!({ "secret": token.expose() }));
+        say(json!({ "token": tokens::id_of(token), "secret": token.expose() }));
     } else {
         say(token.expose());
     }

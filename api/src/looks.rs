@@ -55,12 +55,14 @@ impl<N> To<N> {
         Ok(tx.commit().await?)
     }
 
-    /// Keep a look for the jobs of one person or order.
+    /// Keep a look for the jobs of one person or order, or for one job.
     pub(crate) async fn looks_for(&self, state: &ApiState, wanted: &Wanted) -> Result<(), Error> {
-        match look::of_search(wanted) {
-            Some((case, entry)) => self.looks_at(state, &case, entry).await,
-            None => Ok(()),
+        if !look::is_one(wanted) || !self.asked()? {
+            return Ok(());
         }
+        let mut tx = db::begin(&state.pool).await?;
+        look::at_search(&mut tx, wanted, self.operator(&self.why)).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Is this a look that is kept? One that says nothing is refused.

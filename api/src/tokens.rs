@@ -251,6 +251,11 @@ pub(crate) fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
+/// The id of a token, which is no secret: what a token that was just made is revoked and replaced by.
+pub fn id_of(token: &Secret) -> Option<Id<Token>> {
+    parts(token.expose()).map(|(id, _)| id)
+}
+
 /// The parts of a presented token; none for another shape.
 pub(crate) fn parts(text: &str) -> Option<(Id<Token>, &str)> {
     let (id, secret) = text.strip_prefix("slt_")?.split_once('_')?;

@@ -199,18 +199,36 @@ pub async fn ask(
 
 /// One act, as this tenant or the house sees it.
 pub async fn read(pool: &PgPool, bulk: Id<Bulk>, tenant: Option<&str>) -> Result<Option<BulkAct>, sqlx::Error> {
-    Ok(rows(pool, Some(bulk), tenant, 1).await?.pop())
+    Ok(rows(pool, Some(bulk), tenant, None, 1).await?.pop())
 }
 
-/// The newest acts, at most `most`.
-pub async fn list(pool: &PgPool, tenant: Option<&str>, most: i64) -> Result<Vec<BulkAct>, sqlx::Error> {
-    rows(pool, None, tenant, most).await
+/// A page of acts.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Newest first.
+    pub acts: Vec<BulkAct>,
+    /// Where the next page begins; none: that was all.
+    pub next: Option<Id<Bulk>>,
+}
+
+/// The newest acts before this one, at most `most`.
+pub async fn list(
+    pool: &PgPool,
+    tenant: Option<&str>,
+    before: Option<Id<Bulk>>,
+    most: usize,
+) -> Result<Listed, sqlx::Error> {
+    let mut acts = rows(pool, None, tenant, before, i64::try_from(most).unwrap_or(i64::MAX).saturating_add(1)).await?;
+    let more = acts.len() > most;
+    acts.truncate(most);
+    Ok(Listed { next: acts.last().filter(|_| more).map(|act| act.id), acts })
 }
 
 async fn rows(
     pool: &PgPool,
     one: Option<Id<Bulk>>,
     tenant: Option<&str>,
+    before: Option<Id<Bulk>>,
     most: i64,
 ) -> Result<Vec<BulkAct>, sqlx::Error> {
     let rows = sqlx::query!(
@@ -218,9 +236,11 @@ async fn rows(
             actor, why, asked_at, done, passed_over, reached, finished_at,
             exists (select from safelight.jobs j where j.id = b.job_id) as "under_way!"
         from safelight.bulk_acts b where ($1::uuid is null or id = $1) and ($2::text is null or tenant = $2)
-        order by id desc limit $3"#,
+            and ($3::uuid is null or id < $3)
+        order by id desc limit $4"#,
         one.map(Id::uuid),
         tenant,
+        before.map(Id::uuid),
         most
     )
     .fetch_all(pool)

@@ -37,12 +37,20 @@ pub async fn at_job(tx: &mut PgConnection, job: Id<id::Job>, operator: Operator<
     at_case(tx, &job.to_string(), entry, operator).await
 }
 
-/// What of one person's case is looked at by this search; none: nobody's.
-pub fn of_search(wanted: &Wanted) -> Option<(String, Entry)> {
-    let entry = match (wanted.subject, wanted.order) {
-        (Some(subject), _) => entry().subject(subject),
-        (None, Some(order)) => entry().order(order),
-        (None, None) => return None,
-    };
-    Some((wanted.case()?, entry))
+/// Is this search a look at one case? One that is narrowed to no person, no order and no job is a look at nobody's.
+pub fn is_one(wanted: &Wanted) -> bool {
+    wanted.subject.is_some() || wanted.order.is_some() || wanted.job.is_some()
+}
+
+/// Keep what this search looks at, if [`is_one`]. Where there is no such job, nothing is seen.
+pub async fn at_search(tx: &mut PgConnection, wanted: &Wanted, operator: Operator<'_>) -> Result<(), OperateError> {
+    match (wanted.subject, wanted.order, wanted.job) {
+        (Some(subject), ..) => at_case(tx, &subject.to_string(), entry().subject(subject), operator).await,
+        (None, Some(order), _) => at_case(tx, &order.to_string(), entry().order(order), operator).await,
+        (None, None, Some(job)) => match at_job(tx, job, operator).await {
+            Err(OperateError::NotFound(_)) => Ok(()),
+            kept => kept,
+        },
+        (None, None, None) => Ok(()),
+    }
 }

@@ -268,6 +268,8 @@ async fn what_is_missing_stands_elsewhere_or_was_not_confirmed_ends_with_its_own
     let no_deletion = Id::<safelight_jobs::id::Deletion>::new().to_string();
     let opened = app.prints(&["case", "open", "koselfie", "erasure", "--by", "ops_1", "--json"]).await;
     let case = opened["case"].as_str().unwrap().to_owned();
+    let no_job = Id::<safelight_jobs::id::Job>::new().to_string();
+    let no_token = "token_019a8f2e6c5d7b1290f3a4b5c6d7e8f9";
     for (words, code) in [
         (["refund", &no_order, "--why", "work_died", "--by", "ops_1", "--yes"].as_slice(), 5),
         (&["refund", &order, "--why", "work_died", "--by", "ops_1", "--yes"], 6),
@@ -305,7 +307,11 @@ async fn what_is_missing_stands_elsewhere_or_was_not_confirmed_ends_with_its_own
         (&["objection", "decide", &ann, "nsfw", "--as", "upheld", "--why", "no_ground", "--by", "ops_1"], 5),
         (&["export", "ask", &nobody, "--why", "access_by_mail", "--by", "ops_1"], 5),
         (&["certificate", &no_deletion, "--why", "ticket 1"], 5),
-        (&["token", "revoke", "token_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", "--yes"], 5),
+        (&["job", "discard", &no_job, "--why", "a test"], 7),
+        (&["token", "revoke", no_token], 7),
+        (&["token", "revoke", no_token, "--yes"], 5),
+        (&["token", "rotate", no_token, "--keep-hours", "0"], 7),
+        (&["token", "rotate", no_token, "--keep-hours", "0", "--yes"], 5),
     ] {
         let (ended, out, complaint) = app.types(words).await;
         assert_eq!((ended, out.as_str()), (code, ""), "{words:?}: {complaint}");
@@ -322,9 +328,14 @@ async fn what_is_missing_stands_elsewhere_or_was_not_confirmed_ends_with_its_own
     assert!(swept["job"].as_str().unwrap().starts_with("job_"), "{swept}");
     let made = app.prints(&["token", "create", "a backend", "--scopes", "read", "--json"]).await;
     assert!(made["secret"].as_str().unwrap().starts_with("slt_"));
-    let token = app.prints(&["token", "list", "--json"]).await["tokens"][0]["token"].as_str().unwrap().to_owned();
+    let token = made["token"].as_str().unwrap().to_owned();
+    assert_eq!(
+        app.prints(&["token", "list", "--json"]).await["tokens"][0]["token"],
+        made["token"],
+        "it says which it is"
+    );
     let rotated = app.prints(&["token", "rotate", &token, "--json"]).await;
-    assert_ne!(rotated["secret"], made["secret"]);
+    assert_ne!((&rotated["secret"], &rotated["token"]), (&made["secret"], &made["token"]));
     let revoked = app.prints(&["token", "revoke", &token, "--yes", "--json"]).await;
     assert_eq!(revoked, json!({ "token": token, "state": "revoked" }));
 }

@@ -9,9 +9,8 @@ use axum::{
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::{
-    bulk::{self, BulkAct, Preview, SHOWN},
+    bulk::{self, BulkAct, Listed, Preview, SHOWN},
     id::Bulk,
-    look,
     operate::Act,
     queue,
     queue::search::{State as Stands, Wanted},
@@ -26,12 +25,20 @@ use super::{
     overview::link,
     page as framed,
     sign_in::Viewer,
-    words,
+    watched, words,
 };
 use crate::{error::Error, input::At, state::ApiState};
 
+/// How often an act that is under way is looked at, in seconds.
+const EVERY: u32 = 3;
 /// Acts of one page.
-const MOST: i64 = 50;
+const MOST: usize = 50;
+
+/// Which part of the acts.
+#[derive(Deserialize)]
+pub(super) struct Part {
+    before: Option<String>,
+}
 
 /// What is to be done.
 #[derive(Deserialize)]
@@ -60,9 +67,7 @@ pub(super) async fn preview(
     }
     let act = Act::named(&wish.act).ok_or(Error::NoRoute)?;
     let wanted = sought.wanted(&viewer)?;
-    if let Some((case, entry)) = look::of_search(&wanted) {
-        viewer.looks_at(&state, &case, entry).await?;
-    }
+    viewer.looks_for(&state, &wanted).await?;
     let seen = bulk::preview(&state.pool, act, wanted.clone(), viewer.operator("")).await?;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
@@ -140,9 +145,11 @@ pub(super) async fn page(
     let At(bulk) = bulk?;
     let act = bulk::read(&state.pool, bulk, viewer.tenant()).await?.ok_or_else(|| Error::not_found(bulk))?;
     let waits = if act.state() == "done" { None } else { queue::explain(&state.pool, act.job).await? };
-    let body = html! {
+    let head = html! {
         p.eyebrow { a href="/console/bulk" { "Acts on many jobs" } " / act" }
         h1.id { (bulk) }
+    };
+    let body = html! {
         p.lead { (words::state(act.state())) " " (label(act.act)) " " (progress(&act)) "." }
         progress aria-label="Progress" max=(act.matched.jobs.max(act.done + act.passed_over)) value=(act.done + act.passed_over) { (act.done + act.passed_over) }
         @if act.state() == "under_way" { p.after { a.button href={ "/console/bulk/" (bulk) } { "Look again" } } }
@@ -160,16 +167,22 @@ pub(super) async fn page(
         }
         @if act.state() == "stopped" { p.after { "Its job was cancelled or gave up; what was done stays done. A dead letter that is redriven goes on where it was." } }
     };
-    Ok(framed("Act on many jobs", Page::Jobs, &viewer, &body))
+    let seconds = (act.state() == "under_way").then_some(EVERY);
+    Ok(watched("Act on many jobs", Page::Jobs, &viewer, &head, &body, seconds))
 }
 
 fn progress(act: &BulkAct) -> Markup {
     html! { (act.done) " of " @if !act.matched.whole { "at least " } (act.matched.jobs) @if act.passed_over > 0 { ", " (act.passed_over) " stood elsewhere" } }
 }
 
-/// The newest acts.
-pub(super) async fn list(State(state): State<ApiState>, viewer: Viewer) -> Result<Response, Trouble> {
-    let acts = bulk::list(&state.pool, viewer.tenant(), MOST).await?;
+/// The acts, newest first.
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(part): Query<Part>,
+) -> Result<Response, Trouble> {
+    let before = part.before.and_then(|id| id.parse().ok());
+    let Listed { acts, next } = bulk::list(&state.pool, viewer.tenant(), before, MOST).await?;
     let body = html! {
         h1 { "Acts on many jobs" }
         p.lead { "Find jobs, and act on all that match: " a href="/console/jobs" { "Jobs" } "." }
@@ -184,6 +197,7 @@ pub(super) async fn list(State(state): State<ApiState>, viewer: Viewer) -> Resul
                     } } }
                 } }
             }
+            @if let Some(next) = next { p.after { a href={ "/console/bulk?before=" (next) } rel="next" { "Older" } } }
         }
     };
     Ok(framed("Acts on many jobs", Page::Jobs, &viewer, &body))

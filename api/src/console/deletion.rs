@@ -9,13 +9,16 @@ use safelight_jobs::{
     look, queue,
 };
 
-use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, overview::link, sign_in::Viewer, watched, words};
 use crate::{
     error::Error,
     input::At,
     routes::{certificates, deletions::what_stays},
     state::ApiState,
 };
+
+/// How often a deletion that is under way is looked at, in seconds.
+const EVERY: u32 = 10;
 
 /// The page.
 pub(super) async fn page(
@@ -59,9 +62,11 @@ pub(super) async fn page(
     };
     let stays = what_stays(&state, deletion).await?;
     let late = row.completed_at.is_none() && row.answer_due < row.now;
-    let body = html! {
+    let head = html! {
         p.eyebrow { a href="/console/deletions" { "Deletions" } " / deletion" }
         h1.id { (deletion) }
+    };
+    let body = html! {
         p.lead { @if late { (words::state("late")) " " } (words::state(&row.state)) }
         @if let Some((job, known)) = &waits { p.after { "Its job " (link("jobs", &job.to_string())) ": " strong { (words::said(&known.code)) } ", " (known.detail) "." } }
         @else if row.completed_at.is_none() { p.after { "Nobody works on it: the sweep of deletions drives it again within the hour." } }
@@ -99,7 +104,8 @@ pub(super) async fn page(
             } }
         }
     };
-    Ok(framed("Deletion", Page::Deletions, &viewer, &body))
+    let seconds = row.completed_at.is_none().then_some(EVERY);
+    Ok(watched("Deletion", Page::Deletions, &viewer, &head, &body, seconds))
 }
 
 /// Its certificate, as a page to print.

@@ -20,10 +20,11 @@ use crate::{error::Error, state::ApiState};
 /// Rows of one list.
 const MOST: i64 = 50;
 
-/// Which part of the finished ones.
+/// Which part of the finished ones, and of the open ones.
 #[derive(Deserialize)]
 pub(super) struct Wanted {
     before: Option<String>,
+    open_after: Option<String>,
 }
 
 /// The page.
@@ -33,12 +34,13 @@ pub(super) async fn page(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Trouble> {
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
-    let before = wanted.before.and_then(|id| id.parse::<Id<Deletion>>().ok()).map(Id::uuid);
+    let named = |id: Option<String>| id.and_then(|id| id.parse::<Id<Deletion>>().ok()).map(Id::uuid);
+    let (before, after) = (named(wanted.before), named(wanted.open_after));
     let body = html! {
         h1 { "Deletions" }
         p.lead { "Complete only when each step was seen to be done, or is kept by law. The deadline is the law's: one month." }
-        @if before.is_none() { (open(&state, viewer.tenant(), now).await?) }
-        (finished(&state, viewer.tenant(), now, before).await?)
+        @if before.is_none() { (open(&state, viewer.tenant(), now, after).await?) }
+        @if after.is_none() { (finished(&state, viewer.tenant(), now, before).await?) }
     };
     Ok(framed("Deletions", Page::Deletions, &viewer, &body))
 }
@@ -47,7 +49,12 @@ fn key(deletion: Id<Deletion>) -> JobKey {
     DeleteData { deletion }.key()
 }
 
-async fn open(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Result<Markup, Error> {
+async fn open(
+    state: &ApiState,
+    tenant: Option<&str>,
+    now: DateTime<Utc>,
+    after: Option<Uuid>,
+) -> Result<Markup, Error> {
     let rows = sqlx::query!(
         r#"select d.id, d.tenant, d.trigger, d.state, d.requested_at, d.answer_due,
             (select count(*) from safelight.deletion_steps s where s.deletion_id = d.id) as "steps!",
@@ -56,14 +63,17 @@ async fn open(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Res
             (select string_agg(distinct s.class || ' ' || s.state || coalesce(' ' || s.code, ''), ', ') from safelight.deletion_steps s
                 where s.deletion_id = d.id and s.state in ('stuck', 'waiting_provider', 'held')) as waits
         from safelight.deletions d where d.state <> 'complete' and ($1::text is null or d.tenant = $1)
-        order by d.answer_due, d.id limit $2"#,
+            and ($2::uuid is null or (d.answer_due, d.id) > (select a.answer_due, a.id from safelight.deletions a where a.id = $2))
+        order by d.answer_due, d.id limit $3"#,
         tenant,
+        after,
         MOST
     )
     .fetch_all(&state.pool)
     .await?;
     let keys: Vec<JobKey> = rows.iter().map(|row| key(row.id.into())).collect();
     let waiting = waits::of(&state.pool, &keys).await?;
+    let next = rows.get(MOST as usize - 1).map(|row| Id::<Deletion>::from(row.id));
     Ok(html! {
         section {
             h2 { "Open" span.aside { "the nearest deadline first" } }
@@ -78,6 +88,7 @@ async fn open(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Res
                     td.n { (words::distance(now, row.requested_at)) } td.n { (words::distance(now, row.answer_due)) }
                 } } }
             } } }
+            @if let Some(next) = next { p.after { a href={ "/console/deletions?open_after=" (next) } rel="next" { "Later deadlines" } } }
         }
     })
 }

@@ -41,7 +41,7 @@ pub(super) async fn section(state: &ApiState, before: Option<i64>) -> Result<Mar
                             (.., Some(job)) => (link("jobs", &Id::<id::Job>::from(job).to_string())),
                             _ => "–",
                         } }
-                        td { (proof(row.leaf, row.checkpoint, row.outside.as_deref())) }
+                        td.proof { (proof(row.leaf, row.checkpoint, row.outside.as_deref())) }
                     } } }
                 } }
             }

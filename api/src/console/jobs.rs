@@ -10,7 +10,6 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::{
     id::{self, Deletion, Id, Order, Subject},
-    look,
     queue::search::{self, Search, State as Stands, Wanted},
     registry,
 };
@@ -108,8 +107,9 @@ pub(super) async fn page(
     Query(sought): Query<Sought>,
 ) -> Result<Response, Trouble> {
     let wanted = sought.wanted(&viewer)?;
-    if let Some((case, entry)) = look::of_search(&wanted) {
-        viewer.looks_at(&state, &case, entry).await?;
+    // One job is seen on its own page, which keeps the look.
+    if wanted.job.is_none() {
+        viewer.looks_for(&state, &wanted).await?;
     }
     let before = sought.before.parse::<Id<id::Job>>().ok().map(Id::uuid);
     let found = search::search(&state.pool, Search { before, ..wanted.search() }, MOST).await?;

@@ -1,5 +1,5 @@
-//! The operators' console: one file a page. Server-rendered, no scripts; a form acts through the same functions as the HTTP
-//! routes and the command line.
+//! The operators' console: one file a page. Server-rendered, and whole without scripts; a form acts through the same functions as the
+//! HTTP routes and the command line. Where something is under way, one script of ours shows it again ([`refresh`]).
 //!
 //! Only ids, codes, numbers and times appear: never a face, a mail address, a link to an image, or a prompt. A tenant's
 //! token sees that tenant; a token of the house sees all.
@@ -24,6 +24,7 @@ mod overview;
 mod policies;
 mod providers;
 mod queues;
+mod refresh;
 mod schedules;
 mod sign_in;
 mod subject;
@@ -52,6 +53,8 @@ use crate::{
 /// Nothing but our own style sheet and forms to ourselves.
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// Where something is under way: our own script as well, which asks us and nobody else.
+const WATCHED: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// The largest form, in bytes.
 const MOST_FORM: usize = 4 * 1024;
 
@@ -92,6 +95,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route(oidc::ADDRESS, get(oidc::back).post(oidc::begin))
         .route("/console/sign-out", post(sign_in::leave))
         .route("/console/style.css", get(style))
+        .route(refresh::ADDRESS, get(refresh::script))
         .layer(DefaultBodyLimit::max(MOST_FORM))
 }
 
@@ -143,8 +147,18 @@ impl Page {
 
 /// A page for somebody who is signed in.
 fn page(title: &str, place: Page, viewer: &Viewer, body: &Markup) -> Response {
+    whole(StatusCode::OK, title, &frame(place, viewer, body))
+}
+
+/// A page of which a part is shown again every so many seconds; none: nothing is under way.
+fn watched(title: &str, place: Page, viewer: &Viewer, head: &Markup, part: &Markup, seconds: Option<u32>) -> Response {
+    let body = html! { (head) (refresh::part(seconds, part)) };
+    document(StatusCode::OK, title, &frame(place, viewer, &body), seconds.is_some())
+}
+
+fn frame(place: Page, viewer: &Viewer, body: &Markup) -> Markup {
     let house = viewer.tenant().is_none();
-    let frame = html! {
+    html! {
         a.skip href="#content" { "Skip to the content" }
         header.bar {
             div {
@@ -158,11 +172,14 @@ fn page(title: &str, place: Page, viewer: &Viewer, body: &Markup) -> Response {
         }
         main #content tabindex="-1" { (body) }
         footer { "Ids, codes, numbers and times only. All times are UTC." }
-    };
-    whole(StatusCode::OK, title, &frame)
+    }
 }
 
 fn whole(status: StatusCode, title: &str, body: &Markup) -> Response {
+    document(status, title, body, false)
+}
+
+fn document(status: StatusCode, title: &str, body: &Markup, is_watched: bool) -> Response {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -172,12 +189,14 @@ fn whole(status: StatusCode, title: &str, body: &Markup) -> Response {
                 meta name="color-scheme" content="dark light";
                 title { (title) " · Safelight" }
                 link rel="stylesheet" href="/console/style.css";
+                @if is_watched { script src=(refresh::ADDRESS) defer {} }
             }
             body { (body) }
         }
     };
     let mut response = (status, axum::response::Html(markup.into_string())).into_response();
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    let policy = if is_watched { WATCHED } else { POLICY };
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response
 }
 

@@ -9,8 +9,11 @@ use safelight_jobs::{
 };
 use serde_json::Value;
 
-use super::{Page, Trouble, money, overview::link, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, money, overview::link, sign_in::Viewer, watched, words};
 use crate::{error::Error, input::At, state::ApiState};
+
+/// How often an order that is under way is looked at, in seconds.
+const EVERY: u32 = 5;
 
 /// The page.
 pub(super) async fn page(
@@ -30,9 +33,11 @@ pub(super) async fn page(
     .ok_or_else(|| Error::not_found(order))?;
     let entry = look::entry().order(order).tenant(&row.tenant);
     viewer.looks_at(&state, &order.to_string(), entry).await?;
-    let body = html! {
+    let head = html! {
         p.eyebrow { a href="/console/orders" { "Orders" } " / order" }
         h1.id { (order) }
+    };
+    let body = html! {
         p.lead { (words::state(&row.state)) @if let Some(problem) = &row.problem { " " (words::said(problem)) } }
         (waits(&state, order, &row.state, row.checkout_at.is_some()).await?)
         dl.facts {
@@ -52,7 +57,8 @@ pub(super) async fn page(
         (jobs(&state, order).await?)
         (calls(&state, order).await?)
     };
-    Ok(framed("Order", Page::Orders, &viewer, &body))
+    let works = matches!(row.state.as_str(), "placed" | "paid" | "training" | "generating");
+    Ok(watched("Order", Page::Orders, &viewer, &head, &body, works.then_some(EVERY)))
 }
 
 /// Why nothing has come of it yet: the page that a customer waits for, or what its jobs and calls wait for.

@@ -8,9 +8,11 @@ use safelight_jobs::{
     queue::COUNTED,
 };
 
-use super::{Page, Trouble, charts, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, charts, sign_in::Viewer, watched, words};
 use crate::{error::Error, numbers::Numbers, state::ApiState};
 
+/// How often it is looked at, in seconds.
+const EVERY: u32 = 15;
 /// The most rows of one list.
 const MOST: i64 = 10;
 /// How many of the newest orders are counted by state.
@@ -21,7 +23,7 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
     let tenant = viewer.tenant();
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let numbers = Numbers::read(&state.pool, tenant).await?;
-    let body = html! {
+    let head = html! {
         div.head {
             h1 { "Overview" }
             form.find method="get" action="/console/find" role="search" {
@@ -29,13 +31,15 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
                 button type="submit" { "Open" }
             }
         }
+    };
+    let body = html! {
         (needs(&numbers, tenant.is_none()))
         (charts::section(&state, tenant, &numbers).await?)
         (queues(&numbers))
         (orders(&state, tenant, now).await?)
         (deletions(&state, tenant, now).await?)
     };
-    Ok(framed("Overview", Page::Overview, &viewer, &body))
+    Ok(watched("Overview", Page::Overview, &viewer, &head, &body, Some(EVERY)))
 }
 
 /// A call that is unknown for longer than this needs a person: webhook and listing have had their time.

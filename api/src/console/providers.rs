@@ -10,6 +10,8 @@ use safelight_jobs::{
     id::{Id, Intent, Order},
     queue::{self, COUNTED, Scope},
 };
+use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{Page, Trouble, act, controls::View, job::Done, overview::link, page as framed, sign_in::Viewer, words};
 use crate::{error::Error, state::ApiState};
@@ -18,12 +20,31 @@ use crate::{error::Error, state::ApiState};
 const TALLIED: i64 = 20_000;
 /// The most calls of one list.
 const MOST: i64 = 50;
+/// Before the id of a call in an address.
+const UNKNOWN: &str = "unknown.";
+
+/// Which part of the calls without an end.
+#[derive(Deserialize)]
+pub(super) struct Part {
+    /// The last of the page before, behind `unknown.` if its outcome was unknown then: it may have an end by now.
+    calls_after: Option<String>,
+}
+
+impl Part {
+    /// Not unknown, and which.
+    fn last(&self) -> Option<(bool, Uuid)> {
+        let last = self.calls_after.as_deref()?;
+        let (known, id) = last.strip_prefix(UNKNOWN).map_or((true, last), |id| (false, id));
+        Some((known, id.parse::<Id<Intent>>().ok()?.uuid()))
+    }
+}
 
 /// The page. For people of the house.
 pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
     Query(done): Query<Done>,
+    Query(part): Query<Part>,
 ) -> Result<Response, Trouble> {
     viewer.of_the_house()?;
     let (controls, breakers) = (queue::controls(&state.pool).await?, queue::breakers(&state.pool).await?);
@@ -41,7 +62,7 @@ pub(super) async fn page(
             }))
         } } }
         (calls(&state).await?)
-        (without_news(&state, now).await?)
+        (without_news(&state, now, part.last()).await?)
     };
     Ok(framed("Providers", Page::Providers, &viewer, &body))
 }
@@ -83,14 +104,22 @@ fn waits_for(state: &str) -> &'static str {
     }
 }
 
-async fn without_news(state: &ApiState, now: DateTime<Utc>) -> Result<Markup, Error> {
+async fn without_news(state: &ApiState, now: DateTime<Utc>, after: Option<(bool, Uuid)>) -> Result<Markup, Error> {
+    let (known, last) = after.unzip();
     let rows = sqlx::query!(
         r#"select id, tenant, processor, purpose, state, order_id, created_at from safelight.provider_calls
-        where state in ('intended', 'unknown', 'submitted') order by state <> 'unknown', created_at, id limit $1"#,
+        where state in ('intended', 'unknown', 'submitted') and ($1::uuid is null or (state <> 'unknown', created_at, id)
+            > ($2::boolean, (select l.created_at from safelight.provider_calls l where l.id = $1), $1))
+        order by state <> 'unknown', created_at, id limit $3"#,
+        last,
+        known,
         MOST
     )
     .fetch_all(&state.pool)
     .await?;
+    let next = rows.get(MOST as usize - 1);
+    let next =
+        next.map(|row| format!("{}{}", if row.state == "unknown" { UNKNOWN } else { "" }, Id::<Intent>::from(row.id)));
     Ok(html! {
         section #calls {
             h2 { "Calls without an end" span.aside { "unknown outcomes first, then the oldest" } }
@@ -102,6 +131,7 @@ async fn without_news(state: &ApiState, now: DateTime<Utc>) -> Result<Markup, Er
                     td.n { (words::distance(now, row.created_at)) } td.free { (waits_for(&row.state)) }
                 } } }
             } } }
+            @if let Some(next) = next { p.after { a href={ "/console/providers?calls_after=" (next) "#calls" } rel="next" { "More calls" } } }
         }
     })
 }

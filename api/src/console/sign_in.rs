@@ -16,9 +16,10 @@ use safelight_jobs::{
     id::{self, Id},
     look,
     operate::Operator,
+    queue::search::Wanted,
 };
 
-use super::{Trouble, oidc, whole};
+use super::{Trouble, oidc, refresh, whole};
 use crate::{
     caller::{self, Holder},
     error::Error,
@@ -39,6 +40,8 @@ pub(super) struct Viewer {
     why: String,
     /// What a form of theirs must carry: made of the session id, which no other site knows.
     csrf: String,
+    /// Nobody pressed anything: the page shows itself again.
+    refreshes: bool,
 }
 
 impl Viewer {
@@ -68,8 +71,34 @@ impl Viewer {
 
     /// A look at one person's case is kept with who and what for, like an act.
     pub(super) async fn looks_at(&self, state: &ApiState, what: &str, entry: Entry) -> Result<(), Error> {
+        if self.refreshes && self.still_looks_at(state, what).await? {
+            return Ok(());
+        }
         let mut tx = db::begin(&state.pool).await?;
         look::at_case(&mut tx, what, entry, self.operator(&self.why)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Did they open it a moment ago, for the same reason? Then that look stands for what the page shows of it again.
+    async fn still_looks_at(&self, state: &ApiState, what: &str) -> Result<bool, Error> {
+        let looks = sqlx::query_scalar!(
+            r#"select exists (select from safelight.operator_acts where about = $1 and action = 'console.look' and actor = $2 and why = $3
+                and at > safelight.now() - make_interval(mins => $4)) as "it!""#,
+            what,
+            self.operator("").by.actor,
+            self.why,
+            refresh::ONE_LOOK
+        );
+        Ok(looks.fetch_one(&state.pool).await?)
+    }
+
+    /// A search that is narrowed to one person, order or job is such a look.
+    pub(super) async fn looks_for(&self, state: &ApiState, wanted: &Wanted) -> Result<(), Error> {
+        if !look::is_one(wanted) {
+            return Ok(());
+        }
+        let mut tx = db::begin(&state.pool).await?;
+        look::at_search(&mut tx, wanted, self.operator(&self.why)).await?;
         Ok(tx.commit().await?)
     }
 }
@@ -78,6 +107,7 @@ impl FromRequestParts<ApiState> for Viewer {
     type Rejection = Trouble;
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Trouble> {
         let id = cookie(&parts.headers, COOKIE).ok_or(Error::NoToken)?;
+        let refreshes = refresh::asks(&parts.headers);
         let hash = tokens::sha256(id);
         let session = sqlx::query!(
             r#"select token_id, operator, scope, why, seen_at < safelight.now() - interval '1 minute' as "stale!" from safelight.console_sessions
@@ -88,7 +118,8 @@ impl FromRequestParts<ApiState> for Viewer {
         .fetch_optional(&state.pool)
         .await?
         .ok_or(Error::NoToken)?;
-        if session.stale {
+        // A page that shows itself again is nobody who is there.
+        if session.stale && !refreshes {
             let mut write = db::write(&state.pool).await?;
             sqlx::query!(
                 "update safelight.console_sessions set seen_at = safelight.now() where id_sha256 = $1",
@@ -109,7 +140,7 @@ impl FromRequestParts<ApiState> for Viewer {
         if !holder.may(Scope::Read) {
             return Err(Error::Scope { needs: "read" }.into());
         }
-        Ok(Self { holder, why: session.why, csrf: csrf(id) })
+        Ok(Self { holder, why: session.why, csrf: csrf(id), refreshes })
     }
 }
 

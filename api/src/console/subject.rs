@@ -60,14 +60,14 @@ pub(super) async fn page(
     Ok(framed("Person", Page::Cases, &viewer, &body))
 }
 
-/// A list as a table, or a sentence where there is nothing.
-fn list(title: &str, none: &str, columns: &[&str], rows: &[Markup]) -> Markup {
+/// A list as a table, each row drawn by `line`, or a sentence where there is nothing.
+fn list<R>(title: &str, none: &str, columns: &[&str], rows: &[R], line: impl Fn(&R) -> Markup) -> Markup {
     html! {
         section {
             h2 { (title) }
             @if rows.is_empty() { p.none { (none) } } @else { div.scroll tabindex="0" role="region" aria-label=(title) { table {
                 thead { tr { @for column in columns { th scope="col" { (column) } } } }
-                tbody { @for row in rows { tr { (row) } } }
+                tbody { @for row in rows { tr { (line(row)) } } }
             } } }
         }
     }
@@ -88,22 +88,18 @@ async fn consents(state: &ApiState, subject: Id<Subject>) -> Result<Markup, Erro
     )
     .fetch_all(&state.pool)
     .await?;
-    let rows: Vec<Markup> = rows
-        .iter()
-        .map(|row| {
-            html! {
-                td { (words::said(&row.purpose)) }
-                td { @match (row.order_id, row.batch_id) {
-                    (Some(order), _) => (link("orders", &Id::<Order>::from(order).to_string())),
-                    (_, Some(batch)) => { code { (Id::<Batch>::from(batch)) } },
-                    _ => "the account",
-                } }
-                td { (words::said(&row.capture_point)) } td { (words::time(row.at)) } td { (row.policy_version) }
-            }
-        })
-        .collect();
     let columns = ["purpose", "covers", "given at", "when", "policy"];
-    Ok(list("Consents in force", "None is in force.", &columns, &rows))
+    Ok(list("Consents in force", "None is in force.", &columns, &rows, |row| {
+        html! {
+            td { (words::said(&row.purpose)) }
+            td { @match (row.order_id, row.batch_id) {
+                (Some(order), _) => (link("orders", &Id::<Order>::from(order).to_string())),
+                (_, Some(batch)) => { code { (Id::<Batch>::from(batch)) } },
+                _ => "the account",
+            } }
+            td { (words::said(&row.capture_point)) } td { (words::time(row.at)) } td { (row.policy_version) }
+        }
+    }))
 }
 
 async fn restrictions(state: &ApiState, subject: Id<Subject>) -> Result<Markup, Error> {
@@ -114,16 +110,13 @@ async fn restrictions(state: &ApiState, subject: Id<Subject>) -> Result<Markup, 
     )
     .fetch_all(&state.pool)
     .await?;
-    let rows: Vec<Markup> = rows
-        .iter()
-        .map(|row| {
-            html! {
-                td { (words::said(&row.ground)) } td { (words::time(row.set_at)) } td { (words::maybe_time(row.keep_until)) }
-                td { (words::maybe_time(row.lifted_at)) }
-            }
-        })
-        .collect();
-    Ok(list("Restrictions", "None was ever set.", &["ground", "since", "clocks held until", "lifted"], &rows))
+    let columns = ["ground", "since", "clocks held until", "lifted"];
+    Ok(list("Restrictions", "None was ever set.", &columns, &rows, |row| {
+        html! {
+            td { (words::said(&row.ground)) } td { (words::time(row.set_at)) } td { (words::maybe_time(row.keep_until)) }
+            td { (words::maybe_time(row.lifted_at)) }
+        }
+    }))
 }
 
 async fn objections(state: &ApiState, subject: Id<Subject>) -> Result<Markup, Error> {
@@ -135,18 +128,14 @@ async fn objections(state: &ApiState, subject: Id<Subject>) -> Result<Markup, Er
     )
     .fetch_all(&state.pool)
     .await?;
-    let rows: Vec<Markup> = rows
-        .iter()
-        .map(|row| {
-            html! {
-                td { (words::said(&row.purpose)) } td { (words::state(&row.state)) } td { (words::time(row.received_at)) }
-                td { (words::maybe_time(row.decided_at)) } td { (row.decided_by.as_deref().unwrap_or_default()) }
-                td { (row.why.as_deref().map(words::said).unwrap_or_default()) }
-            }
-        })
-        .collect();
     let columns = ["objects to", "state", "received", "decided", "by", "why"];
-    Ok(list("Objections", "There are none.", &columns, &rows))
+    Ok(list("Objections", "There are none.", &columns, &rows, |row| {
+        html! {
+            td { (words::said(&row.purpose)) } td { (words::state(&row.state)) } td { (words::time(row.received_at)) }
+            td { (words::maybe_time(row.decided_at)) } td { (row.decided_by.as_deref().unwrap_or_default()) }
+            td { (row.why.as_deref().map(words::said).unwrap_or_default()) }
+        }
+    }))
 }
 
 async fn cases(state: &ApiState, subject: Id<Subject>, now: DateTime<Utc>) -> Result<Markup, Error> {
@@ -158,18 +147,14 @@ async fn cases(state: &ApiState, subject: Id<Subject>, now: DateTime<Utc>) -> Re
     )
     .fetch_all(&state.pool)
     .await?;
-    let rows: Vec<Markup> = rows
-        .iter()
-        .map(|row| {
-            html! {
-                td { code { (Id::<Case>::from(row.id)) } } td { (words::said(&row.kind)) } td { (words::state(&row.identity)) }
-                td { @if row.state == "open" && row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
-                td { (words::time(row.received_at)) } td { (words::time(row.answer_due)) }
-            }
-        })
-        .collect();
     let columns = ["case", "asks for", "identity", "state", "received", "legal deadline"];
-    Ok(list("Cases", "Nothing was asked for by mail or letter.", &columns, &rows))
+    Ok(list("Cases", "Nothing was asked for by mail or letter.", &columns, &rows, |row| {
+        html! {
+            td { code { (Id::<Case>::from(row.id)) } } td { (words::said(&row.kind)) } td { (words::state(&row.identity)) }
+            td { @if row.state == "open" && row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
+            td { (words::time(row.received_at)) } td { (words::time(row.answer_due)) }
+        }
+    }))
 }
 
 async fn orders(state: &ApiState, subject: Id<Subject>, now: DateTime<Utc>) -> Result<Markup, Error> {
@@ -180,16 +165,13 @@ async fn orders(state: &ApiState, subject: Id<Subject>, now: DateTime<Utc>) -> R
     )
     .fetch_all(&state.pool)
     .await?;
-    let rows: Vec<Markup> = rows
-        .iter()
-        .map(|row| {
-            html! {
-                td { (link("orders", &Id::<Order>::from(row.id).to_string())) } td { (row.plan) } td { (words::state(&row.state)) }
-                td { (row.problem.as_deref().map(words::said).unwrap_or_default()) } td { (words::distance(now, row.created_at)) }
-            }
-        })
-        .collect();
-    Ok(list("Orders", "There are none.", &["order", "plan", "state", "problem", "placed"], &rows))
+    let columns = ["order", "plan", "state", "problem", "placed"];
+    Ok(list("Orders", "There are none.", &columns, &rows, |row| {
+        html! {
+            td { (link("orders", &Id::<Order>::from(row.id).to_string())) } td { (row.plan) } td { (words::state(&row.state)) }
+            td { (row.problem.as_deref().map(words::said).unwrap_or_default()) } td { (words::distance(now, row.created_at)) }
+        }
+    }))
 }
 
 async fn deletions(state: &ApiState, subject: Id<Subject>, now: DateTime<Utc>) -> Result<Markup, Error> {
@@ -200,17 +182,13 @@ async fn deletions(state: &ApiState, subject: Id<Subject>, now: DateTime<Utc>) -
     )
     .fetch_all(&state.pool)
     .await?;
-    let rows: Vec<Markup> = rows
-        .iter()
-        .map(|row| {
-            html! {
-                td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) }
-                td { (words::said(&row.trigger)) @if let Some(purpose) = &row.purpose { " for " (purpose) } }
-                td { @if row.completed_at.is_none() && row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
-                td { (words::time(row.answer_due)) } td { (words::maybe_time(row.completed_at)) }
-            }
-        })
-        .collect();
     let columns = ["deletion", "because of", "state", "legal deadline", "complete"];
-    Ok(list("Deletions", "There are none.", &columns, &rows))
+    Ok(list("Deletions", "There are none.", &columns, &rows, |row| {
+        html! {
+            td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) }
+            td { (words::said(&row.trigger)) @if let Some(purpose) = &row.purpose { " for " (purpose) } }
+            td { @if row.completed_at.is_none() && row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
+            td { (words::time(row.answer_due)) } td { (words::maybe_time(row.completed_at)) }
+        }
+    }))
 }

@@ -1,8 +1,13 @@
 //! Sweeps: what is due by its clock now and in the next days, and what the last runs found, did and left.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
 use maud::{Markup, html};
 use safelight_jobs::due::{self, Due};
+use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{Page, Trouble, overview::count, page as framed, sign_in::Viewer, words};
 use crate::{error::Error, state::ApiState};
@@ -10,15 +15,25 @@ use crate::{error::Error, state::ApiState};
 /// Runs of the list.
 const MOST: i64 = 50;
 
+/// Which part of the runs.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    before: Option<Uuid>,
+}
+
 /// The page.
-pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Result<Response, Trouble> {
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Trouble> {
     let due = due::due(&state.pool, viewer.tenant(), due::COUNTED).await?;
     let body = html! {
         h1 { "Sweeps" }
         p.lead { "A sweep asks the rows what is due; a late one changes nothing for readers, and a missed one is made up by the next. By hand: " code { "safelight sweep" } "." }
         (table(&due))
         (last(&state).await?)
-        @if viewer.tenant().is_none() { (runs(&state).await?) }
+        @if viewer.tenant().is_none() { (runs(&state, wanted.before).await?) }
     };
     Ok(framed("Sweeps", Page::Sweeps, &viewer, &body))
 }
@@ -80,16 +95,19 @@ fn numbers(found: Option<i32>, acted: Option<i32>, residue: Option<i32>) -> Mark
     }
 }
 
-async fn runs(state: &ApiState) -> Result<Markup, Error> {
+async fn runs(state: &ApiState, before: Option<Uuid>) -> Result<Markup, Error> {
     let rows = sqlx::query!(
-        r#"select kind, asked_by, started_at, finished_at, found, acted, residue from safelight.sweeps order by id desc limit $1"#,
+        r#"select id, kind, asked_by, started_at, finished_at, found, acted, residue from safelight.sweeps
+        where $1::uuid is null or id < $1 order by id desc limit $2"#,
+        before,
         MOST
     )
     .fetch_all(&state.pool)
     .await?;
+    let next = rows.get(MOST as usize - 1).map(|row| row.id);
     Ok(html! {
         section {
-            h2 { "Runs" span.aside { "the newest " (MOST) } }
+            h2 { "Runs" span.aside { "newest first" } }
             @if rows.is_empty() { p.none { "None has run." } } @else { div.scroll tabindex="0" role="region" aria-label="Runs" { table {
                 thead { tr { th scope="col" { "sweep" } th scope="col" { "asked by" } th scope="col" { "began" } th scope="col" { "ended" } th.n scope="col" { "found" } th.n scope="col" { "acted" } th.n scope="col" { "left" } } }
                 tbody { @for row in &rows { tr {
@@ -97,6 +115,7 @@ async fn runs(state: &ApiState) -> Result<Markup, Error> {
                     (numbers(row.found, row.acted, row.residue))
                 } } }
             } } }
+            @if let Some(next) = next { p.after { a href={ "/console/sweeps?before=" (next) } rel="next" { "Older runs" } } }
         }
     })
 }

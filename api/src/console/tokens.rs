@@ -1,26 +1,53 @@
 //! Tokens of the intake: which hold, what they may do. Made and revoked on the command line only: the intake's role can make none.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
 use maud::html;
 use safelight_jobs::id::{self, Id};
+use serde::Deserialize;
 
 use super::{Page, Trouble, page as framed, sign_in::Viewer, words};
 use crate::state::ApiState;
 
+/// Rows of one page.
+const MOST: i64 = 50;
+
+/// Which tokens.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    /// Revoked ones too.
+    all: Option<String>,
+    before: Option<String>,
+}
+
 /// The page. For people of the house.
-pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Result<Response, Trouble> {
+pub(super) async fn page(
+    State(state): State<ApiState>,
+    viewer: Viewer,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Trouble> {
     viewer.of_the_house()?;
+    let all = wanted.all.is_some();
+    let before = wanted.before.and_then(|id| id.parse::<Id<id::Token>>().ok()).map(Id::uuid);
     let rows = sqlx::query!(
         r#"select id, tenant, name, scopes, created_at, expires_at, revoked_at,
             coalesce(expires_at <= safelight.now(), false) as "expired!" from safelight.tokens
-        order by revoked_at is not null, created_at desc, id limit 500"#
+        where ($1 or revoked_at is null) and ($2::uuid is null or id < $2) order by id desc limit $3"#,
+        all,
+        before,
+        MOST
     )
     .fetch_all(&state.pool)
     .await?;
+    let next = rows.get(MOST as usize - 1).map(|row| Id::<id::Token>::from(row.id));
     let body = html! {
         h1 { "Tokens" }
         p.lead { "Made, replaced and revoked with " code { "safelight token" } ". Only hashes are stored." }
         section {
+            h2 { @if all { "All" } @else { "Not revoked" } span.aside { "newest first" }
+                @if all { a href="/console/tokens" { "Only those that are not revoked" } } @else { a href="/console/tokens?all=1" { "Revoked ones too" } } }
             @if rows.is_empty() { p.none { "There are none." } } @else { div.scroll tabindex="0" role="region" aria-label="Tokens" { table {
                 thead { tr { th scope="col" { "name" } th scope="col" { "tenant" } th scope="col" { "may" } th scope="col" { "state" } th scope="col" { "made" } th scope="col" { "until" } th scope="col" { "token" } } }
                 tbody { @for row in &rows { tr {
@@ -30,6 +57,7 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
                     td { code { (Id::<id::Token>::from(row.id)) } }
                 } } }
             } } }
+            @if let Some(next) = next { p.after { a href={ "/console/tokens?before=" (next) @if all { "&all=1" } } rel="next" { "Older" } } }
         }
     };
     Ok(framed("Tokens", Page::Tokens, &viewer, &body))

@@ -14,7 +14,7 @@ use safelight_jobs::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::list_jobs::{JobLine, Sought, line};
+use super::list_jobs::{JobLine, Part, Sought, line};
 use crate::{
     caller::{Operate, Read, To},
     error::Error,
@@ -24,9 +24,6 @@ use crate::{
     openapi::Problem,
     state::ApiState,
 };
-
-/// How many acts the list answers.
-const LISTED: i64 = 100;
 
 /// What would be done.
 #[derive(Deserialize, IntoParams)]
@@ -172,19 +169,26 @@ pub(crate) async fn read(
     Ok(idempotency::answer(StatusCode::OK, &view))
 }
 
-/// The newest acts.
+/// A page of acts.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct BulkActs {
-    /// At most a hundred.
+    /// Newest first.
     bulk_acts: Vec<BulkActView>,
+    /// Send it as `cursor`, for what is older; none: that was all.
+    #[schema(value_type = Option<String>)]
+    next: Option<Id<Bulk>>,
 }
 
-/// List the newest acts.
-#[utoipa::path(get, path = "/v1/bulk-acts", tag = "operators", operation_id = "listBulkActs", security(("token" = ["read"])),
-    responses((status = 200, description = "The acts", body = BulkActs), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn list(caller: To<Read>, State(state): State<ApiState>) -> Result<Response, Error> {
-    let acts = bulk::list(&state.pool, caller.sees_only(), LISTED).await?;
-    let view = BulkActs { bulk_acts: acts.into_iter().map(view).collect() };
+/// List the acts, newest first.
+#[utoipa::path(get, path = "/v1/bulk-acts", tag = "operators", operation_id = "listBulkActs", params(Part), security(("token" = ["read"])),
+    responses((status = 200, description = "A page", body = BulkActs), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn list(
+    caller: To<Read>,
+    State(state): State<ApiState>,
+    Asked(part): Asked<Part>,
+) -> Result<Response, Error> {
+    let listed = bulk::list(&state.pool, caller.sees_only(), part.cursor()?, part.most()).await?;
+    let view = BulkActs { bulk_acts: listed.acts.into_iter().map(view).collect(), next: listed.next };
     let view = serde_json::to_value(view).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &view))
 }

@@ -23,9 +23,9 @@ use crate::{
     state::ApiState,
 };
 
-/// Jobs of one page, if nothing else is asked for.
+/// Entries of one page, if nothing else is asked for.
 const USUAL: usize = 50;
-/// Jobs of one page at the most.
+/// Entries of one page at the most.
 const MOST: usize = 200;
 
 /// What is looked for; what is left out does not narrow.
@@ -88,8 +88,21 @@ impl Sought {
 pub(crate) struct Part {
     /// The `next` of the page before.
     cursor: Option<String>,
-    /// Jobs of one page: 50 if none is said, 200 at the most.
+    /// Entries of one page: 50 if none is said, 200 at the most.
     limit: Option<usize>,
+}
+
+impl Part {
+    /// Where the page before ended.
+    pub(crate) fn cursor<K: id::Kind>(&self) -> Result<Option<Id<K>>, Error> {
+        let bad = |bad: id::BadId| Error::BadId(bad.to_string());
+        self.cursor.as_ref().map(|cursor| cursor.parse().map_err(bad)).transpose()
+    }
+
+    /// Entries of it.
+    pub(crate) fn most(&self) -> usize {
+        self.limit.unwrap_or(USUAL).clamp(1, MOST)
+    }
 }
 
 /// One job in a list, without its payload.
@@ -169,12 +182,10 @@ pub(crate) async fn list(
         }
         wanted.tenant = Some(own.to_owned());
     }
-    let cursor: Option<Id<id::Job>> =
-        part.cursor.map(|cursor| cursor.parse().map_err(|bad: id::BadId| Error::BadId(bad.to_string()))).transpose()?;
+    let cursor = part.cursor::<id::Job>()?;
     caller.looks_for(&state, &wanted).await?;
     let search = Search { before: cursor.map(Id::uuid), ..wanted.search() };
-    let most = part.limit.unwrap_or(USUAL).clamp(1, MOST);
-    let found = search::search(&state.pool, search, most).await?;
+    let found = search::search(&state.pool, search, part.most()).await?;
     let view = Jobs { jobs: found.jobs.iter().map(line).collect(), next: found.next.map(Id::from) };
     let view = serde_json::to_value(view).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &view))

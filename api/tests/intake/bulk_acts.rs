@@ -84,6 +84,47 @@ async fn jobs_live_and_ended_are_listed_by_what_is_known_of_them_page_by_page() 
     }
 }
 
+#[tokio::test]
+async fn acts_are_listed_newest_first_page_by_page_and_a_tenant_sees_its_own() {
+    let house = House::build().await;
+    house
+        .run(
+            "insert into safelight.bulk_acts (id, job_id, act, kind, tenant, matched, matched_whole, actor, why, reached, finished_at)
+            select id, gen_random_uuid(), 'hold', 'train_model', case when n % 3 = 0 then 'haloprofile' else 'koselfie' end, 1, true, 'x', 'x', id, now()
+            from (select safelight.uuid_v7() as id, n from generate_series(1, 120) n) a",
+        )
+        .await;
+    let operator = house.token(None, &[Scope::Read]).await;
+    let backend = house.backend("koselfie").await;
+    for (token, limit, pages) in [
+        (&operator, "", vec![50, 50, 20]),
+        (&operator, "&limit=60", vec![60, 60]),
+        (&operator, "&limit=0", vec![1; 120]),
+        (&operator, "&limit=1000", vec![120]),
+        (&backend, "&limit=30", vec![30, 30, 20]),
+    ] {
+        let (mut all, mut seen, mut cursor) = (Vec::new(), Vec::new(), String::new());
+        loop {
+            let page = house.get(token, &format!("/v1/bulk-acts?{limit}{cursor}")).await;
+            assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+            let acts = page.body["bulk_acts"].as_array().expect("acts");
+            seen.push(acts.len());
+            all.extend(acts.iter().map(|act| act["bulk"].as_str().expect("an id").to_owned()));
+            match page.body["next"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, pages, "{limit}");
+        assert!(all.is_sorted_by(|newer, older| newer > older), "newest first, each of them once");
+    }
+    for (query, code) in
+        [("cursor=here", "bad_id"), ("cursor=job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", "bad_id"), ("limit=x", "bad_query")]
+    {
+        assert_eq!(house.get(&operator, &format!("/v1/bulk-acts?{query}")).await.code(), code, "{query}");
+    }
+}
+
 async fn asks(house: &House, token: &str, act: &str, jobs: Value, why: &str) -> Answer {
     house.post(token, "/v1/bulk-acts", json!({ "act": act, "jobs": jobs, "why": why })).await
 }

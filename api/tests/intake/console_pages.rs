@@ -208,3 +208,57 @@ async fn an_export_that_is_made_a_deletion_and_a_passed_gate_say_what_there_is_t
         assert!(page.contains(&says), "{says}: {page}");
     }
 }
+
+/// How often this stands on a page, and on each behind its link to more.
+async fn on_all_pages(operator: &Browser<'_>, first: &str, more: &str, mark: &str) -> Vec<usize> {
+    let (mut counts, mut path) = (Vec::new(), first.to_owned());
+    loop {
+        let page = operator.opens(&path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
+        counts.push(page.text.matches(mark).count());
+        let Some((before, _)) = page.text.split_once(&format!("\" rel=\"next\">{more}<")) else { return counts };
+        path = before.rsplit("href=\"").next().expect("an address").replace("&amp;", "&");
+    }
+}
+
+#[tokio::test]
+async fn every_list_of_what_grows_goes_on_behind_a_link_and_shows_each_thing_once() {
+    let house = House::build().await;
+    house
+        .run(
+            "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue)
+            select safelight.uuid_v7(), 'retention', 'tick:' || n, now(), 1, 1, 0 from generate_series(1, 120) n;
+            insert into safelight.tokens (id, name, secret_sha256, scopes, revoked_at)
+            select safelight.uuid_v7(), 'of a test', sha256(n::text::bytea), '{read}', case when n % 2 = 0 then now() end from generate_series(1, 240) n;
+            insert into safelight.bulk_acts (id, job_id, act, kind, matched, matched_whole, actor, why, reached, finished_at)
+            select id, gen_random_uuid(), 'hold', 'train_model', 1, true, 'x', 'x', id, now()
+            from (select safelight.uuid_v7() as id from generate_series(1, 120)) a;
+            insert into safelight.subjects (id, tenant) select safelight.uuid_v7(), 'koselfie' from generate_series(1, 120);
+            insert into safelight.deletions (id, tenant, subject_id, trigger, state, answer_due)
+            select safelight.uuid_v7(), tenant, id, 'retention', 'planned', now() + interval '30 days' from safelight.subjects;
+            insert into safelight.provider_calls (id, tenant, subject_id, generation, job_id, purpose, processor, model, wish, token_sha256, state, policy_version)
+            select safelight.uuid_v7(), tenant, id, 1, gen_random_uuid(), 'generate', 'fal', 'a model', 'image:' || id, sha256(convert_to(id::text, 'UTF8')),
+                case when row_number() over () % 2 = 0 then 'unknown' else 'intended' end, safelight.policy_in_force(tenant) from safelight.subjects",
+        )
+        .await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    for (page, more, mark, counts) in [
+        ("/console/bulk", "Older", "/console/bulk/bulk_", vec![50, 50, 20]),
+        ("/console/sweeps", "Older runs", "tick:", vec![50, 50, 20]),
+        ("/console/deletions", "Later deadlines", "/console/deletions/deletion_", vec![50, 50, 20]),
+        ("/console/providers", "More calls", "<code>intent_", vec![50, 50, 20]),
+        // The operator's own is one of them.
+        ("/console/tokens", "Older", "<code>token_", vec![50, 50, 21]),
+        ("/console/tokens?all=1", "Older", "<code>token_", vec![50, 50, 50, 50, 41]),
+    ] {
+        assert_eq!(on_all_pages(&operator, page, more, mark).await, counts, "{page}");
+    }
+    // A call of the page before has an end by now: the next page begins where it began.
+    let first = operator.opens("/console/providers").await.text;
+    let next = first.split("calls_after=").nth(1).and_then(|rest| rest.split('#').next()).expect("a link").to_owned();
+    assert!(next.starts_with("unknown.intent_"), "{next}");
+    house.run("update safelight.provider_calls set state = 'refused' where state = 'unknown' and id <> (select id from safelight.provider_calls where state = 'unknown' order by id desc limit 1)").await;
+    let rest = operator.opens(&format!("/console/providers?calls_after={next}")).await.text;
+    assert_eq!(rest.matches("<code>intent_").count(), 50, "those that are known, and the one that is not");
+    assert!(rest.contains("the outcome is looked for"), "{rest}");
+}

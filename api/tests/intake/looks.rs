@@ -32,6 +32,21 @@ async fn a_certificate_and_what_an_act_on_one_persons_jobs_would_do_are_looks_th
         assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
         assert_eq!(kept(&house, &case, "a test").await, 1, "{case}");
     }
+    let enqueued = "select job_id from safelight.enqueue('train_model', '{}', p_tenant => 'koselfie')";
+    let job: uuid::Uuid = sqlx::query_scalar(enqueued).fetch_one(&house.owner).await.expect("a job");
+    let job = Id::<id::Job>::from(job).to_string();
+    let none = Id::<id::Job>::new().to_string();
+    for (job, looks) in [(&job, 1), (&none, 0)] {
+        let shown = operator.opens(&format!("/console/bulk/preview?act=hold&id={job}")).await;
+        assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
+        assert_eq!(
+            kept(&house, job, "a test").await,
+            looks,
+            "one job is one person's, too; what is not there nobody saw"
+        );
+    }
+    assert_eq!(operator.opens(&format!("/console/jobs?id={job}")).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(kept(&house, &job, "a test").await, 1, "its own page keeps that look");
 }
 
 #[tokio::test]
@@ -71,6 +86,8 @@ async fn an_operators_token_says_what_it_looks_at_one_persons_case_for_and_a_bac
         (format!("/v1/jobs?subject={subject}"), subject.to_string()),
         (format!("/v1/jobs/{job}"), job.to_string()),
         (format!("/v1/bulk-acts/preview?act=hold&order={order}"), order.to_string()),
+        (format!("/v1/bulk-acts/preview?act=hold&job={job}"), job.to_string()),
+        (format!("/v1/jobs?job={job}"), job.to_string()),
         (format!("/v1/subjects/{subject}/images/{image}"), image.to_string()),
         (format!("/v1/subjects/{subject}/exports/{export}"), export.to_string()),
         (format!("/v1/deletions/{deletion}"), deletion.to_string()),
@@ -95,7 +112,7 @@ async fn an_operators_token_says_what_it_looks_at_one_persons_case_for_and_a_bac
     let auditor = house.token(Some("koselfie"), &[Scope::Audit]).await;
     assert_eq!(house.get(&auditor, &format!("/v1/deletions/{certificate}/certificate")).await.status, StatusCode::OK);
     let all = "from safelight.operator_acts where action = 'console.look'";
-    assert_eq!(house.count(all).await, 10, "those of the operator, and nobody else's");
+    assert_eq!(house.count(all).await, 12, "those of the operator, and nobody else's");
     let sealed = "from safelight.audit_entries where action = 'console.look' and tenant = 'koselfie'";
     assert!(house.count(sealed).await >= 6, "each says of which tenant, where the case does");
     assert_eq!(house.get(&operator, "/v1/jobs?kind=train_model").await.status, StatusCode::OK, "nobody's case");

@@ -11,6 +11,7 @@ mod console_large;
 mod console_money;
 mod console_oidc;
 mod console_pages;
+mod console_refresh;
 mod documents;
 mod house;
 mod idempotency;

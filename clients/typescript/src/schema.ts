@@ -114,7 +114,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the newest acts. */
+        /** List the acts, newest first. */
         get: operations["listBulkActs"];
         put?: never;
         /** Act on all jobs that match and were made before now. A worker does it in batches, newest first. */
@@ -1037,10 +1037,12 @@ export interface components {
             /** @description Why. */
             why: string;
         };
-        /** @description The newest acts. */
+        /** @description A page of acts. */
         BulkActs: {
-            /** @description At most a hundred. */
+            /** @description Newest first. */
             bulk_acts: components["schemas"]["BulkActView"][];
+            /** @description Send it as `cursor`, for what is older; none: that was all. */
+            next?: string | null;
         };
         /** @description What the safety check found. */
         Check: {
@@ -2329,14 +2331,19 @@ export interface operations {
     };
     listBulkActs: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The `next` of the page before. */
+                cursor?: string;
+                /** @description Entries of one page: 50 if none is said, 200 at the most. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The acts */
+            /** @description A page */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2753,7 +2760,7 @@ export interface operations {
                 until?: string;
                 /** @description The `next` of the page before. */
                 cursor?: string;
-                /** @description Jobs of one page: 50 if none is said, 200 at the most. */
+                /** @description Entries of one page: 50 if none is said, 200 at the most. */
                 limit?: number;
             };
             header?: {

@@ -84,11 +84,6 @@ impl Wanted {
         *self != Self::default()
     }
 
-    /// The order or the person whose case it looks at.
-    pub fn case(&self) -> Option<String> {
-        self.subject.map(|subject| subject.to_string()).or(self.order.map(|order| order.to_string()))
-    }
-
     /// Its words with their names, as an address carries them.
     pub fn words(&self) -> Vec<(&'static str, String)> {
         let time = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
