@@ -124,10 +124,43 @@ const chapters = {
         return { act: new URL(page.url()).pathname };
     },
     async sees_its_progress() {
-        const page = await signedIn();
+        // Without scripts, by looking again.
+        const page = await signedIn(OPERATOR, { javaScriptEnabled: false });
         await page.goto(`${CONSOLE}${given.act}`);
         await page.getByRole("link", { name: "Look again" }).click();
         await says(page, "under way", /[1-9]\d* of 5000/);
+    },
+    async sees_a_page_show_itself_again() {
+        const page = await signedIn();
+        const complaints = [];
+        page.on("console", (said) => { if (said.type() === "error") complaints.push(said.text()); });
+        await page.goto(`${CONSOLE}${given.act}`);
+        await page.evaluate(() => { globalThis.opened = "once"; });
+        const job = await page.locator("dl.facts a.id").getAttribute("href");
+        const other = await page.context().newPage();
+        other.setDefaultTimeout(10_000);
+        const acts = async (what, why) => {
+            await other.goto(`${CONSOLE}${job}`);
+            await act(other, what, why);
+        };
+        const shown = (word, is) => page.waitForFunction(([word, is]) =>
+            document.getElementById("under-way").innerText.includes(word) === is, [word, is], { timeout: 15_000 });
+        const at = () => page.evaluate(() => document.activeElement.innerText);
+        const leave = page.getByRole("button", { name: "Sign out" });
+        await leave.focus();
+        await acts("Hold", "until somebody has looked");
+        await shown("until somebody releases it", true);
+        assert.equal(await at(), "Sign out", "the keyboard stays where it was");
+        // What somebody is at stays until they leave it.
+        await page.getByRole("link", { name: "Look again" }).focus();
+        await acts("Release", "somebody has");
+        await page.waitForTimeout(8_000);
+        await shown("until somebody releases it", true);
+        assert.equal(await at(), "Look again", "and is not taken away");
+        await leave.focus();
+        await shown("until somebody releases it", false);
+        assert.equal(await page.evaluate(() => globalThis.opened), "once", "it was opened once");
+        assert.deepEqual(complaints, []);
     },
     async sees_that_it_is_done() {
         const page = await signedIn();

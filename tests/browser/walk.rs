@@ -124,6 +124,7 @@ async fn an_operator_repairs_pauses_retries_five_thousand_and_follows_a_deletion
         assert!(app.crashes_after_step::<ActOnJobs>(steps).await, "5,000 are not done in {steps} steps");
     }
     walk.chapter("sees_its_progress", asked.clone()).await;
+    walk.chapter("sees_a_page_show_itself_again", asked.clone()).await;
     app.performs_one::<ActOnJobs>().await;
     walk.chapter("sees_that_it_is_done", asked).await;
     assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);

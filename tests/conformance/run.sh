@@ -130,6 +130,26 @@ else
     say "Left out: our TypeScript client, because npm does not answer."
 fi
 
+# An operator's walk through the console: the browser is the machine's own, what drives it comes from npm.
+chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
+if [ -z "$chromium" ]; then
+    say "Left out: an operator's walk through the console, because Chromium is not installed (Debian: apt-get install chromium)."
+else
+    mkdir -p "$work/walk"
+    cp "$here/../browser/package.json" "$here/../browser/walk.mjs" "$work/walk/"
+    wanted=$(cat "$here/../browser/package.json")
+    if ! fresh walk.have "$wanted" && (cd "$work/walk" && npm_install --ignore-scripts); then printf '%s' "$wanted" >"$work/walk.have"; fi
+    if fresh walk.have "$wanted"; then
+        say "An operator's walk through the console in Chromium, and axe-core on each page"
+        (cd "$here/../.." && CHROMIUM=$chromium SAFELIGHT_CONSOLE_WALK=$work/walk RUST_MIN_STACK=4194304 SQLX_OFFLINE=true \
+            timeout 900 cargo test --quiet --workspace --test house -- browser:: --ignored) || failed="$failed walk.rs"
+    elif npm_answers; then
+        die "npm answers, and still playwright-core and axe-core could not be had: see above."
+    else
+        say "Left out: an operator's walk through the console, because npm does not answer."
+    fi
+fi
+
 # Those who read what we publish: the description, and the alert rules.
 REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true meet "redocly against the description" \
     "$work/js/node_modules/.bin/redocly" lint --config "$here/redocly.yaml" "$here/../../docs/openapi.json"
