@@ -201,6 +201,13 @@ impl App {
         (bob, order)
     }
 
+    /// Paid, and what can begin has begun, once: Fal works on it for as long as its stand-in holds.
+    pub async fn begins(&self, order: Id<Order>) {
+        self.pays(order).await;
+        self.sandbox.stripe.idle().await;
+        safelight_worker::drain(&self.worker, &self.services, "test").await.expect("a drain");
+    }
+
     /// Paid, and everything that follows is done.
     pub async fn fulfils(&self, order: Id<Order>) {
         self.pays(order).await;

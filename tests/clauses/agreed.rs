@@ -68,9 +68,7 @@ async fn k43_an_order_whose_images_are_not_consented_to_any_more_goes_to_refund_
     app.sandbox.fal.hold(Hold::InProgress);
     app.sandbox.fal.faults().always(Fault::CancelIgnored);
     let (eve, order) = app.portrait_order(true).await;
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     app.stands(order, "generating", None).await;
     let withdrawn = app.withdraws(&eve, Purpose::Generate).await;
     app.stands(order, "refund_review", Some("consent_withdrawn")).await;

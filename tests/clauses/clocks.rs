@@ -128,9 +128,7 @@ async fn k24_an_image_that_is_delivered_later_has_its_own_full_term() {
     let app = App::spawn().await;
     let (ann, order) = app.basic_order(false).await;
     app.sandbox.fal.hold(Hold::InProgress);
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     // Fal says only three days later that the last picture is done.
     let last = app.sandbox.fal.requests().last().unwrap().id;
     app.sandbox.fal.faults().add(safelight_sandbox::Rule {

@@ -239,9 +239,7 @@ async fn h13_h14_an_erasure_while_fal_trains_leaves_no_model_anywhere() {
     app.sandbox.fal.hold(Hold::InProgress);
     app.sandbox.fal.faults().always(Fault::CancelIgnored);
     let (bob, order) = app.small_halo_order().await;
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     assert_eq!(app.sandbox.fal.trainings(), 1);
     let deletion = app.erases(&bob).await;
     safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();

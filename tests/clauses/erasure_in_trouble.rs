@@ -13,9 +13,7 @@ async fn n4_h15_a_webhook_after_the_erasure_is_taken_stores_nothing_and_has_the_
     app.sandbox.fal.hold(Hold::InProgress);
     app.sandbox.fal.faults().always(Fault::CancelIgnored);
     let (ann, order) = app.basic_order(false).await;
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     let deletion = app.erases(&ann).await;
     safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
     app.sandbox.fal.hold(Hold::Nowhere);

@@ -168,9 +168,7 @@ async fn n31_images_in_the_making_are_delivered_without_a_score_after_a_withdraw
     let app = App::spawn().await;
     app.sandbox.fal.hold(safelight_sandbox::fal::Hold::InProgress);
     let (ann, order) = app.basic_order(true).await;
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     assert_eq!(app.count("select count(*) from safelight.embeddings").await, 3);
     app.withdraws(&ann, Purpose::Compare).await;
     app.sandbox.fal.hold(safelight_sandbox::fal::Hold::Nowhere);

@@ -18,9 +18,7 @@ async fn k26_the_copy_in_the_training_zip_goes_when_the_training_is_over() {
     let app = App::spawn().await;
     let (_ann, order) = app.model_order().await;
     app.sandbox.fal.hold(Hold::InProgress);
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     let bundle = app.artifacts("bundle", order.uuid()).await[0];
     let ends: chrono::DateTime<Utc> =
         app.of("select delete_after from safelight.artifacts where id = $1", bundle.uuid()).await;
@@ -115,9 +113,7 @@ async fn k10_a_model_that_was_never_delivered_has_no_term_and_is_not_kept() {
     let app = App::spawn().await;
     let (ann, order) = app.model_order().await;
     app.sandbox.fal.hold(Hold::InProgress);
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     app.withdraws(&ann, safelight_jobs::policy::Purpose::Train).await;
     app.sandbox.fal.hold(Hold::Nowhere);
     app.run_due_jobs().await;

@@ -143,9 +143,7 @@ async fn k26_n12_a_photo_that_fal_trains_on_is_not_called_gone_before_that_train
     let (_ann, order) = app.model_order().await;
     let selfie = app.artifacts("upload", app.batch_of(order).await.uuid()).await[3];
     app.sandbox.fal.hold(Hold::InProgress);
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     assert!(app.stored_keys().iter().any(|key| key.contains("/bundle/")));
     let deletion = app.deletes_photo(&token, selfie).await;
     safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();

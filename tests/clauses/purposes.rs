@@ -266,9 +266,7 @@ async fn k14_a_box_that_is_ticked_late_counts_from_then_on_and_holds_no_image_ba
     let app = App::spawn().await;
     app.sandbox.fal.hold(safelight_sandbox::fal::Hold::InQueue);
     let (ann, order) = app.basic_order(false).await;
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     assert_eq!(app.count("select count(*) from safelight.embeddings").await, 0);
     app.agrees_to_compare(&ann, app.batch_of(order).await).await;
     app.sandbox.fal.hold(safelight_sandbox::fal::Hold::Nowhere);

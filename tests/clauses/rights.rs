@@ -87,9 +87,7 @@ async fn n22_k41_a_result_that_comes_during_a_restriction_is_not_stored_before_t
     let app = App::spawn().await;
     app.sandbox.fal.hold(Hold::InProgress);
     let (bob, order) = app.small_halo_order().await;
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     assert_eq!(app.sandbox.fal.trainings(), 1);
     app.restricts(&bob, Ground::Accuracy).await.unwrap();
     app.sandbox.fal.hold(Hold::Nowhere);

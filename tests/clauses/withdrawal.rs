@@ -50,9 +50,7 @@ async fn k43_k52_withdrawing_works_while_every_provider_is_down_and_waits_for_no
     let app = App::spawn().await;
     app.sandbox.fal.hold(Hold::InProgress);
     let (ann, order) = app.model_order().await;
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     assert_eq!(app.order_state(order).await.0, "training");
     let token = app.token("koselfie").await;
     app.providers_go_down().await;
@@ -77,9 +75,7 @@ async fn n1_k43_a_model_whose_consent_was_withdrawn_during_its_training_is_never
     app.sandbox.fal.hold(Hold::InProgress);
     app.sandbox.fal.faults().always(Fault::CancelIgnored);
     let (ann, order) = app.model_order().await;
-    app.pays(order).await;
-    app.sandbox.stripe.idle().await;
-    safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap();
+    app.begins(order).await;
     let request = app.sandbox.fal.requests()[0].id;
     let bundle = app.stored_keys().into_iter().find(|key| key.contains("/bundle/")).unwrap();
     let zip = app.sandbox.supabase.read("safelight", &bundle).await.unwrap();
