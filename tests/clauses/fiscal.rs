@@ -65,7 +65,8 @@ async fn k29_h30_d13_order_data_are_there_until_the_end_of_the_tenth_year_after_
         .await,
         0
     );
-    let gone = "select (counts ->> 'sales')::bigint from safelight.audit_entries where action = 'sweep.fiscal'";
+    let gone =
+        "select sum((counts ->> 'sales')::bigint)::bigint from safelight.audit_entries where action = 'sweep.fiscal'";
     assert_eq!(app.count(gone).await, 1, "the log says so");
 }
 

@@ -57,8 +57,9 @@ async fn a_release_refuses_the_schema_before_it_and_goes_on_with_its_jobs_once_t
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_workers_could_not_look_into_yet_is_refused_and_takes_migrations_that_come_late() {
-    let all = db::MIGRATIONS.iter().cloned();
-    let (url, _) = laid(all.filter(|known| !(66..=69).contains(&known.version)).collect()).await;
+    // 0066 to 0069 came after higher numbers, up to 0084; what is newer builds on them.
+    let then = db::MIGRATIONS.iter().filter(|known| known.version <= 84 && !(66..=69).contains(&known.version));
+    let (url, _) = laid(then.cloned().collect()).await;
     let app = App::spawn_at(url, |_| {}).await;
     let environment = environment(&app, "http://127.0.0.1:0");
     is_sorry(&ends(&["api"], &environment).await, "the database lacks the migration 0066 operators by oidc");

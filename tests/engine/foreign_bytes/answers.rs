@@ -221,7 +221,7 @@ async fn fals_keys_near_good_ones_are_understood_or_refused_and_let_no_stranger_
     };
     let signed = headers(app.sandbox.fal.sign(&body, "r1", now));
     let other =
-        Sandbox::start(safelight_sandbox::Options::new(&std::env::temp_dir().join("safelight-near-other"))).await;
+        Sandbox::start(safelight_sandbox::Options::new(std::env::temp_dir().join("safelight-near-other"))).await;
     let forged = headers(other.expect("another house").fal.sign(&body, "r1", now));
     twister
         .tries(60, || async {
