@@ -11,6 +11,7 @@
 mod binaries;
 mod home;
 mod line;
+mod mutant;
 mod pooler;
 mod server;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 pub use binaries::OLDEST_VERSION;
 pub use line::{Cut, Line};
+pub use mutant::mutate;
 pub use pooler::PgBouncer;
 use server::{Followed, Server};
 

@@ -80,6 +80,7 @@ pub async fn prepare(owner: &PgPool) {
     for policy in Policy::bundled().expect("policies") {
         policy_rows::install(owner, &policy).await.expect("a policy");
     }
+    postgres::mutate(owner).await.expect("a rule to take out");
 }
 
 /// A migrated database of its own, with both policies.

@@ -72,6 +72,11 @@ async fn k38_k42_the_export_has_every_class_in_a_form_that_machines_read_and_goe
     assert!(document["rights"].as_str().unwrap().contains("authority"), "K45");
 
     let expires: DateTime<Utc> = serde_json::from_value(asked["expires_at"].clone()).unwrap();
+    let made: DateTime<Utc> = sqlx::query_scalar("select created_at from safelight.artifacts where class = 'export'")
+        .fetch_one(&app.db)
+        .await
+        .unwrap();
+    assert_eq!((expires - made).num_hours(), 168, "a week");
     app.turn_clock_to(expires - chrono::Duration::seconds(60)).await;
     let (_, last) = app.get(&token, &path).await;
     let link = url::Url::parse(last["url"].as_str().unwrap()).unwrap();

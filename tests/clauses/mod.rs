@@ -16,6 +16,7 @@ mod killed;
 mod mailbox;
 mod markers;
 mod model_terms;
+mod mutants;
 mod notices;
 mod objections;
 mod originals;

@@ -59,6 +59,7 @@ pub(crate) async fn own_postgres() -> Postgres {
     for policy in Policy::bundled().expect("policies") {
         policy_rows::install(&owner, &policy).await.expect("a policy");
     }
+    postgres::mutate(&owner).await.expect("a rule to take out");
     owner.close().await;
     postgres
 }
