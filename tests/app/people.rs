@@ -92,6 +92,18 @@ impl App {
         (batch, ids)
     }
 
+    /// Where one photo may be put, by a link that is not used yet.
+    pub async fn place_for_a_photo(
+        &self,
+        person: &Person,
+        batch: Id<Batch>,
+    ) -> Result<intake::UploadSlot, intake::IntakeError> {
+        let mut tx = self.tx().await;
+        let slot = intake::slot(&mut tx, &self.services.storage, person.tenant, person.id, batch).await?;
+        tx.commit().await?;
+        Ok(slot)
+    }
+
     /// Upload one file.
     pub async fn upload(
         &self,
@@ -100,9 +112,7 @@ impl App {
         content_type: &str,
         bytes: Vec<u8>,
     ) -> Result<Id<Artifact>, intake::IntakeError> {
-        let mut tx = self.tx().await;
-        let slot = intake::slot(&mut tx, &self.services.storage, person.tenant, person.id, batch).await?;
-        tx.commit().await?;
+        let slot = self.place_for_a_photo(person, batch).await?;
         let put = self
             .http
             .put(slot.put_url.expose())

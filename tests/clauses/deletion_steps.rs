@@ -208,9 +208,7 @@ async fn n10_k40_a_photo_that_is_put_again_by_its_link_is_found_and_its_deletion
     let app = App::spawn().await;
     let ann = app.person("koselfie").await;
     let (batch, _) = app.uploads(&ann, 1).await;
-    let mut tx = app.tx().await;
-    let slot = intake::slot(&mut tx, &app.services.storage, ann.tenant, ann.id, batch).await.unwrap();
-    tx.commit().await.unwrap();
+    let slot = app.place_for_a_photo(&ann, batch).await.unwrap();
     let made = app.now().await;
     let puts = || app.http.put(slot.put_url.expose()).header("content-type", "image/jpeg").body("once").send();
     puts().await.unwrap();
@@ -236,9 +234,7 @@ async fn n9_n10_a_photo_that_came_late_is_found_by_its_key_where_every_listing_i
     let app = App::spawn().await;
     let ann = app.person("koselfie").await;
     let (batch, _) = app.uploads(&ann, 1).await;
-    let mut tx = app.tx().await;
-    let slot = intake::slot(&mut tx, &app.services.storage, ann.tenant, ann.id, batch).await.unwrap();
-    tx.commit().await.unwrap();
+    let slot = app.place_for_a_photo(&ann, batch).await.unwrap();
     app.sandbox.supabase.faults().always(Fault::ListIsEmpty);
     let deletion = app.erases(&ann).await;
     app.run_due_jobs().await;
@@ -255,9 +251,7 @@ async fn k40_a_photo_that_is_being_deleted_does_not_arrive() {
     let app = App::spawn().await;
     let ann = app.person("koselfie").await;
     let (batch, _) = app.uploads(&ann, 1).await;
-    let mut tx = app.tx().await;
-    let slot = intake::slot(&mut tx, &app.services.storage, ann.tenant, ann.id, batch).await.unwrap();
-    tx.commit().await.unwrap();
+    let slot = app.place_for_a_photo(&ann, batch).await.unwrap();
     let photo = crate::app::photos()[0].bytes.clone();
     app.http.put(slot.put_url.expose()).header("content-type", "image/jpeg").body(photo).send().await.unwrap();
     let mut tx = app.tx().await;

@@ -57,9 +57,7 @@ async fn n10_h16_k5_a_photo_put_by_an_old_link_after_the_deletion_is_found_and_t
     let app = App::spawn().await;
     let ann = app.person("koselfie").await;
     let (batch, _) = app.uploads(&ann, 1).await;
-    let mut tx = app.tx().await;
-    let slot = intake::slot(&mut tx, &app.services.storage, ann.tenant, ann.id, batch).await.unwrap();
-    tx.commit().await.unwrap();
+    let slot = app.place_for_a_photo(&ann, batch).await.unwrap();
     let made = app.now().await;
     let deletion = app.erases(&ann).await;
     app.run_due_jobs().await;
