@@ -112,6 +112,8 @@ impl From<AuthError> for Stop {
     fn from(error: AuthError) -> Self {
         match error {
             AuthError::Kept { .. } => Self::retry("auth_user_kept", error),
+            AuthError::Unchanged { .. } => Self::retry("auth_address_unchanged", error),
+            AuthError::BadAddress { .. } => Self::give_up("auth_address_refused", error.to_string()),
             AuthError::NotAllowed { .. } => Self::wait(A_PERSON_ACTS, "auth_key_refused: check SUPABASE_SERVICE_KEY"),
             AuthError::Refused { .. } => Self::retry("auth_refused", error),
             AuthError::Busy { after } => busy("supabase", Some(after)),

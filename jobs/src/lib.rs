@@ -21,6 +21,7 @@ pub mod collect_image;
 pub mod collect_model;
 pub mod compare_faces;
 pub mod confirm_payment;
+pub mod correct_sign_in;
 pub mod data_map;
 pub mod db;
 pub mod delete_data;
@@ -93,6 +94,7 @@ macro_rules! for_each_job {
             compare_faces::CompareFaces,
             deliver_order::DeliverOrder,
             send_notice::SendNotice,
+            correct_sign_in::CorrectSignIn,
             export_data::ExportData,
             sweep_retention::SweepRetention,
             sweep_deletions::SweepDeletions,

@@ -1,7 +1,7 @@
 //! Supabase's stand-in: Auth (admin, key set, user tokens) and Storage (S3 endpoint and the REST calls that matter).
 //!
 //! What it keeps to: deleting a user answers `{}` and 404 the second time, leaves objects alone, writes an audit row
-//! with the e-mail, and does not end tokens; an S3 put always overwrites; `%` and non-ASCII names are refused; REST
+//! with the e-mail, and does not end tokens; a user's address changes at once, and to one that another user has with a 500; an S3 put always overwrites; `%` and non-ASCII names are refused; REST
 //! errors are HTTP 400 with the real number as text. Objects lie under the data directory, one file each.
 //! What it never does: row rules. A database is not part of it; `postgres` is.
 //!

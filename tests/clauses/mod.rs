@@ -4,6 +4,7 @@
 mod agreed;
 mod certificates;
 mod clocks;
+mod corrections;
 mod data_map;
 mod deletion_steps;
 mod ends;

@@ -64,6 +64,15 @@ fn stored() -> BTreeMap<&'static str, (Value, String, &'static str, i32)> {
         ),
         ("send_notice", (json!({ "notice": format!("notice_{A}") }), format!("send_notice:notice_{A}"), "notices", 12)),
         (
+            "correct_sign_in",
+            (
+                json!({ "subject": format!("subject_{A}"), "because": A }),
+                format!("correct_sign_in:subject_{A}:{A}"),
+                "notices",
+                12,
+            ),
+        ),
+        (
             "export_data",
             (json!({ "export": format!("artifact_{A}") }), format!("export_data:artifact_{A}"), "notices", 10),
         ),

@@ -6,7 +6,7 @@ use safelight_jobs::{
     bulk,
     expire_consents::ExpireConsents,
     id::{Id, Order},
-    intake,
+    intake::{self, Correction},
     job::{Job, Queue},
     operate::{Act, Operator},
     policy::{CapturePoint, Policy, Purpose},
@@ -110,6 +110,15 @@ pub async fn situation(kind: &str) -> Situation {
             Box::pin(app.run_due_jobs()).await;
             let mut tx = app.tx().await;
             intake::ask_export(&mut tx, ann.tenant, ann.id).await.expect("an export");
+            tx.commit().await.expect("a commit");
+            (Gate::Asks, (app, ann, order))
+        }
+        "correct_sign_in" => {
+            let (app, ann, order) = Box::pin(paid()).await;
+            Box::pin(app.run_due_jobs()).await;
+            let mut tx = app.tx().await;
+            let correction = Correction { email: Some("new@mail.example".to_owned()), name: None };
+            intake::rectify(&mut tx, &app.services.vault, ann.tenant, ann.id, &correction).await.expect("corrected");
             tx.commit().await.expect("a commit");
             (Gate::Asks, (app, ann, order))
         }

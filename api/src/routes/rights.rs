@@ -38,9 +38,21 @@ pub(crate) struct Corrected {
     /// The person.
     #[schema(value_type = String, example = "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
     subject: Id<Subject>,
+    /// Who has a copy of the address and is told of it (Art. 19); nobody where it is not corrected, or nobody else has it.
+    told: Vec<Told>,
 }
 
-/// Correct mail address or name (Art. 16). Mails that wait go to the new address.
+/// A recipient that is told.
+#[derive(Serialize, ToSchema)]
+struct Told {
+    /// Who: `supabase`, for the address of the sign-in user.
+    processor: &'static str,
+    /// The job that tells it; of a restricted person after the release.
+    #[schema(value_type = String, example = "job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    job: Id<id::Job>,
+}
+
+/// Correct mail address or name (Art. 16). Mails that wait go to the new address, and Supabase Auth is told of it.
 #[utoipa::path(post, path = "/v1/subjects/{subject}/rectify", tag = "rights", operation_id = "rectifySubject",
     params(("subject" = String, Path, description = "subject_…")), request_body = NewAccount, security(("token" = ["enqueue"])),
     responses((status = 200, description = "Corrected", body = Corrected), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
@@ -55,8 +67,10 @@ pub(crate) async fn rectify(
         return Err(Error::BadBody { why: "`name` is longer than 512 bytes".to_owned() });
     }
     let mut tx = caller.begin(&state).await?;
-    intake::rectify(&mut tx, &state.vault, caller.tenant()?, subject, &Correction { email, name }).await?;
-    caller.finish(tx, StatusCode::OK, &Corrected { subject }).await
+    let correction = Correction { email, name };
+    let told = intake::rectify(&mut tx, &state.vault, caller.tenant()?, subject, &correction).await?;
+    let told = told.iter().map(|one| Told { processor: one.processor.as_str(), job: one.job }).collect();
+    caller.finish(tx, StatusCode::OK, &Corrected { subject, told }).await
 }
 
 /// A score that is measured anew.

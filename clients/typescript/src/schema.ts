@@ -839,7 +839,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Correct mail address or name (Art. 16). Mails that wait go to the new address. */
+        /** Correct mail address or name (Art. 16). Mails that wait go to the new address, and Supabase Auth is told of it. */
         post: operations["rectifySubject"];
         delete?: never;
         options?: never;
@@ -1144,6 +1144,8 @@ export interface components {
              * @example subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
              */
             subject: string;
+            /** @description Who has a copy of the address and is told of it (Art. 19); nobody where it is not corrected, or nobody else has it. */
+            told: components["schemas"]["Told"][];
         };
         /** @description A deletion that has begun. */
         DeletionBegun: {
@@ -2068,6 +2070,16 @@ export interface components {
              * @example job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
              */
             job: string;
+        };
+        /** @description A recipient that is told. */
+        Told: {
+            /**
+             * @description The job that tells it; of a restricted person after the release.
+             * @example job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            job: string;
+            /** @description Who: `supabase`, for the address of the sign-in user. */
+            processor: string;
         };
         /** @description Which, and why. */
         WhichDead: {

@@ -1,10 +1,12 @@
-//! Correction (Art. 16): the account is sealed anew, and mails that wait read the address when they are sent; a score that its
-//! person contests is measured anew.
+//! Correction (Art. 16): the account is sealed anew, mails that wait read the address when they are sent, and whoever has a copy
+//! of the address is told (Art. 19); a score that its person contests is measured anew.
 
 use crate::{
     audit::Entry,
     compare_faces::CompareFaces,
+    correct_sign_in::CorrectSignIn,
     id::{Artifact, Id, Job, Subject},
+    policy::Processor,
     queue,
     run::Tx,
     vault::Vault,
@@ -21,7 +23,18 @@ pub struct Correction {
     pub name: Option<String>,
 }
 
-/// Correct an account. Also while the person is restricted: that may be what the restriction waits for.
+/// Who has a copy of what was corrected, and is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipient {
+    /// Who.
+    pub processor: Processor,
+    /// The job that tells it.
+    pub job: Id<Job>,
+}
+
+/// Correct an account. Also while the person is restricted: that may be what the restriction waits for; recipients are told
+/// after the release. Answers whom: Supabase Auth has a copy of the address, where the person has a sign-in user there. Resend
+/// gets it with each mail anew, and nobody else has it from us.
 ///
 /// # Errors
 /// Nothing to correct, no mail address, a person who is erased.
@@ -31,7 +44,7 @@ pub async fn rectify(
     tenant: &str,
     subject: Id<Subject>,
     correction: &Correction,
-) -> Result<(), IntakeError> {
+) -> Result<Vec<Recipient>, IntakeError> {
     if correction.email.is_none() && correction.name.is_none() {
         return Err(IntakeError::invalid("nothing_to_correct", "give `email`, `name` or both"));
     }
@@ -61,12 +74,17 @@ pub async fn rectify(
     if done.rows_affected() == 0 {
         return Err(IntakeError::not_found(format!("the account of {subject}")));
     }
+    let told: Vec<_> = match correction.email {
+        Some(_) => CorrectSignIn::of(tx, subject).await?.into_iter().collect(),
+        None => Vec::new(),
+    };
     Entry::new("intake", "subject.rectified", "sealed")
         .subject(subject)
         .count("fields", usize::from(correction.email.is_some()) + usize::from(correction.name.is_some()))
+        .count("recipients", told.len())
         .write(tx)
         .await?;
-    Ok(())
+    Ok(told.into_iter().map(|job| Recipient { processor: Processor::Supabase, job }).collect())
 }
 
 /// A contested score.

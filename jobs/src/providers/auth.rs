@@ -1,11 +1,14 @@
-//! Supabase Auth: deleting a user for good, and checking a user's token.
+//! Supabase Auth: deleting a user for good, telling it a corrected address, and checking a user's token.
 //!
 //! Deleting is repeated until the user is gone: `AlreadyGone` is as good as `Deleted`. It writes a row with the mail
 //! address into Supabase's own audit table, which only somebody with database rights can clean.
 //! A token is checked by its signature, audience, issuer, role and end; it stays good until its end after the user was
 //! deleted, so ask our own tombstone too before anything is paid or destroyed.
+//! An address is changed at once and taken as confirmed: no mail goes to the old or the new one. A user who is not there is not
+//! made by it. What Auth answers to an address that another user there has is a 500 without a word of its own.
 //! Source: github.com/supabase/auth at bc32168e (internal/api/admin.go, jwks.go) and supabase.com/docs/guides/auth,
-//! read November 2026; where its OpenAPI file differs, the code counts.
+//! read November 2026; where its OpenAPI file differs, the code counts. Of `PUT /admin/users/{id}` adminUserUpdate of the same
+//! file at b1cd2b03 and github.com/supabase/auth/pull/2014 (422 `email_exists` instead of the 500, not merged then), read 2026-11-27.
 
 use std::time::Duration;
 
@@ -20,6 +23,7 @@ use super::{
     ConfigError, Secret,
     http::{Answer, Base, Limits, client, exchange, retry_after, secret_header},
 };
+use crate::gate::{Allowed, Host};
 
 mod token;
 
@@ -51,7 +55,16 @@ pub enum UserDeletion {
     AlreadyGone,
 }
 
-/// Why a user was not deleted.
+/// What telling a user's address found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressChange {
+    /// Supabase answered with the user, who has that address now.
+    Changed,
+    /// There is no such user: nobody was told, and nobody was made.
+    NoSuchUser,
+}
+
+/// Why a user was not deleted or changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// The database kept the row, most often because another table refers to it.
@@ -61,6 +74,24 @@ pub enum AuthError {
     Kept {
         /// Supabase's word for it.
         code: String,
+    },
+    /// The address is as it was, most often because another user of the project has the new one.
+    #[error(
+        "Supabase Auth did not change the user's address (`{code}`); see whether another user of the project has it"
+    )]
+    Unchanged {
+        /// Supabase's word for it, `other_address` where it answered with another one than it was told.
+        code: String,
+    },
+    /// It says so: another user of the project has the address, or it is none.
+    #[error(
+        "Supabase Auth does not take the address (`{code}`, {status}); correct it there or here, a repeat will not help"
+    )]
+    BadAddress {
+        /// Supabase's word for it.
+        code: String,
+        /// 400 or 422.
+        status: u16,
     },
     /// The key is wrong or not of the service role.
     #[error("Supabase Auth does not accept the key (`{code}`, {status}); check SUPABASE_SERVICE_KEY")]
@@ -121,13 +152,54 @@ impl Auth {
         match answer.status.as_u16() {
             200..=299 => Ok(UserDeletion::Deleted),
             404 if code == "user_not_found" => Ok(UserDeletion::AlreadyGone),
-            status @ (401 | 403) => Err(AuthError::NotAllowed { code, status }),
-            429 => Err(AuthError::Busy { after: retry_after(&answer.headers).unwrap_or(BUSY_PAUSE) }),
             500 => Err(AuthError::Kept { code }),
-            501.. => Err(AuthError::Unreachable { why: "Supabase answered with a fault of its own" }),
-            status => Err(AuthError::Refused { code, status }),
+            _ => Err(refusal(&answer, code)),
         }
     }
+
+    /// Tells Auth the address that a user has now. Sent once; the caller repeats, which changes nothing more.
+    pub async fn change_address(
+        &self,
+        _proof: &Allowed<Host>,
+        user: Uuid,
+        address: &Secret,
+    ) -> Result<AddressChange, AuthError> {
+        self.put_address(user, address).await
+    }
+
+    async fn put_address(&self, user: Uuid, address: &Secret) -> Result<AddressChange, AuthError> {
+        let request = self
+            .http
+            .request(Method::PUT, self.base.at(&format!("/auth/v1/admin/users/{user}")))
+            .headers(self.headers.clone())
+            .json(&json!({ "email": address.expose(), "email_confirm": true }));
+        let answer = exchange(request, MOST).await.map_err(|lost| AuthError::Unreachable { why: lost.why() })?;
+        let code = code_of(&answer);
+        match answer.status.as_u16() {
+            // Success is a claim: the user in the answer has the address, which Auth writes in small letters.
+            200..=299 if has_address(&answer, address) => Ok(AddressChange::Changed),
+            200..=299 => Err(AuthError::Unchanged { code: "other_address".to_owned() }),
+            404 if code == "user_not_found" => Ok(AddressChange::NoSuchUser),
+            status @ (400 | 422) => Err(AuthError::BadAddress { code, status }),
+            500 => Err(AuthError::Unchanged { code }),
+            _ => Err(refusal(&answer, code)),
+        }
+    }
+}
+
+/// What each call of the admin may be answered with.
+fn refusal(answer: &Answer, code: String) -> AuthError {
+    match answer.status.as_u16() {
+        status @ (401 | 403) => AuthError::NotAllowed { code, status },
+        429 => AuthError::Busy { after: retry_after(&answer.headers).unwrap_or(BUSY_PAUSE) },
+        500.. => AuthError::Unreachable { why: "Supabase answered with a fault of its own" },
+        status => AuthError::Refused { code, status },
+    }
+}
+
+fn has_address(answer: &Answer, wanted: &Secret) -> bool {
+    let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    body["email"].as_str().is_some_and(|said| said.to_lowercase() == wanted.expose().trim().to_lowercase())
 }
 
 /// New keys are no JWTs and are refused as a bearer; older ones must be both.

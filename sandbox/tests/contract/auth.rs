@@ -48,6 +48,45 @@ async fn deleting_a_user_answers_an_empty_object_then_404_and_leaves_an_audit_ro
 }
 
 #[tokio::test]
+async fn an_address_is_changed_at_once_only_of_a_user_who_is_there_and_never_to_that_of_another() {
+    let house = House::open().await;
+    let supabase = house.sandbox.description().supabase;
+    let (ann, eve) = (house.sandbox.supabase.create_user("ann@safelight.test"), "eve@safelight.test");
+    let other = house.sandbox.supabase.create_user(eve);
+    let put = |id: String, key: &str, body: &str| {
+        let url = format!("{}/auth/v1/admin/users/{id}", supabase.url);
+        let request = house.http.put(url).header("apikey", key).header("content-type", "application/json");
+        let request = request.header("x-supabase-api-version", "2024-01-01").body(body.to_owned());
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        }
+    };
+    let key = supabase.secret_key.as_str();
+    let wish = r#"{"email":"New@Safelight.test","email_confirm":true}"#;
+    let (status, changed) = put(ann.id.to_string(), key, wish).await;
+    assert_eq!((status, &changed["email"], &changed["id"]), (200, &json!("new@safelight.test"), &json!(ann.id)));
+    assert!(changed["email_confirmed_at"].is_string());
+    for (id, key, body, expected) in [
+        (ann.id.to_string(), supabase.publishable_key.as_str(), wish, (403, "not_admin")),
+        (Uuid::new_v4().to_string(), key, wish, (404, "user_not_found")),
+        ("no-uuid".to_owned(), key, wish, (404, "validation_failed")),
+        (ann.id.to_string(), key, "{", (400, "bad_json")),
+        (ann.id.to_string(), key, r#"{"email":"nobody"}"#, (400, "validation_failed")),
+        (ann.id.to_string(), key, r#"{"email":"EVE@safelight.test"}"#, (500, "unexpected_failure")),
+    ] {
+        let (status, said) = put(id, key, body).await;
+        assert_eq!((status, said["code"].as_str().unwrap()), expected, "{body}");
+    }
+    let mut there: Vec<_> = house.sandbox.supabase.users().into_iter().map(|user| (user.id, user.email)).collect();
+    there.sort();
+    let mut expected = [(ann.id, "new@safelight.test".to_owned()), (other.id, eve.to_owned())];
+    expected.sort();
+    assert_eq!(there, expected, "nobody was made, and nobody else was changed");
+    assert_eq!(house.sandbox.supabase.audit_log()[0].action, "user_modified");
+}
+
+#[tokio::test]
 async fn only_the_secret_key_deletes_and_only_in_its_own_header() {
     let house = House::open().await;
     let supabase = house.sandbox.description().supabase;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures::StreamExt;
 use safelight_jobs::{
-    gate::{Ask, Notify, Train},
+    gate::{Ask, Host, Notify, Train},
     id::{self, Id, Refund, Subject},
     policy::{DataClass, Processor},
     providers::{
@@ -139,6 +139,9 @@ async fn the_answers_of_mail_sign_in_and_error_reports_near_good_ones_are_unders
     let project_url = twister.at(&there.supabase.url);
     let service_key = Secret::new(there.supabase.secret_key.as_str());
     let auth = &Auth::new(&AuthConfig { project_url, service_key, timeout: PATIENCE }).expect("a client");
+    let allowed = &app.gate::<Host>(Ask::of(ann.id, Processor::Supabase, &[DataClass::Account])).await.expect("a gate");
+    let address = &Secret::new("new@mail.example");
+    twister.tries(40, || auth.change_address(allowed, ann.auth_user, address)).await;
     twister.tries(60, || auth.delete_user(ann.auth_user)).await;
 
     let twister = Twister::before(&there.sentry.dsn).await;

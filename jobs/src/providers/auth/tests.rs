@@ -67,6 +67,42 @@ async fn a_user_is_deleted_for_good_and_deleting_again_is_no_failure() {
 }
 
 #[tokio::test]
+async fn k39_a_corrected_address_is_told_and_taken_as_told_only_when_the_answer_has_it() {
+    let user = Uuid::now_v7();
+    let unchanged = |code: &str| Err(AuthError::Unchanged { code: code.into() });
+    let bad = |code: &str, status| Err(AuthError::BadAddress { code: code.into(), status });
+    let cases = [
+        (Reply::json(200, json!({"id": user, "email": "planted@mail.example"})), Ok(AddressChange::Changed)),
+        (Reply::json(200, json!({"id": user, "email": "old@mail.example"})), unchanged("other_address")),
+        (Reply::json(200, json!({})), unchanged("other_address")),
+        (Reply::json(404, json!({"code": "user_not_found"})), Ok(AddressChange::NoSuchUser)),
+        (
+            Reply::json(404, json!({"code": "validation_failed"})),
+            Err(AuthError::Refused { code: "validation_failed".into(), status: 404 }),
+        ),
+        // What Auth answers today to an address that another user has, and what it means to answer.
+        (Reply::json(500, json!({"code": "unexpected_failure"})), unchanged("unexpected_failure")),
+        (Reply::json(422, json!({"code": "email_exists"})), bad("email_exists", 422)),
+        (Reply::json(400, json!({"code": "validation_failed"})), bad("validation_failed", 400)),
+        (
+            Reply::json(401, json!({"code": "no_authorization"})),
+            Err(AuthError::NotAllowed { code: "no_authorization".into(), status: 401 }),
+        ),
+        (Reply::BreakOff, Err(AuthError::Unreachable { why: "the answer broke off" })),
+    ];
+    for (reply, expected) in cases {
+        let server = StandIn::start([reply]).await;
+        let auth = Auth::new(&config(&server.url, "sb_1")).unwrap();
+        let heard = auth.put_address(user, &Secret::new("Planted@Mail.example")).await;
+        assert!(heard.as_ref().err().is_none_or(|error| !error.to_string().to_lowercase().contains("planted")));
+        assert_eq!(heard, expected);
+        let asked = &server.asked()[0];
+        assert_eq!((asked.method.as_str(), asked.path.clone()), ("PUT", format!("/auth/v1/admin/users/{user}")));
+        assert_eq!(asked.json(), json!({"email": "Planted@Mail.example", "email_confirm": true}));
+    }
+}
+
+#[tokio::test]
 async fn a_new_key_is_no_bearer_and_an_old_one_is_both() {
     let server = StandIn::start([Reply::json(200, json!({})), Reply::json(200, json!({}))]).await;
     for key in ["sb_secret_planted", "eyJ.old.key"] {
