@@ -1,10 +1,11 @@
 //! `safelight objection`: what people object to, noted where it came by mail, and the decision about it.
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand, ValueEnum};
 use safelight_jobs::{
     db::{self, Role},
     id::{Id, Subject},
-    intake::{self, IntakeError},
+    intake::{self, IntakeError, Told, Way},
     policy::Purpose,
     queue::Bell,
     run::Tx,
@@ -41,7 +42,8 @@ enum What {
         #[arg(long, env = "SAFELIGHT_OPERATOR")]
         by: String,
     },
-    /// Decide one: upheld, nothing is done for this purpose any more. Tell the person, with the reason
+    /// Decide one: upheld, nothing is done for this purpose any more. Tell the person before, with the reason: the restriction ends
+    /// with the last decision, and nobody is released who was not told
     Decide {
         /// subject_…
         subject: Id<Subject>,
@@ -53,10 +55,36 @@ enum What {
         /// Why, as a code
         #[arg(long)]
         why: String,
+        /// How the person was told of the decision and that the restriction ends
+        #[arg(long, requires = "told_at")]
+        told: Option<ToldBy>,
+        /// When, for example 2026-12-01T10:00:00Z: since they were restricted, and not later than now
+        #[arg(long, requires = "told")]
+        told_at: Option<DateTime<Utc>>,
         /// Who you are, as a short code
         #[arg(long, env = "SAFELIGHT_OPERATOR")]
         by: String,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ToldBy {
+    /// By mail
+    Mail,
+    /// In the product, where they saw it
+    Product,
+    /// By letter
+    Letter,
+}
+
+impl From<ToldBy> for Way {
+    fn from(by: ToldBy) -> Self {
+        match by {
+            ToldBy::Mail => Self::Mail,
+            ToldBy::Product => Self::Product,
+            ToldBy::Letter => Self::Letter,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -102,10 +130,11 @@ impl ObjectionCommand {
                     _ => format!("noted; {} jobs are held until it is decided", noted.jobs_held),
                 });
             }
-            What::Decide { subject, purpose, decision, why, by } => {
+            What::Decide { subject, purpose, decision, why, told, told_at, by } => {
+                let told = told.zip(told_at).map(|(by, at)| Told { by: by.into(), at });
                 let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
-                let done = intake::decide_objection(&mut tx, subject, purpose, decision == Decision::Upheld, &by, &why)
-                    .await?;
+                let upheld = decision == Decision::Upheld;
+                let done = intake::decide_objection(&mut tx, subject, purpose, upheld, &by, &why, told).await?;
                 tx.commit().await?;
                 if let Some(deletion) = done.deletion {
                     let jobs = done.jobs_cancelled;
@@ -118,7 +147,11 @@ impl ObjectionCommand {
                         "{subject} stays as it was: another objection is open, or something else restricts"
                     ));
                 }
-                say("decided; tell the person, and that they may complain to an authority");
+                say(if told.is_some() {
+                    "decided"
+                } else {
+                    "decided; tell the person, and that they may complain to an authority"
+                });
             }
         }
         Ok(())

@@ -128,6 +128,7 @@ async fn h25_no_role_can_do_another_ones_work() {
         format!("select safelight.fence_subject({id})"),
         format!("select safelight.restrict_subject({id}, '', null)"),
         format!("select safelight.release_subject({id})"),
+        format!("select safelight.release_told({id}, '', now())"),
         format!("select safelight.end_objected_work({id}, '', '{{}}')"),
         "update safelight.cases set state = 'closed'".to_owned(),
         format!("select safelight.record_upload({id}, {id}, {id}, '')"),

@@ -54,6 +54,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("not_found", 404, "There is no such thing of this tenant"),
     ("not_json", 415, "The content type is not JSON"),
     ("not_restricted", 409, "The person's data are not restricted"),
+    ("not_told", 409, "The person was not told before the restriction ends"),
     ("nothing_to_compare", 409, "The image has no score, or nothing to be compared with"),
     ("nothing_to_correct", 422, "Nothing to correct was given"),
     ("nothing_to_refund", 409, "All of the money has gone back"),

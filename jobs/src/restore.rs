@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit::Entry,
-    intake::{self, IntakeError},
+    intake::{self, IntakeError, Told},
     providers::ledger::{Act, Ledger, LedgerError},
     queue::Bell,
     run::Tx,
@@ -133,7 +133,8 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) ->
             }
             Act::Objection(purpose) => {
                 intake::object(&mut tx, &entry.tenant, entry.subject, purpose, None).await.map_err(failed)?;
-                intake::decide_objection(&mut tx, entry.subject, purpose, true, "restore", "upheld_before")
+                let told = Some(Told::before(entry.at));
+                intake::decide_objection(&mut tx, entry.subject, purpose, true, "restore", "upheld_before", told)
                     .await
                     .map_err(failed)?;
                 "objection_upheld_again"
@@ -143,7 +144,8 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) ->
                 "restricted_again"
             }
             Act::Release => {
-                intake::release(&mut tx, &entry.tenant, entry.subject).await.map_err(failed)?;
+                let told = Some(Told::before(entry.at));
+                intake::release(&mut tx, &entry.tenant, entry.subject, told).await.map_err(failed)?;
                 "released_again"
             }
             Act::Photo(photo) => {

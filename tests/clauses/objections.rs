@@ -20,7 +20,9 @@ impl App {
     async fn decides(&self, person: &Person, purpose: Purpose, upheld: bool) -> Result<Decided, IntakeError> {
         let pool = db::connect(&self.database_url, Role::Api, 1).await.unwrap();
         let mut tx = Tx::begin(&pool, &self.bell()).await.unwrap();
-        let decided = intake::decide_objection(&mut tx, person.id, purpose, upheld, "ops_1", "security_of_all").await?;
+        let told = Some(self.told_now().await);
+        let decided =
+            intake::decide_objection(&mut tx, person.id, purpose, upheld, "ops_1", "security_of_all", told).await?;
         tx.commit().await.unwrap();
         Ok(decided)
     }

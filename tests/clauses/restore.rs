@@ -60,7 +60,12 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     let mut tx = app.tx().await;
     safelight_jobs::intake::delete_photo(&mut tx, None, of_bob[0], Some("ops_1")).await.unwrap();
     safelight_jobs::intake::object(&mut tx, "koselfie", fay.id, Purpose::Nsfw, None).await.unwrap();
-    safelight_jobs::intake::decide_objection(&mut tx, fay.id, Purpose::Nsfw, true, "ops_1", "no_need").await.unwrap();
+    tx.commit().await.unwrap();
+    let told = Some(app.told_now().await);
+    let mut tx = app.tx().await;
+    safelight_jobs::intake::decide_objection(&mut tx, fay.id, Purpose::Nsfw, true, "ops_1", "no_need", told)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");

@@ -4,7 +4,7 @@ use chrono::{DateTime, Duration, Utc};
 use safelight_jobs::{
     db::{self, Role},
     id::{Case, Id},
-    intake::{self, Correction, Ground, IntakeError, NewCase},
+    intake::{self, Correction, Ground, IntakeError, NewCase, Told, Way},
     job::Queue,
     run::Tx,
     stop::Stop,
@@ -30,11 +30,65 @@ impl App {
     }
 
     pub(super) async fn releases(&self, person: &Person) -> i32 {
-        let mut tx = self.intake().await;
-        let released = intake::release(&mut tx, person.tenant, person.id).await.unwrap();
-        tx.commit().await.unwrap();
-        released
+        self.releases_whom_it_told(person, Some(self.told_now().await)).await.unwrap()
     }
+
+    /// That somebody was told a moment ago.
+    pub(super) async fn told_now(&self) -> Told {
+        Told { by: Way::Mail, at: self.now().await }
+    }
+
+    async fn releases_whom_it_told(&self, person: &Person, told: Option<Told>) -> Result<i32, IntakeError> {
+        let mut tx = self.intake().await;
+        let released = intake::release(&mut tx, person.tenant, person.id, told).await?;
+        tx.commit().await.unwrap();
+        Ok(released)
+    }
+}
+
+/// Art. 18(3): told first, then released; and that stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn k41_nobody_is_released_who_was_not_told_during_the_restriction_and_how_and_when_stays_as_evidence() {
+    let app = App::spawn().await;
+    let ann = app.person("koselfie").await;
+    let before = app.now().await - Duration::minutes(1);
+    app.restricts(&ann, Ground::Accuracy).await.unwrap();
+    let later = app.now().await + Duration::minutes(5);
+    for told in [None, Some(Told { by: Way::Mail, at: before }), Some(Told { by: Way::Letter, at: later })] {
+        let refused = app.releases_whom_it_told(&ann, told).await;
+        assert!(matches!(refused, Err(IntakeError::Conflict { code: "not_told", .. })), "{told:?}: {refused:?}");
+    }
+    let state = "select state from safelight.subjects where id = $1";
+    assert_eq!(app.of::<String>(state, ann.id.uuid()).await, "restricted");
+    let token = app.token("koselfie").await;
+    let path = format!("/v1/subjects/{}/release", ann.id);
+    for body in [json!({}), json!({ "told": "product" }), json!({ "told_at": before })] {
+        let (status, problem) = app.post(&token, &path, body).await;
+        assert_eq!((status, problem["code"].as_str()), (409, Some("not_told")), "{problem}");
+    }
+    assert_eq!(app.post(&token, &path, json!({ "told": "replayed", "told_at": later })).await.0, 422);
+    let told_at = app.now().await;
+    app.turn_clock(Duration::hours(2)).await;
+    let (status, _) = app.post(&token, &path, json!({ "told": "product", "told_at": told_at })).await;
+    assert_eq!(status, 200);
+    assert_eq!(app.of::<String>(state, ann.id.uuid()).await, "active");
+    let evidence = "select jsonb_build_array(told, told_at = $2, lifted_at - told_at >= interval '2 hours')
+        from safelight.restrictions where subject_id = $1";
+    let stands: Value =
+        sqlx::query_scalar(evidence).bind(ann.id.uuid()).bind(told_at).fetch_one(&app.db).await.unwrap();
+    assert_eq!(stands, json!(["product", true, true]));
+    let entry: Value = sqlx::query_scalar(
+        "select jsonb_build_array(codes, counts -> 'told_at') from safelight.audit_entries where action = 'subject.released'",
+    )
+    .fetch_one(&app.db)
+    .await
+    .unwrap();
+    assert_eq!(entry, json!([{ "told": "product" }, told_at.timestamp()]));
+    // What the version before asks is answered, and releases nobody.
+    app.restricts(&ann, Ground::Accuracy).await.unwrap();
+    let code: String = app.of("select code from safelight.release_subject($1)", ann.id.uuid()).await;
+    assert_eq!(code, "not_told");
+    assert_eq!(app.of::<String>(state, ann.id.uuid()).await, "restricted");
 }
 
 /// N22: queued work is held, not failed, and goes on as if nothing had been.

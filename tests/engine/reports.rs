@@ -195,7 +195,12 @@ async fn k35_k41_who_objected_to_being_observed_and_was_right_is_reported_no_mor
     let (ann, bob) = (app.person("koselfie").await, app.person("koselfie").await);
     let mut tx = app.tx().await;
     intake::object(&mut tx, "koselfie", ann.id, Purpose::Observe, None).await.unwrap();
-    intake::decide_objection(&mut tx, ann.id, Purpose::Observe, true, "ops_1", "no_reason_to_go_on").await.unwrap();
+    tx.commit().await.unwrap();
+    let told = Some(intake::Told { by: intake::Way::Mail, at: app.now().await });
+    let mut tx = app.tx().await;
+    intake::decide_objection(&mut tx, ann.id, Purpose::Observe, true, "ops_1", "no_reason_to_go_on", told)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     let pools = Pools::start_with(&app.database_url, failing(), app.reporting()).await;
     app.will_fail_of(Some(ann.id), "train_model", "koselfie", "gives_up").await;

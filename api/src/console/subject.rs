@@ -104,16 +104,17 @@ async fn consents(state: &ApiState, subject: Id<Subject>) -> Result<Markup, Erro
 
 async fn restrictions(state: &ApiState, subject: Id<Subject>) -> Result<Markup, Error> {
     let rows = sqlx::query!(
-        "select ground, set_at, keep_until, lifted_at from safelight.restrictions where subject_id = $1 order by set_at desc limit $2",
+        "select ground, set_at, keep_until, lifted_at, told, told_at from safelight.restrictions where subject_id = $1 order by set_at desc limit $2",
         subject.uuid(),
         MOST
     )
     .fetch_all(&state.pool)
     .await?;
-    let columns = ["ground", "since", "clocks held until", "lifted"];
+    let columns = ["ground", "since", "clocks held until", "told of its end", "when", "lifted"];
     Ok(list("Restrictions", "None was ever set.", &columns, &rows, |row| {
         html! {
             td { (words::said(&row.ground)) } td { (words::time(row.set_at)) } td { (words::maybe_time(row.keep_until)) }
+            td { (row.told.as_deref().map(words::said).unwrap_or_default()) } td { (words::maybe_time(row.told_at)) }
             td { (words::maybe_time(row.lifted_at)) }
         }
     }))

@@ -4,7 +4,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{self, Artifact, Id, Subject},
-    intake::{self, Correction, Ground},
+    intake::{self, Correction, Ground, Way},
     keys, look,
     providers::storage::StorageError,
 };
@@ -153,6 +153,36 @@ pub(crate) async fn restrict(
     caller.finish(tx, StatusCode::OK, &Restricted { jobs_held }).await
 }
 
+/// That the person was told that the restriction ends. Without it nobody is released: `not_told`.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Telling {
+    /// How: `mail`, `product` (where they saw it), or `letter`.
+    told: Option<ToldBy>,
+    /// When: after the restriction was set, and not later than now.
+    told_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ToldBy {
+    Mail,
+    Product,
+    Letter,
+}
+
+impl Telling {
+    /// Only both together say something.
+    fn said(&self) -> Option<intake::Told> {
+        let by = match self.told? {
+            ToldBy::Mail => Way::Mail,
+            ToldBy::Product => Way::Product,
+            ToldBy::Letter => Way::Letter,
+        };
+        Some(intake::Told { by, at: self.told_at? })
+    }
+}
+
 /// The restriction is over.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Released {
@@ -160,17 +190,18 @@ pub(crate) struct Released {
     jobs_released: i32,
 }
 
-/// Release a restriction. The person is to be told before (Art. 18(3)).
+/// Release a restriction. The person is told before (Art. 18(3)); how and when stays as evidence.
 #[utoipa::path(post, path = "/v1/subjects/{subject}/release", tag = "rights", operation_id = "releaseSubject",
-    params(("subject" = String, Path, description = "subject_…")), security(("token" = ["enqueue"])),
+    params(("subject" = String, Path, description = "subject_…")), request_body = Telling, security(("token" = ["enqueue"])),
     responses((status = 200, description = "Released", body = Released), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn release(
     caller: To<Enqueue>,
     State(state): State<ApiState>,
     At(subject): At<Subject>,
+    body: Json<Telling>,
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
-    let jobs_released = intake::release(&mut tx, caller.tenant()?, subject).await?;
+    let jobs_released = intake::release(&mut tx, caller.tenant()?, subject, body.value.said()).await?;
     caller.finish(tx, StatusCode::OK, &Released { jobs_released }).await
 }
 

@@ -158,6 +158,8 @@ async fn wishes(house: &House) -> Vec<(&'static str, String, String, Value)> {
     let others = [house.person(&backend).await, house.person(&backend).await, house.person(&backend).await];
     let held = house.person(&backend).await;
     house.post(&backend, &format!("/v1/subjects/{held}/restrict"), json!({ "ground": "accuracy" })).await;
+    let told_at: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("select safelight.now()").fetch_one(&house.owner).await.expect("the time");
     let of = |subject: Id<id::Subject>, rest: &str| format!("/v1/subjects/{subject}{rest}");
     let jobs = |event: &str| json!({ "order": order, "event": event });
     let why = json!({ "why": "a test" });
@@ -191,7 +193,12 @@ async fn wishes(house: &House) -> Vec<(&'static str, String, String, Value)> {
             of(others[0], "/restrict"),
             json!({ "ground": "accuracy" }),
         ),
-        ("/v1/subjects/{subject}/release", backend.clone(), of(held, "/release"), json!({})),
+        (
+            "/v1/subjects/{subject}/release",
+            backend.clone(),
+            of(held, "/release"),
+            json!({ "told": "mail", "told_at": told_at }),
+        ),
         (
             "/v1/subjects/{subject}/objections",
             backend.clone(),

@@ -856,7 +856,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Release a restriction. The person is to be told before (Art. 18(3)). */
+        /** Release a restriction. The person is told before (Art. 18(3)); how and when stays as evidence. */
         post: operations["releaseSubject"];
         delete?: never;
         options?: never;
@@ -2071,6 +2071,15 @@ export interface components {
              */
             job: string;
         };
+        /** @description That the person was told that the restriction ends. Without it nobody is released: `not_told`. */
+        Telling: {
+            told?: components["schemas"]["ToldBy"] | null;
+            /**
+             * Format: date-time
+             * @description When: after the restriction was set, and not later than now.
+             */
+            told_at?: string | null;
+        };
         /** @description A recipient that is told. */
         Told: {
             /**
@@ -2081,6 +2090,8 @@ export interface components {
             /** @description Who: `supabase`, for the address of the sign-in user. */
             processor: string;
         };
+        /** @enum {string} */
+        ToldBy: "mail" | "product" | "letter";
         /** @description Which, and why. */
         WhichDead: {
             /** @description True: all that there are. Else something must narrow it. */
@@ -3964,7 +3975,11 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Telling"];
+            };
+        };
         responses: {
             /** @description Released */
             200: {

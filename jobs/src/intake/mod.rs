@@ -26,7 +26,7 @@ pub use part::{DeletionStarted, delete_failed_order, delete_photo};
 pub use rectify::{Contested, Correction, Recipient, contest_similarity, rectify};
 pub use refund::{InReview, Paid, RefundAsked, RefundWish, ask_refund, in_review, is_code};
 pub(crate) use restrict::restrict_again;
-pub use restrict::{Ground, release, restrict};
+pub use restrict::{Ground, Told, Way, release, restrict};
 pub use subject::{Account, register};
 pub(crate) use upload::UPLOAD_LINK_LIFE;
 pub use upload::{Arrival, UploadSlot, arrived, open_batch, slot};

@@ -15,7 +15,7 @@ use crate::{
     run::Tx,
 };
 
-use super::{Ground, IntakeError, consent::kinds_of, refund::code, release, restrict};
+use super::{Ground, IntakeError, Told, consent::kinds_of, refund::code, release, restrict};
 
 /// An objection that was noted.
 #[derive(Debug, Clone, Copy)]
@@ -132,10 +132,12 @@ pub async fn object(
 
 /// Decide one: the person is right (`upheld`), or the controller's grounds are compelling. Upheld: from this commit on no gate
 /// opens for the purpose, its jobs leave the queue, and a deletion takes what was done for it. In both cases, when no other one is
-/// open, the restriction that it brought is over, and everything else goes on.
+/// open, the restriction that it brought is over, and everything else goes on; the person is told before (`told`, as in
+/// [`release`]).
 ///
 /// # Errors
-/// No open objection of this person to this purpose; a `by` or `why` that is no code.
+/// No open objection of this person to this purpose; a `by` or `why` that is no code; a restriction would end, and the person was
+/// not told.
 pub async fn decide_objection(
     tx: &mut Tx,
     subject: Id<Subject>,
@@ -143,6 +145,7 @@ pub async fn decide_objection(
     upheld: bool,
     by: &str,
     why: &str,
+    told: Option<Told>,
 ) -> Result<Decided, IntakeError> {
     let (by, why) = (code("by", by)?, code("why", why)?);
     let state = if upheld { "upheld" } else { "overridden" };
@@ -188,7 +191,7 @@ pub async fn decide_objection(
     .fetch_one(&mut **tx)
     .await?;
     if left.over {
-        release(tx, &decided.tenant, subject).await?;
+        release(tx, &decided.tenant, subject, told).await?;
         done.released = true;
     } else if upheld && !left.restricted {
         // Somebody released the person before: images that waited for a look of this purpose do without.

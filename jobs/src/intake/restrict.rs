@@ -104,28 +104,86 @@ pub(crate) async fn restrict_again(
     Ok(held)
 }
 
-/// Release: gates open, held jobs go on. Answers how many. The person is to be told before (Art. 18(3)): by the caller.
+/// How a person was told that their restriction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By mail.
+    Mail,
+    /// In the product, where they saw it.
+    Product,
+    /// By letter.
+    Letter,
+    /// By whoever released them before: a restored backup had forgotten it.
+    Replayed,
+}
+
+impl Way {
+    /// The stored word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mail => "mail",
+            Self::Product => "product",
+            Self::Letter => "letter",
+            Self::Replayed => "replayed",
+        }
+    }
+}
+
+/// That a person was told before their restriction ends (Art. 18(3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Told {
+    /// How.
+    pub by: Way,
+    /// When: after it was set, and before it ends.
+    pub at: DateTime<Utc>,
+}
+
+impl Told {
+    /// Of a release that the erasure ledger has, at this second.
+    pub(crate) fn before(at: i64) -> Self {
+        Self { by: Way::Replayed, at: DateTime::from_timestamp(at, 0).unwrap_or_default() }
+    }
+}
+
+/// Release: gates open, held jobs go on. Answers how many. The person was told before; that stays as evidence.
 ///
 /// # Errors
-/// Not restricted; nobody of this id at this tenant.
-pub async fn release(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Result<i32, IntakeError> {
+/// Not restricted; not told, or told before the restriction was set or at a time that is still to come; nobody of this id at this
+/// tenant.
+pub async fn release(tx: &mut Tx, tenant: &str, subject: Id<Subject>, told: Option<Told>) -> Result<i32, IntakeError> {
     super::subject_of(tx, tenant, subject).await?;
-    let done = sqlx::query!("select code, released from safelight.release_subject($1)", subject.uuid())
-        .fetch_one(&mut **tx)
-        .await?;
+    let done = sqlx::query!(
+        "select code, released from safelight.release_told($1, $2, $3)",
+        subject.uuid(),
+        told.map(|told| told.by.as_str()),
+        told.map(|told| told.at)
+    )
+    .fetch_one(&mut **tx)
+    .await?;
     match done.code.as_deref() {
         None => {}
         Some("not_restricted") => {
             return Err(IntakeError::Conflict { code: "not_restricted", why: format!("{subject} is not restricted") });
         }
+        Some("not_told") => {
+            return Err(IntakeError::Conflict {
+                code: "not_told",
+                why: format!(
+                    "{subject} is to be told before the restriction ends: tell them, then say how (`told`) and when (`told_at`), \
+                    after it was set and not later than now"
+                ),
+            });
+        }
         Some(code) => return Err(Refusal::new(code, None).into()),
     }
     let released = done.released.unwrap_or_default();
-    Entry::new("intake", "subject.released", "active")
-        .subject(subject)
-        .count("jobs_released", released)
-        .write(tx)
-        .await?;
+    let mut entry =
+        Entry::new("intake", "subject.released", "active").subject(subject).count("jobs_released", released);
+    if let Some(told) = told {
+        entry = entry.code("told", told.by.as_str()).count("told_at", told.at.timestamp());
+    }
+    entry.write(tx).await?;
     // An image whose last look came in during the restriction waits for nothing any more.
     DeliverOrder::all_of(tx, subject, &format!("released:{}", uuid::Uuid::now_v7().simple())).await?;
     for queue in crate::job::Queue::ALL {

@@ -85,7 +85,12 @@ async fn about_persons(cast: &Cast) -> Vec<Posted> {
             200,
             json!({ "ground": "claims", "keep_until": "2027-01-01T00:00:00Z" }),
         ),
-        cast.posted("/v1/subjects/{subject}/release", &of_ann, 200, Value::Null),
+        cast.posted(
+            "/v1/subjects/{subject}/release",
+            &of_ann,
+            409,
+            json!({ "told": "mail", "told_at": "2026-01-01T00:00:00Z" }),
+        ),
         cast.posted(
             "/v1/subjects/{subject}/images/{artifact}/compare",
             &[("subject", &ann), ("artifact", &photo)],
