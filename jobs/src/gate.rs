@@ -3,8 +3,12 @@
 //! A proof is made here and nowhere else, is not serialisable, and names what it was given for. A provider client that
 //! demands `&Allowed<Train>` cannot be called without one: it does not compile.
 
+mod confirmation;
+
 use std::{marker::PhantomData, time::Duration};
 
+pub use confirmation::MayConfirm;
+pub(crate) use confirmation::pass_confirmation;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -158,6 +162,8 @@ codes! {
     "consent_not_asked_for",
     "object_gone",
     "object_foreign",
+    "not_an_erasure",
+    "not_deleted_yet",
 }
 
 impl Refusal {

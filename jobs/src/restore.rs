@@ -124,7 +124,14 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) ->
         let failed = |error| RestoreError::Replay(entry.subject.to_string(), error);
         let outcome = match entry.act {
             Act::Erasure => {
-                intake::erase(&mut tx, &entry.tenant, entry.subject).await.map_err(failed)?;
+                let erasure = intake::erase(&mut tx, &entry.tenant, entry.subject).await.map_err(failed)?;
+                // They were told, or were about to be, before the restore: no second mail.
+                sqlx::query!(
+                    "update safelight.deletions set told_before = true where id = $1",
+                    erasure.deletion.uuid()
+                )
+                .execute(&mut *tx)
+                .await?;
                 "erased_again"
             }
             Act::Withdrawal(purpose) => {

@@ -114,10 +114,6 @@ fn words(template: &str, controller: &str) -> Result<(String, String), Stop> {
             "About your order",
             "We could not go on with your order. Sign in to see why and what happens with your payment.",
         ),
-        "erasure_complete" => (
-            "Your data is deleted",
-            "Your data is deleted. Sign in is no longer possible. What tax law asks us to keep does not name you.",
-        ),
         "policy_changes" => (
             "Our privacy policy changes",
             "Our privacy policy changes. Sign in to read the new version, what it changes and from when on it counts. Until then the version that you know counts. You can withdraw a consent or delete your account at any time.",

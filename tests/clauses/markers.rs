@@ -144,7 +144,10 @@ async fn n19_n20_h16_h17_k50_no_marker_of_a_person_is_found_anywhere_after_the_e
     app.turn_clock(chrono::Duration::hours(2)).await;
     app.run_due_jobs().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
-    assert_eq!(app.sandbox.resend.mails().len(), mails.len(), "nobody is written to who is gone");
+    let after = app.sandbox.resend.mails();
+    assert_eq!(after.len(), mails.len() + 1, "one confirmation, and nothing else to a person who is gone");
+    let mut confirmation = serde_json::to_value(after.last().unwrap()).unwrap();
+    assert_eq!(confirmation["to"].take()[0], ann.email.as_str());
     let outside = std::env::temp_dir().join(format!("safelight-outside-{}", uuid::Uuid::new_v4().simple()));
     let signer = Signer::new("photos.example/audit", &[6; 32]).unwrap();
     let sealer = Sealer::new(signer, None, vec![Witness::folder(&outside).unwrap()]).unwrap();
@@ -164,6 +167,7 @@ async fn n19_n20_h16_h17_k50_no_marker_of_a_person_is_found_anywhere_after_the_e
         ("the certificate", serde_json::to_string(&signed).unwrap()),
         ("the certificate's page", safelight_api::certificate_page(&signed)),
         ("the store", app.stored_keys().join("\n")),
+        ("the confirmation but for its address", confirmation.to_string()),
         ("what Stripe was told", stripe),
         ("what lies at Fal", fal),
         ("the sign-in users", format!("{:?}", app.sandbox.supabase.users())),

@@ -4,6 +4,7 @@
 mod agreed;
 mod certificates;
 mod clocks;
+mod confirmation;
 mod corrections;
 mod data_map;
 mod deletion_steps;

@@ -137,7 +137,16 @@ async fn k48_who_is_erased_holds_nothing_up_who_is_restricted_does_and_a_version
     app.erases(&ann).await;
     app.sandbox.resend.bring_up().await.unwrap();
     app.lives_on(3, Duration::hours(1)).await;
-    assert_eq!(app.sandbox.resend.mails().len(), 1, "none to her who is erased");
+    let to_ann: Vec<String> = app
+        .sandbox
+        .resend
+        .mails()
+        .iter()
+        .filter(|mail| mail.to[0] == ann.email)
+        .map(|mail| mail.subject.clone())
+        .collect();
+    assert_eq!(to_ann, ["Your data is deleted"], "no other to her who is erased");
+    assert_eq!(app.sandbox.resend.mails().len(), 2);
     assert_eq!(app.untold().await, (1, 0));
     app.mail_fares(&eve, "email.delivered");
     sqlx::query("update safelight.subjects set state = 'restricted' where id = $1")

@@ -106,6 +106,8 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     ] {
         assert_eq!(number(&owner, what).await, count, "{what}: evidence of its own");
     }
+    let to_ann = app.sandbox.resend.mails().iter().filter(|mail| mail.to[0] == ann.email).count();
+    assert_eq!(to_ann, 1, "K33: told in the life that the restore has undone, and not once more");
     assert_eq!(
         restore::replay(&owner, &app.bell(), &ledger, false).await.unwrap().missing,
         [],

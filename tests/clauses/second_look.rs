@@ -4,7 +4,6 @@
 use chrono::Duration;
 use safelight_jobs::{
     id::{Deletion, Id},
-    intake,
     sweep_deletions::SweepDeletions,
     sweep_orphans::SweepOrphans,
 };

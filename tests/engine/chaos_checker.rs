@@ -289,8 +289,11 @@ impl Sales {
         if asked < accepted || asked > accepted + unknown {
             all.push(format!("Fal was asked {asked} times, {accepted} are written down and {unknown} in doubt"));
         }
-        if app.sandbox.resend.mails().len() > 1 {
-            all.push(format!("{} mails for one order that mails", app.sandbox.resend.mails().len()));
+        let subjects: Vec<String> = app.sandbox.resend.mails().into_iter().map(|mail| mail.subject).collect();
+        let (confirmed, delivered): (Vec<_>, Vec<_>) =
+            subjects.iter().partition(|subject| *subject == "Your data is deleted");
+        if confirmed.len() > 1 || delivered.len() > 1 {
+            all.push(format!("one order mails once, and so does one erasure: {subjects:?}"));
         }
         all.into_iter().map(|difference| format!("orders: {difference}")).collect()
     }

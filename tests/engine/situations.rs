@@ -223,7 +223,7 @@ pub async fn situation(kind: &str) -> Situation {
             .await
             .expect("an order");
     let (images, trainings) = (usize::try_from(images).expect("a number"), usize::from(trains));
-    let mails = usize::from(person.tenant == "koselfie") + usize::from(kind == "tell_policies");
+    let mails = usize::from(person.tenant == "koselfie") + usize::from(matches!(kind, "tell_policies" | "delete_data"));
     let job = Box::pin(app.run_until_due(kind)).await;
     Situation { app, person, order, gate, job, images, trainings, mails }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{DeletionRow, Object, Step, Targets, orders, part, rows, second_look::second_look};
+use super::{DeletionRow, Object, Step, Targets, confirmation::confirm, orders, part, rows, second_look::second_look};
 use crate::{
     calls::{self, Call},
     data_map::TakenBy,
@@ -90,6 +90,7 @@ pub(crate) async fn carry_out(run: &Run, deletion: &DeletionRow, step: &Step) ->
         }
         Targets::Jobs => jobs(run, deletion).await,
         Targets::Consents => rows::consents(run, deletion).await,
+        Targets::Confirmation { to, began } => confirm(run, deletion, step, to.as_deref(), *began).await,
         Targets::Key => {
             let mut tx = run.begin().await?;
             let gone = sqlx::query!("delete from safelight.subject_keys where subject_id = $1", subject)

@@ -8,6 +8,7 @@
 //! or a worker may be in the middle of a request to the store.
 
 mod carry_out;
+mod confirmation;
 mod orders;
 mod part;
 mod plan;
@@ -66,6 +67,14 @@ pub(crate) enum Targets {
     Jobs,
     /// Proof of consent.
     Consents,
+    /// Telling the person, once, and the address that is kept for it.
+    Confirmation {
+        /// Sealed under the person's key, in hex; none: wiped.
+        to: Option<String>,
+        /// When it was tried first.
+        #[serde(default)]
+        began: Option<DateTime<Utc>>,
+    },
     /// The key that opens what was sealed, and the pseudonym.
     Key,
     /// Noting outside the database that it was asked for.
@@ -80,11 +89,12 @@ pub(crate) enum Targets {
 
 impl Targets {
     /// Has it to wait until a step before it is done? The second look comes last. The key goes when nothing is left that is its own.
+    /// The person is told when everything else is done, with a key that is still there.
     /// The account's row goes after the sign-in user: as long as it is there, nobody else can be registered as that user, whom this
     /// step would then delete (N18). Every other step goes on, whatever became of the ones before it.
     pub(crate) fn waits_for(&self, open: &Self) -> bool {
         match self {
-            Self::SecondLook { .. } | Self::Key => true,
+            Self::SecondLook { .. } | Self::Key | Self::Confirmation { .. } => true,
             Self::Account => matches!(open, Self::AuthUser { .. }),
             _ => false,
         }
@@ -105,7 +115,12 @@ impl Targets {
             Self::Key => Some(TakenBy::Key),
             // Of a part: an erasure's plan has none of these.
             Self::OrderVectors { .. } | Self::FailedOrder { .. } | Self::Labels => None,
-            Self::Prefix | Self::Nothing | Self::Consents | Self::Ledger { .. } | Self::SecondLook { .. } => None,
+            Self::Prefix
+            | Self::Nothing
+            | Self::Consents
+            | Self::Confirmation { .. }
+            | Self::Ledger { .. }
+            | Self::SecondLook { .. } => None,
         }
     }
 }

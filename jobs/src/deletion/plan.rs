@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{DeletionRow, Object, Targets, part};
+use super::{DeletionRow, Object, Targets, confirmation, part};
 use crate::{
     data_map::{DataMap, Found},
     id::Id,
@@ -83,6 +83,9 @@ pub(crate) async fn plan(tx: &mut PgConnection, deletion: &DeletionRow, services
             steps.push(("account", "self", Targets::Account, 1));
             steps.push(("job", "self", Targets::Jobs, 0));
             steps.push(("consent", "self", Targets::Consents, 0));
+            if let Some(to) = confirmation::address(tx, deletion).await? {
+                steps.push(("account", "resend", Targets::Confirmation { to: Some(to), began: None }, 1));
+            }
             steps.push(("account", "self", Targets::Key, 1));
             steps.push(("upload", "supabase", Targets::SecondLook { until }, 0));
             whole(tx, deletion, &steps).await?;
