@@ -15,7 +15,7 @@ use crate::{
     id::{Id, Notice},
     job::Retry,
     policy::Processor,
-    providers::mail::MailFate,
+    providers::mail::{MailError, MailFate},
     run::{Run, Tx},
     send_notice::SendNotice,
     stop::Stop,
@@ -108,12 +108,12 @@ async fn write_to(run: &Run, tenant: &str, version: &str) -> Result<i64, Stop> {
     }
 }
 
-/// What became of the mails that were sent, the oldest first.
+/// What became of the mails that were sent. In no order: what stays under way must not keep the others from being looked at.
 async fn look_after(run: &Run, tenant: &str, version: &str) -> Result<i64, Stop> {
     let sent = sqlx::query!(
         r#"select id, message_id as "message!" from safelight.notices
         where tenant = $1 and policy_version = $2 and sent_at is not null and message_id is not null
-            and delivered_at is null and bounced_at is null order by sent_at limit $3"#,
+            and delivered_at is null and bounced_at is null order by random() limit $3"#,
         tenant,
         version,
         LOOKS
@@ -122,7 +122,15 @@ async fn look_after(run: &Run, tenant: &str, version: &str) -> Result<i64, Stop>
     .await?;
     let mut seen = 0;
     for row in sent {
-        let fate = run.services.mail.fate(&row.message).await?;
+        let fate = match run.services.mail.fate(&row.message).await {
+            Ok(fate) => fate,
+            // Of this mail nothing can be known; the others are asked about all the same.
+            Err(error @ (MailError::Refused { .. } | MailError::BadInput { .. })) => {
+                tracing::warn!(notice.id = %Id::<Notice>::from(row.id), %error, "Resend says nothing of a mail");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         if fate == MailFate::UnderWay {
             continue;
         }

@@ -86,6 +86,29 @@ async fn k48_a_version_that_is_told_by_mail_counts_when_every_living_person_was_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn k48_a_mail_of_which_the_provider_says_nothing_keeps_no_other_from_being_looked_at() {
+    let app = App::spawn().await;
+    for _ in 0..3 {
+        app.person("koselfie").await;
+    }
+    app.next_policy().await;
+    policy_rows::announce_by_mail(&app.db, "koselfie", NEXT).await.unwrap();
+    app.run_due_jobs().await;
+    let mails = app.sandbox.resend.mails();
+    assert_eq!(mails.len(), 3);
+    for mail in &mails[1..] {
+        app.sandbox.resend.report(&mail.id, "email.delivered").unwrap();
+    }
+    app.sandbox.resend.faults().add(safelight_sandbox::Rule {
+        fault: Fault::ServerError { status: 422 },
+        times: None,
+        on: Some(format!("GET /emails/{}", mails[0].id)),
+    });
+    app.looks_after_mails().await;
+    assert_eq!(app.untold().await.0, 1, "two of three are told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn k48_a_mail_that_bounced_told_nobody_and_the_product_can_tell_instead() {
     let app = App::spawn().await;
     let (ann, eve) = (app.person("koselfie").await, app.person("koselfie").await);
