@@ -45,6 +45,7 @@ mod money;
 pub mod operate;
 pub mod orders;
 pub mod payload;
+pub mod place;
 pub mod policy;
 pub mod policy_rows;
 pub mod providers;

@@ -12,42 +12,76 @@ use safelight_jobs::{
     export_data::ExportData,
     intake::{self, CaseRow, ExportRow, ObjectionRow},
     job::{Job, JobKey},
+    place::Place,
 };
 use serde::Deserialize;
 
-use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, waits, words};
+use super::{
+    Page, Trouble,
+    overview::link,
+    page as framed,
+    parts::{self, MOST},
+    sign_in::Viewer,
+    waits, words,
+};
 use crate::{numbers::Numbers, state::ApiState};
 
-/// Which cases.
+/// Which cases, and which part of each list.
 #[derive(Deserialize)]
 pub(super) struct Wanted {
     /// Closed ones too.
     all: Option<String>,
+    /// Where a later page of a list begins.
+    cases_after: Option<String>,
+    objections_after: Option<String>,
+    exports_before: Option<String>,
 }
 
-/// The page.
+/// The page. A later page of one list is about that list only.
 pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Trouble> {
     let all = wanted.all.is_some();
-    let cases = intake::cases(&state.pool, viewer.tenant(), all).await?;
+    let [cases_after, objections_after, exports_before] =
+        [&wanted.cases_after, &wanted.objections_after, &wanted.exports_before].map(|text| parts::place(text.as_ref()));
+    let whole = cases_after.or(objections_after).or(exports_before).is_none();
     let restricted = Numbers::read(&state.pool, viewer.tenant()).await?.restricted;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
         h1 { "Cases" }
         p.lead { "The clock runs from the receipt, whoever it is: one month. Open, verify, answer and refuse with " code { "safelight case" } ". "
-            (restricted) " people are restricted: their data are stored, and nothing is done with them." }
+            (restricted) @if restricted == 1 { " person is" } @else { " people are" } " restricted: their data are stored, and nothing is done with them." }
+        @if whole || cases_after.is_some() { (cases(&state, viewer.tenant(), all, cases_after, now).await?) }
+        @if whole || objections_after.is_some() { (objections(&state, viewer.tenant(), all, objections_after, now).await?) }
+        @if whole || exports_before.is_some() { (exports(&state, viewer.tenant(), exports_before, now).await?) }
+    };
+    Ok(framed("Cases", Page::Cases, &viewer, &body))
+}
+
+/// The address of a later page of a list, up to its place.
+fn later(all: bool, list: &str) -> String {
+    format!("/console/cases?{}{list}=", if all { "all=1&" } else { "" })
+}
+
+async fn cases(
+    state: &ApiState,
+    tenant: Option<&str>,
+    all: bool,
+    after: Option<Place>,
+    now: DateTime<Utc>,
+) -> Result<Markup, sqlx::Error> {
+    let cases = intake::cases_after(&state.pool, tenant, all, after, parts::one_more(MOST)).await?;
+    let (cases, next) = parts::page(cases, MOST, CaseRow::place);
+    Ok(html! {
         section {
             h2 { @if all { "All" } @else { "Open" } span.aside { "the nearest deadline first" }
                 @if all { a href="/console/cases" { "Only open ones" } } @else { a href="/console/cases?all=1" { "Closed ones too" } } }
             @if cases.is_empty() { p.none { @if all { "There are none." } @else { "None is open." } } } @else { (table(&cases, now)) }
+            (parts::more(next, &later(all, "cases_after"), "", "Later deadlines"))
         }
-        (objections(&intake::objections(&state.pool, viewer.tenant(), all).await?, now))
-        (exports(&state, &intake::exports(&state.pool, viewer.tenant()).await?, now).await?)
-    };
-    Ok(framed("Cases", Page::Cases, &viewer, &body))
+    })
 }
 
 fn table(cases: &[CaseRow], now: DateTime<Utc>) -> Markup {
@@ -77,23 +111,39 @@ fn waits_for(case: &CaseRow) -> &'static str {
     }
 }
 
-fn objections(objections: &[ObjectionRow], now: DateTime<Utc>) -> Markup {
-    html! {
+async fn objections(
+    state: &ApiState,
+    tenant: Option<&str>,
+    all: bool,
+    after: Option<Place>,
+    now: DateTime<Utc>,
+) -> Result<Markup, sqlx::Error> {
+    let objections = intake::objections_after(&state.pool, tenant, all, after, parts::one_more(MOST)).await?;
+    let (objections, next) = parts::page(objections, MOST, ObjectionRow::place);
+    Ok(html! {
         section {
             h2 { "Objections" span.aside { "the person is restricted until somebody decides, by " code { "safelight objection" } "; upheld, nothing is done for the purpose any more" } }
             @if objections.is_empty() { p.none { "None is open." } } @else { div.scroll tabindex="0" role="region" aria-label="Objections" { table {
                 thead { tr { th scope="col" { "person" } th scope="col" { "tenant" } th scope="col" { "objects to" } th scope="col" { "state" } th scope="col" { "decided by" } th scope="col" { "why" } th.n scope="col" { "received" } } }
-                tbody { @for objection in objections { tr {
+                tbody { @for objection in &objections { tr {
                     td { (link("subjects", &objection.subject.to_string())) } td { (objection.tenant) } td { (words::said(&objection.purpose)) } td { (words::state(&objection.state)) }
                     td { (objection.decided_by.as_deref().unwrap_or_default()) } td { (objection.why.as_deref().map(words::said).unwrap_or_default()) }
                     td.n { (words::distance(now, objection.received_at)) }
                 } } }
             } } }
+            (parts::more(next, &later(all, "objections_after"), "", "Later objections"))
         }
-    }
+    })
 }
 
-async fn exports(state: &ApiState, exports: &[ExportRow], now: DateTime<Utc>) -> Result<Markup, sqlx::Error> {
+async fn exports(
+    state: &ApiState,
+    tenant: Option<&str>,
+    before: Option<Place>,
+    now: DateTime<Utc>,
+) -> Result<Markup, sqlx::Error> {
+    let exports = intake::exports_before(&state.pool, tenant, before, parts::one_more(MOST)).await?;
+    let (exports, next) = parts::page(exports, MOST, ExportRow::place);
     let key = |row: &ExportRow| ExportData { export: row.export }.key();
     let making: Vec<JobKey> = exports.iter().filter(|row| row.state == "making").map(key).collect();
     let waiting = waits::of(&state.pool, &making).await?;
@@ -102,7 +152,7 @@ async fn exports(state: &ApiState, exports: &[ExportRow], now: DateTime<Utc>) ->
             h2 { "Exports" span.aside { "made for a person who asked what there is about them" } }
             @if exports.is_empty() { p.none { "There is none." } } @else { div.scroll tabindex="0" role="region" aria-label="Exports" { table {
                 thead { tr { th scope="col" { "export" } th scope="col" { "tenant" } th scope="col" { "state" } th scope="col" { "waits for" } th scope="col" { "asked by" } th scope="col" { "why" } th.n scope="col" { "asked" } th.n scope="col" { "goes" } } }
-                tbody { @for export in exports { tr {
+                tbody { @for export in &exports { tr {
                     td { code { (export.export) } } td { (export.tenant) } td { (words::state(&export.state)) }
                     td { @if export.state == "making" { (waits::said(waiting.get(key(export).as_str()), "its job ended: ask for it again")) } }
                     td { @match &export.by { Some(by) => (by), None => "the person" } } td { (export.why.as_deref().map(words::said).unwrap_or_default()) }
@@ -110,6 +160,7 @@ async fn exports(state: &ApiState, exports: &[ExportRow], now: DateTime<Utc>) ->
                     td.n { @if let Some(at) = export.expires_at { (words::distance(now, at)) } }
                 } } }
             } } }
+            (parts::more(next, &later(false, "exports_before"), "", "Older exports"))
         }
     })
 }

@@ -11,6 +11,7 @@ use safelight_jobs::{
     look,
     operate::{self, Act},
     payload as payloads,
+    place::{self, Place},
     queue::{self, Explanation},
     run::Tx,
 };
@@ -22,11 +23,14 @@ use super::{
     Page, Trouble,
     act::{self, Form},
     overview::link,
-    page as framed,
+    page as framed, parts,
     sign_in::Viewer,
     words,
 };
 use crate::{error::Error, input::At, state::ApiState};
+
+/// Rows of each list.
+const MOST: usize = 100;
 
 /// What was done a moment ago.
 #[derive(Deserialize)]
@@ -34,14 +38,29 @@ pub(super) struct Done {
     pub(super) done: Option<String>,
 }
 
-/// The page.
+/// Where a later page of a list begins.
+#[derive(Deserialize)]
+pub(super) struct Part {
+    attempts_before: Option<String>,
+    calls_after: Option<String>,
+    acts_before: Option<String>,
+    entries_after: Option<String>,
+}
+
+/// The page. A later page of one list is about that list, below what the job is.
 pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
     job: Result<At<id::Job>, Error>,
     Query(done): Query<Done>,
+    Query(part): Query<Part>,
 ) -> Result<Response, Trouble> {
     let At(job) = job?;
+    let [attempts_before, calls_after] =
+        [&part.attempts_before, &part.calls_after].map(|text| parts::place(text.as_ref()));
+    let acts_before = part.acts_before.and_then(|id| id.parse::<Uuid>().ok());
+    let entries_after = part.entries_after.and_then(|seq| seq.parse::<i64>().ok());
+    let whole = attempts_before.is_none() && calls_after.is_none() && acts_before.is_none() && entries_after.is_none();
     let row = sqlx::query!(
         r#"select kind as "kind!", queue as "queue!", tenant, state as "state!", code, attempt as "attempt!", max_attempts, waits as "waits!",
             crashes, subject_id, order_id, lane, run_at, created_at as "created_at!", started_at, finished_at, worker, traceparent, deadline_at
@@ -97,10 +116,10 @@ pub(super) async fn page(
             @if let Some(subject) = row.subject_id { div.wide { dt { "subject" } dd { (link("subjects", &Id::<Subject>::from(subject).to_string())) } } }
             @if let Some(trace) = &row.traceparent { div.wide { dt { "trace" } dd { code { (trace) } } } }
         }
-        (attempts(&state, job).await?)
-        (calls(&state, job, row.order_id, row.subject_id).await?)
-        (acts(&state, job).await?)
-        (audit(&state, job).await?)
+        @if whole || attempts_before.is_some() { (attempts(&state, job, attempts_before).await?) }
+        @if whole || calls_after.is_some() { (calls(&state, job, row.order_id, row.subject_id, calls_after).await?) }
+        @if whole || acts_before.is_some() { (acts(&state, job, acts_before).await?) }
+        @if whole || entries_after.is_some() { (audit(&state, job, entries_after).await?) }
     };
     Ok(framed("Job", Page::Jobs, &viewer, &body))
 }
@@ -132,15 +151,26 @@ fn buttons(viewer: &Viewer, job: Id<id::Job>, stands: &str) -> Markup {
     }
 }
 
-async fn attempts(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
+/// The address of a later page of a list, up to its place.
+fn later(job: Id<id::Job>, list: &str) -> String {
+    format!("/console/jobs/{job}?{list}=")
+}
+
+async fn attempts(state: &ApiState, job: Id<id::Job>, before: Option<Place>) -> Result<Markup, Error> {
     let rows = sqlx::query!(
-        "select at, attempt, verdict, code, worker from safelight.job_attempts where job_id = $1 order by at desc limit 200",
-        job.uuid()
+        r#"select at, attempt, verdict, code, worker from safelight.job_attempts
+        where job_id = $1 and ($2::timestamptz is null or at < $2) order by at desc limit $3"#,
+        job.uuid(),
+        before.map(|place| place.at),
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
+    // One attempt ends before the next: no two have one time.
+    let (rows, next) = parts::page(rows, MOST, |row| Place::of(row.at, job.uuid()));
+    // As many as its kind has names for.
     let steps =
-        sqlx::query!("select name, at from safelight.job_steps where job_id = $1 order by at limit 100", job.uuid())
+        sqlx::query!("select name, at from safelight.job_steps where job_id = $1 order by at, name", job.uuid())
             .fetch_all(&state.pool)
             .await?;
     Ok(html! {
@@ -153,6 +183,7 @@ async fn attempts(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
                         span.small { " attempt " (row.attempt + 1) @if let Some(worker) = &row.worker { " · " (worker) } } }
                 } }
             } }
+            (parts::more(next, &later(job, "attempts_before"), "", "Earlier attempts"))
             @if !steps.is_empty() { p.after { "Steps that are done and are not repeated: "
                 @for (n, step) in steps.iter().enumerate() { @if n > 0 { ", " } (words::said(&step.name)) } "." } }
         }
@@ -164,16 +195,23 @@ async fn calls(
     job: Id<id::Job>,
     order: Option<Uuid>,
     subject: Option<Uuid>,
+    after: Option<Place>,
 ) -> Result<Markup, Error> {
+    let (at, id) = place::halves(after);
     let rows = sqlx::query!(
         r#"select id, processor, purpose, model, state, code, created_at from safelight.provider_calls
-        where (order_id = $2 or subject_id = $3) and job_id = $1 order by created_at limit 100"#,
+        where (order_id = $2 or subject_id = $3) and job_id = $1 and ($4::timestamptz is null or (created_at, id) > ($4, $5::uuid))
+        order by created_at, id limit $6"#,
         job.uuid(),
         order,
-        subject
+        subject,
+        at,
+        id,
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
+    let (rows, next) = parts::page(rows, MOST, |row| Place::of(row.created_at, row.id));
     Ok(html! { @if !rows.is_empty() {
         section {
             h2 { "Provider calls" }
@@ -185,17 +223,22 @@ async fn calls(
                     td { (words::time(row.created_at)) }
                 } } }
             } }
+            (parts::more(next, &later(job, "calls_after"), "", "Later calls"))
         }
     } })
 }
 
-async fn acts(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
+async fn acts(state: &ApiState, job: Id<id::Job>, before: Option<Uuid>) -> Result<Markup, Error> {
     let rows = sqlx::query!(
-        r#"select at, actor, why, outcome from safelight.operator_acts where about = $1 and action <> 'console.look' order by id desc limit 50"#,
-        job.to_string()
+        r#"select id, at, actor, why, outcome from safelight.operator_acts
+        where about = $1 and action <> 'console.look' and ($2::uuid is null or id < $2) order by id desc limit $3"#,
+        job.to_string(),
+        before,
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
+    let (rows, next) = parts::page(rows, MOST, |row| row.id);
     Ok(html! { @if !rows.is_empty() {
         section {
             h2 { "What operators did" }
@@ -203,18 +246,22 @@ async fn acts(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
                 span.when { (words::time(row.at)) }
                 span.what { strong { (words::said(&row.outcome)) } " by " (row.actor) ": " (row.why) }
             } } }
+            (parts::more(next, &later(job, "acts_before"), "", "Earlier acts"))
         }
     } })
 }
 
-async fn audit(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
+async fn audit(state: &ApiState, job: Id<id::Job>, after: Option<i64>) -> Result<Markup, Error> {
     let rows = sqlx::query!(
         r#"select seq, at, actor, action, outcome, purpose, grants, policy_version, codes from safelight.audit_entries
-        where job_id = $1 and action <> 'console.look' order by seq limit 200"#,
-        job.uuid()
+        where job_id = $1 and action <> 'console.look' and ($2::bigint is null or seq > $2) order by seq limit $3"#,
+        job.uuid(),
+        after,
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
+    let (rows, next) = parts::page(rows, MOST, |row| row.seq);
     Ok(html! {
         section {
             h2 { "Audit entries" }
@@ -228,6 +275,7 @@ async fn audit(state: &ApiState, job: Id<id::Job>) -> Result<Markup, Error> {
                             @for (n, grant) in row.grants.iter().enumerate() { @if n == 0 { ", on consent " } @else { ", " } code { (grant) } } } } }
                 } }
             } }
+            (parts::more(next, &later(job, "entries_after"), "", "Later entries"))
         }
     })
 }

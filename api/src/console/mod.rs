@@ -21,6 +21,7 @@ mod oidc;
 mod order;
 mod orders;
 mod overview;
+mod parts;
 mod policies;
 mod providers;
 mod queues;

@@ -3,13 +3,18 @@
 //! Amounts, codes and times; Stripe's ids stay in the books, and `safelight refund --review` names them to whoever acts.
 
 use maud::{Markup, html};
-use safelight_jobs::id::{Id, Order};
+use safelight_jobs::{
+    id::{Id, Order},
+    place::{self, Place},
+};
 
-use super::{overview::link, words};
+use super::{
+    order,
+    overview::link,
+    parts::{self, MOST},
+    words,
+};
 use crate::{error::Error, state::ApiState};
-
-/// Rows of one list.
-const MOST: i64 = 200;
 
 fn amount(cents: i64, currency: &str) -> String {
     format!(
@@ -22,7 +27,7 @@ fn amount(cents: i64, currency: &str) -> String {
 }
 
 /// What came for an order, what went back, and what a bank asks back.
-pub(super) async fn of_order(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
+pub(super) async fn of_order(state: &ApiState, order: Id<Order>, after: Option<Place>) -> Result<Markup, Error> {
     let sale = sqlx::query!(
         r#"select stripe_session as "session!", status as "status!", review, currency as "currency!", sold_at as "sold_at!",
             amount_cents as "amount!", refunded_cents as "refunded!", asked_cents as "asked!", disputed_cents as "disputed!", kept_cents as "kept!"
@@ -34,17 +39,23 @@ pub(super) async fn of_order(state: &ApiState, order: Id<Order>) -> Result<Marku
     let Some(sale) = sale else {
         return Ok(html! { section { h2 { "Money" } p.none { "None has come." } } });
     };
+    let (at, id) = place::halves(after);
     let moved = sqlx::query!(
-        r#"select 'refund' as "what!", amount_cents as "amount!", currency as "currency!", state as "state!", coalesce(code, why) as code,
-            asked_at as "at!" from safelight_fiscal.refunds where stripe_session = $1
-        union all
-        select 'dispute', amount_cents, currency, state, null, opened_at from safelight_fiscal.disputes where stripe_session = $1
-        order by 6 limit $2"#,
+        r#"select what as "what!", amount as "amount!", currency as "currency!", state as "state!", code, at as "at!", id as "id!" from (
+            select 'refund' as what, amount_cents as amount, currency, state, coalesce(code, why) as code, asked_at as at, id
+            from safelight_fiscal.refunds where stripe_session = $1
+            union all
+            select 'dispute', amount_cents, currency, state, null, opened_at, md5(stripe_dispute)::uuid
+            from safelight_fiscal.disputes where stripe_session = $1) m
+        where $2::timestamptz is null or (at, id) > ($2, $3::uuid) order by at, id limit $4"#,
         sale.session,
-        MOST
+        at,
+        id,
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
+    let (moved, next) = parts::page(moved, MOST, |row| Place::of(row.at, row.id));
     let sum = |cents: i64| amount(cents, &sale.currency);
     Ok(html! {
         section aria-label="Money" {
@@ -64,20 +75,34 @@ pub(super) async fn of_order(state: &ApiState, order: Id<Order>) -> Result<Marku
                     td { (row.code.as_deref().map(words::said).unwrap_or_default()) } td { (words::time(row.at)) }
                 } } }
             } } }
+            (parts::more(next, &order::later(order, "money_after"), "", "Later refunds"))
         }
     })
 }
 
 /// Sales that a person has to look at for a reason of their own: money for somebody who was erased, a refund that failed.
-pub(super) async fn to_look_at(state: &ApiState, tenant: Option<&str>) -> Result<Markup, Error> {
+pub(super) async fn to_look_at(
+    state: &ApiState,
+    tenant: Option<&str>,
+    after: Option<Place>,
+    later: &str,
+) -> Result<Markup, Error> {
+    let (at, id) = place::halves(after);
+    // Stripe's id is in no address; what is made of it puts two of one time into an order.
     let rows = sqlx::query!(
-        r#"select tenant as "tenant!", order_id, review as "review!", currency as "currency!", sold_at as "sold_at!", kept_cents as "kept!"
-        from safelight_fiscal.balance where review is not null and ($1::text is null or tenant = $1) order by sold_at limit $2"#,
+        r#"select tenant as "tenant!", order_id, review as "review!", currency as "currency!", sold_at as "sold_at!", kept_cents as "kept!",
+            md5(stripe_session)::uuid as "id!"
+        from safelight_fiscal.balance where review is not null and ($1::text is null or tenant = $1)
+            and ($2::timestamptz is null or (sold_at, md5(stripe_session)::uuid) > ($2, $3::uuid))
+        order by sold_at, md5(stripe_session)::uuid limit $4"#,
         tenant,
-        MOST
+        at,
+        id,
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
+    let (rows, next) = parts::page(rows, MOST, |row| Place::of(row.sold_at, row.id));
     Ok(html! { @if !rows.is_empty() {
         section aria-label="Money to look at" {
             h2 { "Money to look at" span.aside { "safelight refund --review names what to give back" } }
@@ -88,6 +113,7 @@ pub(super) async fn to_look_at(state: &ApiState, tenant: Option<&str>) -> Result
                     td { (row.tenant) } td { (words::said(&row.review)) } td.n { (amount(row.kept, &row.currency)) } td { (words::time(row.sold_at)) }
                 } } }
             } }
+            (parts::more(next, later, "", "Later sales"))
         }
     } })
 }

@@ -1,27 +1,48 @@
 //! One order: its timeline, its images as a contact sheet of numbers, its jobs and its provider calls.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::{
     id::{self, Id, Intent, Order, Subject},
     look,
+    place::{self, Place},
 };
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Page, Trouble, money, overview::link, sign_in::Viewer, watched, words};
+use super::{Page, Trouble, money, overview::link, parts, sign_in::Viewer, watched, words};
 use crate::{error::Error, input::At, state::ApiState};
 
 /// How often an order that is under way is looked at, in seconds.
 const EVERY: u32 = 5;
+/// Rows of each list: more than most orders have.
+const MOST: usize = 200;
 
-/// The page.
+/// Where a later page of a list begins.
+#[derive(Deserialize)]
+pub(super) struct Part {
+    entries_after: Option<String>,
+    jobs_after: Option<String>,
+    calls_after: Option<String>,
+    money_after: Option<String>,
+}
+
+/// The page. A later page of one list is about that list, below what the order is.
 pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
     order: Result<At<Order>, Error>,
+    Query(part): Query<Part>,
 ) -> Result<Response, Trouble> {
     let At(order) = order?;
+    let entries = part.entries_after.and_then(|seq| seq.parse::<i64>().ok());
+    let [jobs_after, calls_after, money_after] =
+        [&part.jobs_after, &part.calls_after, &part.money_after].map(|text| parts::place(text.as_ref()));
+    let whole = entries.is_none() && jobs_after.or(calls_after).or(money_after).is_none();
     let row = sqlx::query!(
         r#"select tenant, subject_id, plan, state, problem, needs_model, images_wanted, amount_cents, currency, created_at,
             checkout_at, paid_at, delivered_at from safelight.orders where id = $1 and ($2::text is null or tenant = $2)"#,
@@ -51,11 +72,11 @@ pub(super) async fn page(
             div { dt { "delivered" } dd { (words::maybe_time(row.delivered_at)) } }
             div.wide { dt { "subject" } dd { (link("subjects", &Id::<Subject>::from(row.subject_id).to_string())) } }
         }
-        (money::of_order(&state, order).await?)
-        (images(&state, order).await?)
-        (timeline(&state, order).await?)
-        (jobs(&state, order).await?)
-        (calls(&state, order).await?)
+        @if whole || money_after.is_some() { (money::of_order(&state, order, money_after).await?) }
+        @if whole { (images(&state, order).await?) }
+        @if whole || entries.is_some() { (timeline(&state, order, entries).await?) }
+        @if whole || jobs_after.is_some() { (jobs(&state, order, jobs_after).await?) }
+        @if whole || calls_after.is_some() { (calls(&state, order, calls_after).await?) }
     };
     let works = matches!(row.state.as_str(), "placed" | "paid" | "training" | "generating");
     Ok(watched("Order", Page::Orders, &viewer, &head, &body, works.then_some(EVERY)))
@@ -156,15 +177,25 @@ fn shown(state: &str, delivered: Option<DateTime<Utc>>, readable: bool) -> &'sta
     }
 }
 
-async fn timeline(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
+/// The address of a later page of a list, up to its place.
+pub(super) fn later(order: Id<Order>, list: &str) -> String {
+    format!("/console/orders/{order}?{list}=")
+}
+
+async fn timeline(state: &ApiState, order: Id<Order>, after: Option<i64>) -> Result<Markup, Error> {
     let rows = sqlx::query!(
-        r#"select at, actor, action, outcome, purpose, job_kind, cardinality(grants) as "grants!", counts
-        from safelight.audit_entries where order_id = $1 and action <> 'console.look' order by seq limit 500"#,
-        order.uuid()
+        r#"select seq, at, actor, action, outcome, purpose, job_kind, cardinality(grants) as "grants!", counts,
+            (select f.at from safelight.audit_entries f where f.order_id = $1 and f.action <> 'console.look' order by f.seq limit 1) as began
+        from safelight.audit_entries where order_id = $1 and action <> 'console.look' and ($2::bigint is null or seq > $2)
+        order by seq limit $3"#,
+        order.uuid(),
+        after,
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
-    let began = rows.first().map(|row| row.at);
+    let (rows, next) = parts::page(rows, MOST, |row| row.seq);
+    let began = rows.first().and_then(|row| row.began);
     Ok(html! {
         section {
             h2 { "Timeline" }
@@ -183,6 +214,7 @@ async fn timeline(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
                     }
                 } }
             } }
+            (parts::more(next, &later(order, "entries_after"), "", "Later entries"))
         }
     })
 }
@@ -198,7 +230,8 @@ fn counts(counts: &Value) -> Markup {
     } } }
 }
 
-async fn jobs(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
+async fn jobs(state: &ApiState, order: Id<Order>, after: Option<Place>) -> Result<Markup, Error> {
+    let (at, id) = place::halves(after);
     let rows = sqlx::query!(
         r#"select id as "id!", kind as "kind!", state as "state!", why, attempt as "attempt!", waits as "waits!", created_at as "created_at!",
             ran_ms,
@@ -215,11 +248,15 @@ async fn jobs(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
             from safelight.jobs_archive where order_id = $1
             union all
             select id, kind, 'dead', code, attempt, waits, created_at, null from safelight.dead_letters where order_id = $1
-        ) j order by created_at, id limit 500"#,
-        order.uuid()
+        ) j where $2::timestamptz is null or (created_at, id) > ($2, $3::uuid) order by created_at, id limit $4"#,
+        order.uuid(),
+        at,
+        id,
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
+    let (rows, next) = parts::page(rows, MOST, |row| Place::of(row.created_at, row.id));
     Ok(html! {
         section {
             h2 { "Jobs" }
@@ -235,18 +272,25 @@ async fn jobs(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
                     td { (link("jobs", &Id::<id::Job>::from(row.id).to_string())) }
                 } } }
             } } }
+            (parts::more(next, &later(order, "jobs_after"), "", "Later jobs"))
         }
     })
 }
 
-async fn calls(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
+async fn calls(state: &ApiState, order: Id<Order>, after: Option<Place>) -> Result<Markup, Error> {
+    let (at, id) = place::halves(after);
     let rows = sqlx::query!(
         r#"select id, processor, purpose, model, state, code, purge, created_at, submitted_at, finished_at, collected_at
-        from safelight.provider_calls where order_id = $1 order by created_at, id limit 500"#,
-        order.uuid()
+        from safelight.provider_calls where order_id = $1
+            and ($2::timestamptz is null or (created_at, id) > ($2, $3::uuid)) order by created_at, id limit $4"#,
+        order.uuid(),
+        at,
+        id,
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
+    let (rows, next) = parts::page(rows, MOST, |row| Place::of(row.created_at, row.id));
     Ok(html! {
         section {
             h2 { "Provider calls" }
@@ -261,6 +305,7 @@ async fn calls(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {
                     td { (words::maybe_time(row.collected_at.or(row.finished_at))) }
                 } } }
             } } }
+            (parts::more(next, &later(order, "calls_after"), "", "Later calls"))
         }
     })
 }

@@ -26,6 +26,8 @@ pub(super) struct Wanted {
     problem: String,
     tenant: String,
     before: String,
+    /// Where a later page of the money to look at begins.
+    money_after: String,
 }
 
 /// The page.
@@ -37,6 +39,7 @@ pub(super) async fn page(
     let word = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
     let tenant = viewer.tenant().map(str::to_owned).or_else(|| word(&wanted.tenant));
     let before = wanted.before.parse::<Id<Order>>().ok().map(Id::uuid);
+    let money_after = wanted.money_after.parse().ok();
     let rows = sqlx::query!(
         r#"select id, tenant, plan, state, problem, created_at, paid_at, delivered_at, safelight.now() as "now!" from (
             select * from safelight.orders where $1::uuid is null or id < $1 order by id desc limit $2) newest
@@ -65,8 +68,8 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Orders" }
         (form(&wanted, &viewer))
-        @if before.is_none() { (money::to_look_at(&state, tenant.as_deref()).await?) }
-        section aria-label="Found" {
+        @if before.is_none() { (money::to_look_at(&state, tenant.as_deref(), money_after, &address(&wanted, "money_after", "")).await?) }
+        @if money_after.is_none() { section aria-label="Found" {
             @if rows.is_empty() { p.none { "No order matches" @if last.is_some() { " among the newest " (WINDOW) } "." } } @else {
                 div.scroll tabindex="0" role="region" aria-label="Orders" { table {
                     thead { tr { th scope="col" { "order" } th scope="col" { "tenant" } th scope="col" { "plan" } th scope="col" { "state" } th scope="col" { "problem" } th.n scope="col" { "placed" } th scope="col" { "paid" } th scope="col" { "delivered" } } }
@@ -77,20 +80,21 @@ pub(super) async fn page(
                     } } }
                 } }
             }
-            @if let Some(last) = last { p.after { a href=(address(&wanted, Id::from(last))) rel="next" { "Older" } } }
-        }
+            @if let Some(last) = last { p.after { a href=(address(&wanted, "before", &Id::<Order>::from(last).to_string())) rel="next" { "Older" } } }
+        } }
     };
     Ok(framed("Orders", Page::Orders, &viewer, &body))
 }
 
-fn address(wanted: &Wanted, before: Id<Order>) -> String {
+/// The address of a later page of a list.
+fn address(wanted: &Wanted, list: &str, place: &str) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in [("state", &wanted.state), ("problem", &wanted.problem), ("tenant", &wanted.tenant)] {
         if !value.is_empty() {
             query.append_pair(name, value);
         }
     }
-    query.append_pair("before", &before.to_string());
+    query.append_pair(list, place);
     format!("/console/orders?{}", query.finish())
 }
 

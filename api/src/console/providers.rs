@@ -8,19 +8,26 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::{
     id::{Id, Intent, Order},
+    place::{self, Place},
     queue::{self, COUNTED, Scope},
 };
 use serde::Deserialize;
-use uuid::Uuid;
 
-use super::{Page, Trouble, act, controls::View, job::Done, overview::link, page as framed, sign_in::Viewer, words};
+use super::{
+    Page, Trouble, act,
+    controls::View,
+    job::Done,
+    overview::link,
+    page as framed,
+    parts::{self, MOST},
+    sign_in::Viewer,
+    words,
+};
 use crate::{error::Error, state::ApiState};
 
 /// How many of the newest calls are counted by what became of them.
 const TALLIED: i64 = 20_000;
-/// The most calls of one list.
-const MOST: i64 = 50;
-/// Before the id of a call in an address.
+/// Before the place of a call in an address.
 const UNKNOWN: &str = "unknown.";
 
 /// Which part of the calls without an end.
@@ -32,10 +39,10 @@ pub(super) struct Part {
 
 impl Part {
     /// Not unknown, and which.
-    fn last(&self) -> Option<(bool, Uuid)> {
+    fn last(&self) -> Option<(bool, Place)> {
         let last = self.calls_after.as_deref()?;
-        let (known, id) = last.strip_prefix(UNKNOWN).map_or((true, last), |id| (false, id));
-        Some((known, id.parse::<Id<Intent>>().ok()?.uuid()))
+        let (known, place) = last.strip_prefix(UNKNOWN).map_or((true, last), |place| (false, place));
+        Some((known, place.parse().ok()?))
     }
 }
 
@@ -104,22 +111,23 @@ fn waits_for(state: &str) -> &'static str {
     }
 }
 
-async fn without_news(state: &ApiState, now: DateTime<Utc>, after: Option<(bool, Uuid)>) -> Result<Markup, Error> {
+async fn without_news(state: &ApiState, now: DateTime<Utc>, after: Option<(bool, Place)>) -> Result<Markup, Error> {
     let (known, last) = after.unzip();
+    let (at, id) = place::halves(last);
     let rows = sqlx::query!(
         r#"select id, tenant, processor, purpose, state, order_id, created_at from safelight.provider_calls
-        where state in ('intended', 'unknown', 'submitted') and ($1::uuid is null or (state <> 'unknown', created_at, id)
-            > ($2::boolean, (select l.created_at from safelight.provider_calls l where l.id = $1), $1))
-        order by state <> 'unknown', created_at, id limit $3"#,
-        last,
+        where state in ('intended', 'unknown', 'submitted') and ($1::boolean is null or (state <> 'unknown', created_at, id) > ($1, $2::timestamptz, $3::uuid))
+        order by state <> 'unknown', created_at, id limit $4"#,
         known,
-        MOST
+        at,
+        id,
+        parts::one_more(MOST)
     )
     .fetch_all(&state.pool)
     .await?;
-    let next = rows.get(MOST as usize - 1);
-    let next =
-        next.map(|row| format!("{}{}", if row.state == "unknown" { UNKNOWN } else { "" }, Id::<Intent>::from(row.id)));
+    let (rows, next) = parts::page(rows, MOST, |row| {
+        format!("{}{}", if row.state == "unknown" { UNKNOWN } else { "" }, Place::of(row.created_at, row.id))
+    });
     Ok(html! {
         section #calls {
             h2 { "Calls without an end" span.aside { "unknown outcomes first, then the oldest" } }
@@ -131,7 +139,7 @@ async fn without_news(state: &ApiState, now: DateTime<Utc>, after: Option<(bool,
                     td.n { (words::distance(now, row.created_at)) } td.free { (waits_for(&row.state)) }
                 } } }
             } } }
-            @if let Some(next) = next { p.after { a href={ "/console/providers?calls_after=" (next) "#calls" } rel="next" { "More calls" } } }
+            (parts::more(next, "/console/providers?calls_after=", "#calls", "More calls"))
         }
     })
 }

@@ -42,6 +42,8 @@ const HISTORY: &[&str] = &[
     select safelight.uuid_v7(), tenant, id, 'granted', 'compare', 'sign_up', repeat('0', 64), safelight.policy_in_force(tenant), 'subject' from safelight.subjects",
     "insert into safelight.cases (id, tenant, subject_id, kind, channel, received_at, answer_due, state, opened_by, closed_at)
     select safelight.uuid_v7(), tenant, id, 'access', 'mail', now(), now(), 'answered', 'ops_1', now() from safelight.subjects",
+    "insert into safelight.objections (tenant, subject_id, purpose, policy_version, state, decided_at, decided_by, why)
+    select tenant, id, 'observe', safelight.policy_in_force(tenant), 'overridden', now(), 'ops_1', 'compelling' from safelight.subjects",
     "insert into safelight.restrictions (tenant, subject_id, ground, lifted_at) select tenant, id, 'accuracy', now() from safelight.subjects",
     "insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, job_id, purpose, processor, model, wish, token_sha256, state, request_id,
         policy_version)
@@ -91,6 +93,7 @@ async fn no_page_reads_a_large_table_whole() {
     };
     let job = Id::<id::Job>::from(one("jobs").await);
     let deletion = Id::<id::Deletion>::from(one("deletions").await);
+    let place = format!("{}.{}", 4_000_000_000_000_000_u64, uuid::Uuid::nil());
     let operator = Browser::of(&house, None, &[Scope::Operate]).await;
     let before = scans(&house).await;
     assert!(before.len() >= 14, "the large tables are seen: {before:?}");
@@ -115,6 +118,9 @@ async fn no_page_reads_a_large_table_whole() {
         "/deletions".to_owned(),
         format!("/deletions/{deletion}"),
         "/cases".to_owned(),
+        "/cases?all=1".to_owned(),
+        format!("/cases?all=1&cases_after={place}"),
+        format!("/cases?all=1&objections_after={place}"),
         "/sweeps".to_owned(),
         "/policies".to_owned(),
         "/providers".to_owned(),

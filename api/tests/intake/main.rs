@@ -8,6 +8,7 @@ mod codes;
 mod console;
 mod console_acts;
 mod console_large;
+mod console_lists;
 mod console_money;
 mod console_oidc;
 mod console_pages;

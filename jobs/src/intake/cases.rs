@@ -10,6 +10,7 @@ use super::{IntakeError, erase};
 use crate::{
     audit::Entry,
     id::{Case, Deletion, Id, Subject},
+    place::{self, Place},
     run::Tx,
 };
 
@@ -55,6 +56,13 @@ pub struct CaseRow {
     pub deletion: Option<Id<Deletion>>,
     /// Of a case about an objection: what its person objected to, and what was decided.
     pub objections: Vec<CaseObjection>,
+}
+
+impl CaseRow {
+    /// Where it stands among the others.
+    pub fn place(&self) -> Place {
+        Place::of(self.answer_due, self.case.uuid())
+    }
 }
 
 /// One objection of a case's person.
@@ -215,15 +223,34 @@ pub async fn close_case(tx: &mut Tx, case: Id<Case>, refused: Option<&str>) -> R
 /// # Errors
 /// Those of the database.
 pub async fn cases(pool: &PgPool, tenant: Option<&str>, closed_too: bool) -> Result<Vec<CaseRow>, sqlx::Error> {
+    cases_after(pool, tenant, closed_too, None, i64::MAX).await
+}
+
+/// At most so many of them, those behind a place of [`CaseRow::place`].
+///
+/// # Errors
+/// Those of the database.
+pub async fn cases_after(
+    pool: &PgPool,
+    tenant: Option<&str>,
+    closed_too: bool,
+    after: Option<Place>,
+    most: i64,
+) -> Result<Vec<CaseRow>, sqlx::Error> {
+    let (at, id) = place::halves(after);
     let rows = sqlx::query!(
         r#"select id, tenant, subject_id, kind, identity, state, received_at, answer_due, deletion_id,
             state = 'open' and answer_due < safelight.now() as "late!",
             coalesce((select jsonb_agg(jsonb_build_object('purpose', o.purpose, 'state', o.state) order by o.received_at, o.id)
                 from safelight.objections o where c.kind = 'objection' and o.subject_id = c.subject_id), '[]')
                 as "objections!: Json<Vec<CaseObjection>>"
-        from safelight.cases c where ($1::text is null or tenant = $1) and ($2 or state = 'open') order by answer_due, id limit 500"#,
+        from safelight.cases c where ($1::text is null or tenant = $1) and ($2 or state = 'open')
+            and ($3::timestamptz is null or (answer_due, id) > ($3, $4::uuid)) order by answer_due, id limit $5"#,
         tenant,
-        closed_too
+        closed_too,
+        at,
+        id,
+        most
     )
     .fetch_all(pool)
     .await?;

@@ -8,6 +8,7 @@ use crate::{
     export_data::ExportData,
     id::{Artifact, Id, Subject},
     keys,
+    place::{self, Place},
     queue::{self, By},
     run::Tx,
 };
@@ -90,19 +91,44 @@ pub struct ExportRow {
     pub why: Option<String>,
 }
 
+impl ExportRow {
+    /// Where it stands among the others.
+    pub fn place(&self) -> Place {
+        Place::of(self.asked_at, self.export.uuid())
+    }
+}
+
 /// Those that are there, the newest first.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn exports(pool: &PgPool, tenant: Option<&str>) -> Result<Vec<ExportRow>, sqlx::Error> {
+    exports_before(pool, tenant, None, i64::MAX).await
+}
+
+/// At most so many of them, those older than a place of [`ExportRow::place`].
+///
+/// # Errors
+/// Those of the database.
+pub async fn exports_before(
+    pool: &PgPool,
+    tenant: Option<&str>,
+    before: Option<Place>,
+    most: i64,
+) -> Result<Vec<ExportRow>, sqlx::Error> {
+    let (at, id) = place::halves(before);
     sqlx::query_as!(
         ExportRow,
         r#"select a.id as export, a.tenant, a.created_at as asked_at, a.delete_after as expires_at, o.actor as "by?", o.why as "why?",
             case when a.delete_after <= safelight.now() then 'over' when a.state = 'stored' then 'ready' else 'making' end as "state!"
         from safelight.artifacts a left join lateral (select actor, why from safelight.operator_acts
             where about = 'artifact_' || replace(a.id::text, '-', '') and action = 'export.asked' order by id desc limit 1) o on true
-        where a.class = 'export' and ($1::text is null or a.tenant = $1) order by a.created_at desc limit 100"#,
-        tenant
+        where a.class = 'export' and ($1::text is null or a.tenant = $1)
+            and ($2::timestamptz is null or (a.created_at, a.id) < ($2, $3::uuid)) order by a.created_at desc, a.id desc limit $4"#,
+        tenant,
+        at,
+        id,
+        most
     )
     .fetch_all(pool)
     .await

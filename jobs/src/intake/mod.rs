@@ -14,11 +14,11 @@ mod restrict;
 mod subject;
 mod upload;
 
-pub use cases::{CaseObjection, CaseRow, NewCase, cases, close_case, extend_case, open_case, verify_case};
+pub use cases::{CaseObjection, CaseRow, NewCase, cases, cases_after, close_case, extend_case, open_case, verify_case};
 pub use consent::{Grant, Withdrawn, grant, withdraw};
 pub use erase::{ErasureStarted, erase};
-pub use export::{ExportAsked, ExportRow, ask_export, ask_export_for, exports};
-pub use object::{Decided, Objected, ObjectionRow, decide_objection, object, objections};
+pub use export::{ExportAsked, ExportRow, ask_export, ask_export_for, exports, exports_before};
+pub use object::{Decided, Objected, ObjectionRow, decide_objection, object, objections, objections_after};
 pub(crate) use order::lock_session;
 pub use order::{Checkout, NewOrder, place, start_checkout};
 pub(crate) use part::begin_failed_order;

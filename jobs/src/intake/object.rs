@@ -5,12 +5,14 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::{
     audit::Entry,
     delete_data::DeleteData,
     deliver_order::DeliverOrder,
     id::{Deletion, Id, Subject},
+    place::{self, Place},
     policy::Purpose,
     run::Tx,
 };
@@ -42,6 +44,9 @@ pub struct Decided {
 /// An objection as it stands.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct ObjectionRow {
+    /// Its own, by which nobody calls it.
+    #[serde(skip)]
+    id: Uuid,
     /// Whose.
     pub subject: Id<Subject>,
     /// At which tenant.
@@ -56,6 +61,13 @@ pub struct ObjectionRow {
     pub decided_by: Option<String>,
     /// Why, as a code.
     pub why: Option<String>,
+}
+
+impl ObjectionRow {
+    /// Where it stands among the others.
+    pub fn place(&self) -> Place {
+        Place::of(self.received_at, self.id)
+    }
 }
 
 /// Note an objection, and restrict the person's data until it is decided. `by`: who of the house notes it, as a code, where it came
@@ -231,12 +243,31 @@ pub async fn objections(
     tenant: Option<&str>,
     decided_too: bool,
 ) -> Result<Vec<ObjectionRow>, sqlx::Error> {
+    objections_after(pool, tenant, decided_too, None, i64::MAX).await
+}
+
+/// At most so many of them, those behind a place of [`ObjectionRow::place`].
+///
+/// # Errors
+/// Those of the database.
+pub async fn objections_after(
+    pool: &PgPool,
+    tenant: Option<&str>,
+    decided_too: bool,
+    after: Option<Place>,
+    most: i64,
+) -> Result<Vec<ObjectionRow>, sqlx::Error> {
+    let (at, id) = place::halves(after);
     sqlx::query_as!(
         ObjectionRow,
-        r#"select subject_id as subject, tenant, purpose, received_at, state, decided_by, why from safelight.objections
-        where ($1::text is null or tenant = $1) and ($2 or state = 'open') order by received_at, id limit 500"#,
+        r#"select id, subject_id as subject, tenant, purpose, received_at, state, decided_by, why from safelight.objections
+        where ($1::text is null or tenant = $1) and ($2 or state = 'open')
+            and ($3::timestamptz is null or (received_at, id) > ($3, $4::uuid)) order by received_at, id limit $5"#,
         tenant,
-        decided_too
+        decided_too,
+        at,
+        id,
+        most
     )
     .fetch_all(pool)
     .await
