@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     http::{Method, Request, StatusCode},
 };
-use safelight_api::tokens::{self, Scope};
+use safelight_api::tokens::Scope;
 use safelight_jobs::id::{self, Id};
 use serde_json::json;
 
@@ -49,35 +49,6 @@ async fn the_console_opens_to_readers_and_operators_only() {
         assert!(!answer.header("set-cookie").contains(&token));
     }
     assert_eq!(sign_in(&house, "slt_nothing").await.status, StatusCode::FORBIDDEN);
-}
-
-#[tokio::test]
-async fn a_session_ends_with_its_token_and_with_signing_out() {
-    let house = House::build().await;
-    let token = house.token(None, &[Scope::Operate]).await;
-    let entered = sign_in(&house, &token).await;
-    for word in ["HttpOnly", "SameSite=Strict", "Path=/console"] {
-        assert!(entered.header("set-cookie").contains(word), "{}", entered.header("set-cookie"));
-    }
-    let first = cookie(&entered);
-    assert_eq!(look(&house, "/console", &first).await.status, StatusCode::OK);
-    let leaving = Request::builder().method(Method::POST).uri("/console/sign-out").header("cookie", &first);
-    house.send(leaving.body(Body::empty()).expect("a request")).await;
-    assert_eq!(look(&house, "/console", &first).await.status, StatusCode::SEE_OTHER);
-    let second = cookie(&sign_in(&house, &token).await);
-    let known = tokens::list(&house.owner).await.expect("a list");
-    tokens::revoke(&house.owner, known[0].id).await.expect("revoked");
-    assert_eq!(look(&house, "/console", &second).await.status, StatusCode::SEE_OTHER);
-}
-
-#[tokio::test]
-async fn a_session_shows_no_more_than_its_token_may_see_now() {
-    let house = House::build().await;
-    let session = cookie(&sign_in(&house, &house.token(None, &[Scope::Read]).await).await);
-    assert_eq!(look(&house, "/console", &session).await.status, StatusCode::OK);
-    house.run("update safelight.tokens set scopes = '{enqueue}'").await;
-    let refused = look(&house, "/console", &session).await;
-    assert!(refused.status == StatusCode::FORBIDDEN && refused.text.contains("scope_missing"), "{}", refused.text);
 }
 
 #[tokio::test]
