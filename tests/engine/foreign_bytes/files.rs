@@ -1,8 +1,9 @@
 //! What is read from files, rows and names that somebody else may have written: policies, payloads, photos, results of models, the
-//! audit log with its checkpoints and proofs, certificates, and names in the erasure ledger.
+//! audit log with its checkpoints and proofs, certificates, names in the erasure ledger, and places in lists.
 
 use std::path::{Path, PathBuf};
 
+use chrono::DateTime;
 use proptest::prelude::{Strategy, any};
 use safelight_evidence::{
     Entry, Signer, Tree, Verdict, certificate,
@@ -14,8 +15,14 @@ use safelight_evidence::{
 };
 use safelight_faces::{Limits, decode};
 use safelight_jobs::{
-    policy::Policy,
-    providers::{fal, ledger::LedgerEntry},
+    id::Id,
+    intake::Ground,
+    place::Place,
+    policy::{Policy, Purpose},
+    providers::{
+        fal,
+        ledger::{Act, LedgerEntry},
+    },
     registry,
 };
 use serde_json::{Value, json};
@@ -92,16 +99,53 @@ fn a_photo_near_a_good_one_is_decoded_or_refused_within_its_limits() {
     });
 }
 
+/// Names of one entry of each act and ground. A new one does not compile before it is named here.
+fn names_in_the_ledger() -> Vec<Vec<u8>> {
+    let until = DateTime::from_timestamp(1_800_000_000, 0).expect("a time");
+    let acts = [
+        Act::Erasure,
+        Act::Withdrawal(Purpose::Train),
+        Act::Objection(Purpose::Nsfw),
+        Act::Photo(Id::new()),
+        Act::Restriction(Ground::Accuracy),
+        Act::Restriction(Ground::Objection),
+        Act::Restriction(Ground::Unlawful(until)),
+        Act::Restriction(Ground::Claims(until)),
+        Act::Release,
+    ];
+    let kind = |act: &Act| match act {
+        Act::Erasure => 0,
+        Act::Withdrawal(_) => 1,
+        Act::Objection(_) => 2,
+        Act::Photo(_) => 3,
+        Act::Restriction(Ground::Accuracy) => 4,
+        Act::Restriction(Ground::Objection) => 5,
+        Act::Restriction(Ground::Unlawful(_)) => 6,
+        Act::Restriction(Ground::Claims(_)) => 7,
+        Act::Release => 8,
+    };
+    assert_eq!(acts.iter().map(kind).collect::<Vec<_>>(), (0..9).collect::<Vec<_>>(), "one of each");
+    let entry = |act| LedgerEntry { at: 1_790_000_000, tenant: "koselfie".to_owned(), subject: Id::new(), act };
+    acts.map(|act| entry(act).to_string().into_bytes()).to_vec()
+}
+
 #[test]
 fn a_name_near_one_of_the_erasure_ledger_is_read_as_what_it_says_or_refused() {
-    let (subject, photo) = ("019a8f2e6c5d7b1290f3a4b5c6d7e8f9", "019a8f2e6c5d7b1290f3a4b5c6d7e8fa");
-    let good =
-        ["erasure".to_owned(), "withdrawal_train".to_owned(), "objection_nsfw".to_owned(), format!("photo_{photo}")];
-    let good = good.map(|act| format!("001790000000_koselfie_{subject}_{act}").into_bytes());
-    each(near(good.to_vec()), 3000, |bytes| {
+    each(near(names_in_the_ledger()), 3000, |bytes| {
         let Ok(name) = std::str::from_utf8(&bytes) else { return };
         if let Ok(entry) = name.parse::<LedgerEntry>() {
             assert_eq!(entry.to_string().parse(), Ok(entry), "{name} is not what is written of it");
+        }
+    });
+}
+
+#[test]
+fn a_place_in_a_list_near_a_good_one_is_read_as_what_it_says_or_refused() {
+    let good = b"1790000000123456.019a8f2e6c5d7b1290f3a4b5c6d7e8f9".to_vec();
+    each(near(vec![good]), 3000, |bytes| {
+        let Ok(text) = std::str::from_utf8(&bytes) else { return };
+        if let Ok(place) = text.parse::<Place>() {
+            assert_eq!(place.to_string().parse(), Ok(place), "{text} is not what is written of it");
         }
     });
 }
