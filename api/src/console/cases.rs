@@ -90,7 +90,7 @@ fn table(cases: &[CaseRow], now: DateTime<Utc>) -> Markup {
             thead { tr { th scope="col" { "case" } th scope="col" { "tenant" } th scope="col" { "asks for" } th scope="col" { "identity" } th scope="col" { "state" } th scope="col" { "waits for" } th scope="col" { "deletion" } th.n scope="col" { "received" } th.n scope="col" { "legal deadline" } } }
             tbody { @for case in cases { tr {
                 td { code { (case.case) } } td { (case.tenant) } td { (words::said(&case.kind)) @for one in &case.objections { ", " (words::said(&one.purpose)) " " (words::state(&one.state)) } } td { (words::state(&case.identity)) }
-                td { @if case.late { (words::state("late")) " " } (words::state(&case.state)) } td { (waits_for(case)) }
+                td { @if case.late { (words::state("late")) " " } (words::state(&case.state)) } td.free { (waits_for(case)) }
                 td { @if let Some(deletion) = case.deletion { (link("deletions", &deletion.to_string())) } }
                 td.n { (words::distance(now, case.received_at)) } td.n { (words::distance(now, case.answer_due)) }
             } } }

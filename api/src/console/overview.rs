@@ -88,7 +88,7 @@ fn needs(numbers: &Numbers, house: bool) -> Markup {
 fn queues(numbers: &Numbers) -> Markup {
     html! {
         section {
-            h2 { "Queues" span.aside { (numbers.workers) " workers seen within a minute" } }
+            h2 { "Queues" span.aside { (numbers.workers) @if numbers.workers == 1 { " worker" } @else { " workers" } " seen within a minute" } }
             div.scroll tabindex="0" role="region" aria-label="Queues" { table {
                 thead { tr { th { "queue" } th.n { "ready" } th.n { "later" } th.n { "set aside" } th.n { "running" } th.n { "held" } th.n { "oldest ready" } } }
                 tbody { @for queue in &numbers.queues { tr {

@@ -71,7 +71,7 @@ pub(super) async fn page(
                         th scope="row" { code { (row.name) } }
                         td { (words::state(if row.silent { "silent" } else { "alive" })) }
                         td.n { (row.running) } td.n { (words::age(row.seconds)) " ago" }
-                        td { (row.host) } td.n { (row.pid) } td { (row.version) } td { (row.queues.join(", ")) } td { (words::time(row.started_at)) }
+                        td { (row.host) } td.n { (row.pid) } td { (row.version) } td.free { (row.queues.join(", ")) } td { (words::time(row.started_at)) }
                     } } }
                 } }
             }
