@@ -35,7 +35,8 @@ pub(crate) fn portrait(photo: &DynamicImage, seed: u64, width: u32, height: u32)
     let mut rng = StdRng::seed_from_u64(seed);
     let cropped = crop(photo, &mut rng, width, height);
     let (w, h) = work_size(width, height);
-    let source = cropped.resize_exact(w, h, image::imageops::FilterType::Triangle).to_rgb8();
+    // The mean of each box of pixels: a tenth of a filter's work, and this is most of a stand-in's.
+    let source = cropped.thumbnail_exact(w, h).to_rgb8();
     let picture = repaint(&source, &Scene::any(&mut rng));
     scale(picture, width, height)
 }
