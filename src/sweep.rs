@@ -78,7 +78,7 @@ impl Sweep {
         let enqueued = match self.kind {
             Kind::Retention => tx.enqueue(&SweepRetention { because: because.clone() }).await?,
             Kind::Deletions => tx.enqueue(&SweepDeletions { because: because.clone() }).await?,
-            Kind::Orphans => tx.enqueue(&SweepOrphans { because: because.clone() }).await?,
+            Kind::Orphans => tx.enqueue(&SweepOrphans { because: because.clone(), most: None }).await?,
             Kind::Reconcile => tx.enqueue(&ReconcileCalls { because: because.clone(), grace_seconds: None }).await?,
             Kind::Consents => tx.enqueue(&ExpireConsents { because: because.clone() }).await?,
             Kind::Money => tx.enqueue(&ReconcileMoney { because: because.clone(), hours: self.hours }).await?,

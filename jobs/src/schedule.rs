@@ -72,7 +72,7 @@ pub const ALL: &[Scheduled] = &[
         name: "sweep_orphans",
         cron: "0 42 */6 * * *",
         catch_up: CatchUp::Once,
-        wish: |because| Wish::of(&SweepOrphans { because }),
+        wish: |because| Wish::of(&SweepOrphans { because, most: None }),
     },
     Scheduled {
         name: "reconcile_calls",

@@ -1,7 +1,8 @@
 //! Compare the store and its rows, both ways: objects that no row knows go, rows without an object are shown.
 //!
-//! Life: enqueued by cron, by the HTTP sweep endpoint or by the CLI -> tenant by tenant, page by page in the store's order ->
-//! an object without a row is deleted and looked for again -> a row without an object is noted -> what is left is counted.
+//! Life: enqueued by cron, by the HTTP sweep endpoint or by the CLI -> tenant by tenant, page by page in the store's order, from
+//! where the last run ended -> an object without a row is deleted and looked for again -> a row without an object is noted -> what is
+//! left is counted. A run looks at so many objects of each tenant; behind the last key the next round begins at the first one.
 //! Input: none.  Output: deleted objects, rows in `missing_objects`. Overlapping runs are harmless: deleting twice is deleting.
 //! A row is written before its object, so an object without one is nobody's promise: it came by an upload link that was used
 //! late, or its row went in a deletion that a lie of the store survived. Of a person who is gone it goes at once, else after a
@@ -24,6 +25,8 @@ use crate::{
 
 /// Objects of one page: as many as the store lists at once.
 const PAGE: usize = 1000;
+/// Objects of one tenant that one run looks at: what comes back from a store in a good part of [`Sweep::TIMEOUT`].
+const MOST: u32 = 500_000;
 /// The grace of an object of somebody who is there. No upload link lives that long.
 const GRACE: chrono::Duration = chrono::Duration::hours(24);
 
@@ -32,6 +35,9 @@ const GRACE: chrono::Duration = chrono::Duration::hours(24);
 pub struct SweepOrphans {
     /// Which tick of the schedule, or who asks.
     pub because: String,
+    /// How many objects of each tenant; half a million if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most: Option<u32>,
 }
 
 impl Sweep for SweepOrphans {
@@ -50,10 +56,11 @@ impl Sweep for SweepOrphans {
         )
         .fetch_one(&mut *run.reads().await?)
         .await?;
-        let mut tally = Tally::default();
+        let (mut tally, mut left) = (Tally::default(), Some(0));
+        let most = usize::try_from(self.most.unwrap_or(MOST).max(1)).unwrap_or(PAGE);
         for tenant in &start.tenants {
-            match compare(run, tenant, start.now, &mut tally).await {
-                Ok(()) => {}
+            match compare(run, tenant, start.now, most, &mut tally).await {
+                Ok(of_tenant) => left = left.zip(of_tenant).map(|(all, one)| all + one),
                 Err(Trouble::Store(error)) => {
                     tracing::warn!(%error, tenant, "the store could not be compared; nothing is known of the rest of it");
                     tally.unchecked += 1;
@@ -62,24 +69,25 @@ impl Sweep for SweepOrphans {
             }
         }
         let mut tx = run.begin().await?;
-        if tally.unchecked == 0 {
-            sqlx::query!("delete from safelight.missing_objects where last_seen_at < $1", start.now)
-                .execute(&mut *tx)
-                .await?;
-        }
         let swept = Swept {
             found: tally.strays + tally.missing,
             acted: tally.deleted,
-            residue: (tally.unchecked == 0).then_some(tally.strays - tally.deleted + tally.missing),
+            residue: left.filter(|_| tally.unchecked == 0),
             began: Some(start.now),
         };
         if swept.found > 0 || tally.unchecked > 0 {
-            run.note("sweep.orphans", if tally.unchecked > 0 { "could_not_check" } else { "looked" })
+            let outcome = match (tally.unchecked, tally.in_part) {
+                (0, 0) => "looked",
+                (0, _) => "looked_in_part",
+                _ => "could_not_check",
+            };
+            run.note("sweep.orphans", outcome)
                 .count("strays", tally.strays)
                 .count("of_erased", tally.of_erased)
                 .count("deleted", tally.deleted)
                 .count("missing", tally.missing)
                 .count("unchecked", tally.unchecked)
+                .count("in_part", tally.in_part)
                 .write(&mut tx)
                 .await?;
         }
@@ -99,6 +107,15 @@ struct Tally {
     missing: i64,
     /// Tenants whose folder could not be read to its end.
     unchecked: i64,
+    /// Tenants of whose folder more is left than one run looks at.
+    in_part: i64,
+}
+
+impl Tally {
+    /// What stays: objects that did not go, and rows without one.
+    fn left(&self) -> i64 {
+        self.strays - self.deleted + self.missing
+    }
 }
 
 enum Trouble {
@@ -122,22 +139,82 @@ impl From<Stop> for Trouble {
     }
 }
 
-async fn compare(run: &Run, tenant: &str, now: DateTime<Utc>, tally: &mut Tally) -> Result<(), Trouble> {
+/// One tenant's folder, from where the last run ended. Answers what the last whole round left; none: none was whole yet.
+async fn compare(
+    run: &Run,
+    tenant: &str,
+    now: DateTime<Utc>,
+    most: usize,
+    tally: &mut Tally,
+) -> Result<Option<i64>, Trouble> {
     let prefix = Prefix::tenant(tenant)?;
-    let mut after: Option<Key> = None;
+    let mut after = begins(run, tenant, now).await?;
+    let mut looks = most;
     loop {
-        let page = run.services.storage.list_after(&prefix, after.as_ref(), PAGE).await?;
-        let last = (page.len() == PAGE).then(|| page.last().map(|listed| listed.key.clone())).flatten();
+        let at_once = looks.min(PAGE);
+        let page = run.services.storage.list_after(&prefix, after.as_ref(), at_once).await?;
+        let last = (page.len() == at_once).then(|| page.last().map(|listed| listed.key.clone())).flatten();
+        let before = tally.left();
         objects_without_rows(run, now, &page, tally).await?;
         let from = after.as_ref().map_or_else(|| format!("{tenant}/"), ToString::to_string);
         // Behind the last key of the folder: `0` follows `/`.
         let to = last.as_ref().map_or_else(|| format!("{tenant}0"), ToString::to_string);
         rows_without_objects(run, &from, &to, &page, tally).await?;
+        let whole = ends_page(run, tenant, last.as_ref(), tally.left() - before).await?;
+        looks -= page.len();
         match last {
-            Some(key) => after = Some(key),
-            None => return Ok(()),
+            None => return Ok(whole),
+            Some(_) if looks == 0 => {
+                tally.in_part += 1;
+                return Ok(whole);
+            }
+            last => after = last,
         }
     }
+}
+
+/// Behind which key this run begins; none: a round begins with it.
+async fn begins(run: &Run, tenant: &str, now: DateTime<Utc>) -> Result<Option<Key>, Stop> {
+    let mut tx = run.begin().await?;
+    let after = sqlx::query_scalar!(
+        r#"insert into safelight.orphan_rounds as r (tenant, began_at) values ($1, $2)
+        on conflict (tenant) do update set began_at = case when r.after_key is null then $2 else r.began_at end,
+            left_over = case when r.after_key is null then 0 else r.left_over end
+        returning after_key"#,
+        tenant,
+        now
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(after.as_deref().and_then(Key::listed))
+}
+
+/// A page is looked at: whoever comes next, also after a crash, begins behind it. With the last page the round is over, and what
+/// was missing before it and was not seen missing in it is there again. Answers what the last whole round left.
+async fn ends_page(run: &Run, tenant: &str, last: Option<&Key>, left: i64) -> Result<Option<i64>, Stop> {
+    let mut tx = run.begin().await?;
+    let round = sqlx::query!(
+        r#"update safelight.orphan_rounds set after_key = $2, left_over = left_over + $3,
+            last_left = case when $2::text is null then left_over + $3 else last_left end
+        where tenant = $1 returning began_at, last_left"#,
+        tenant,
+        last.map(Key::as_str),
+        left
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if last.is_none() {
+        sqlx::query!(
+            "delete from safelight.missing_objects where tenant = $1 and last_seen_at < $2",
+            tenant,
+            round.began_at
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(round.last_left)
 }
 
 async fn objects_without_rows(

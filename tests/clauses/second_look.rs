@@ -33,7 +33,12 @@ async fn swept(app: &App, kind: &str) -> (i32, i32, Option<i32>) {
 }
 
 async fn compares_store(app: &App) -> (i32, i32, Option<i32>) {
-    app.wants(&SweepOrphans { because: Uuid::new_v4().simple().to_string() }).await;
+    compares_some(app, None).await
+}
+
+/// One run that looks at so many objects of each tenant.
+async fn compares_some(app: &App, most: Option<u32>) -> (i32, i32, Option<i32>) {
+    app.wants(&SweepOrphans { because: Uuid::new_v4().simple().to_string(), most }).await;
     app.run_due_jobs().await;
     swept(app, "orphans").await
 }
@@ -218,6 +223,46 @@ async fn a_row_whose_object_is_missing_is_shown_until_it_is_there_again_and_keep
     app.services.storage.put(&key, bytes, "image/jpeg").await.unwrap();
     assert_eq!(compares_store(&app).await, (0, 0, Some(0)));
     assert_eq!(app.count("select count(*) from safelight.missing_objects").await, 0);
+}
+
+/// With more objects than one run looks at, the next one goes on behind them, and after the last it begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn n10_a_comparison_goes_on_where_the_last_one_ended_and_comes_round_again() {
+    let app = App::spawn().await;
+    let mut people = vec![app.person("koselfie").await, app.person("koselfie").await, app.person("koselfie").await];
+    people.sort_by_key(|person| person.id.uuid());
+    for person in &people {
+        app.uploads(person, 2).await;
+    }
+    // Behind the objects that are there; and a row without an object among the first.
+    let stray = puts_stray(&app, &people[2]).await;
+    let lost = app.artifacts("upload", people[0].id.uuid()).await[0];
+    let lost_key: safelight_jobs::providers::storage::Key = app.key_of(lost).await.parse().unwrap();
+    let bytes = app.services.storage.get(&lost_key, 12 * 1024 * 1024).await.unwrap();
+    app.services.storage.delete(&lost_key).await.unwrap();
+    app.turn_clock(Duration::hours(25)).await;
+    let missing = "select count(*) from safelight.missing_objects";
+    let (mut found, mut acted, mut residues) = (0, 0, Vec::new());
+    for _ in 0..4 {
+        let (more, done, residue) = compares_some(&app, Some(2)).await;
+        (found, acted) = (found + more, acted + done);
+        residues.push(residue);
+    }
+    assert_eq!((found, acted), (2, 1), "what lies behind the first two is looked at, too, and nothing twice");
+    assert!(!app.stored_keys().contains(&stray));
+    assert_eq!(residues, [None, None, None, Some(1)], "a number is there when a round was whole");
+    assert_eq!(app.count(missing).await, 1);
+
+    // The next round: the object is back, and a new stray lies before all others.
+    app.services.storage.put(&lost_key, bytes, "image/jpeg").await.unwrap();
+    let early = format!("koselfie/{}/upload/{}", "0".repeat(32), "0".repeat(32));
+    app.sandbox.supabase.put("safelight", &early, "image/jpeg", b"late".to_vec().into()).await.unwrap();
+    assert_eq!(compares_some(&app, Some(2)).await, (1, 1, Some(1)), "it begins anew at the first key");
+    assert_eq!(app.count(missing).await, 1, "what is missing goes when the round has been everywhere");
+    while app.count(missing).await == 1 {
+        assert_eq!(compares_some(&app, Some(2)).await.1, 0);
+    }
+    assert_eq!(compares_store(&app).await, (0, 0, Some(0)), "and one large enough goes round by itself");
 }
 
 #[tokio::test(flavor = "multi_thread")]

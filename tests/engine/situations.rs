@@ -131,7 +131,7 @@ pub async fn situation(kind: &str) -> Situation {
         "sweep_orphans" => {
             let (app, ann, order) = Box::pin(paid()).await;
             Box::pin(app.run_due_jobs()).await;
-            Box::pin(app.enqueues(&SweepOrphans { because: "six hours".to_owned() })).await;
+            Box::pin(app.enqueues(&SweepOrphans { because: "six hours".to_owned(), most: None })).await;
             (Gate::HasNone, (app, ann, order))
         }
         "sweep_fiscal" => {

@@ -76,7 +76,7 @@ async fn ask(state: &ApiState, sweep: &str, trace: Trace, headers: &HeaderMap) -
     let enqueued = match sweep {
         "retention" => tx.enqueue(&SweepRetention { because }).await?,
         "deletions" => tx.enqueue(&SweepDeletions { because }).await?,
-        "orphans" => tx.enqueue(&SweepOrphans { because }).await?,
+        "orphans" => tx.enqueue(&SweepOrphans { because, most: None }).await?,
         "reconcile" => tx.enqueue(&ReconcileCalls { because, grace_seconds: None }).await?,
         "fiscal" => tx.enqueue(&SweepFiscal { because }).await?,
         "history" => tx.enqueue(&PruneHistory { because }).await?,

@@ -47,6 +47,11 @@ impl Key {
         is_regular(self.as_str())
     }
 
+    /// A key that the store has listed before, from its text.
+    pub fn listed(text: &str) -> Option<Self> {
+        Path::parse(text).ok().map(Self)
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.0
     }
