@@ -7,7 +7,10 @@ use safelight_jobs::{
     db::{self, Role},
 };
 
-use crate::{config, process::say};
+use crate::{
+    config,
+    process::{remark, say},
+};
 
 /// Keys that one transaction wraps.
 const AT_ONCE: i64 = 500;
@@ -20,13 +23,15 @@ pub(crate) struct Key {
     database: config::Database,
     #[command(flatten)]
     house: config::House,
+    #[command(flatten)]
+    ledger: config::Ledgering,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
     /// Count the keys of persons by the master key that wraps them
     Status,
-    /// Wrap all of them by SAFELIGHT_MASTER_KEY that SAFELIGHT_MASTER_KEY_FORMER wraps
+    /// Wrap all of them by SAFELIGHT_MASTER_KEY that SAFELIGHT_MASTER_KEY_FORMER wraps, and sign the erasure ledger by it
     Rotate,
 }
 
@@ -49,6 +54,14 @@ impl Key {
                 }
             }
             say(format_args!("{all} keys are wrapped anew"));
+            match self.ledger.ledger(&vault)? {
+                Some(ledger) => {
+                    say(format_args!("{} entries of the ledger are signed anew", ledger.sign_anew().await?))
+                }
+                None => remark(
+                    "the erasure ledger is not known here: where there is one, run `safelight restore sign` with both keys before the old one goes",
+                ),
+            }
         }
         let rows = sqlx::query!(
             r#"select master_key_id, count(*) as "keys!" from safelight.subject_keys group by master_key_id order by master_key_id"#

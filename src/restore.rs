@@ -3,13 +3,17 @@
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use safelight_jobs::{
+    audit::Entry,
     db::{self, Role},
-    providers::ledger::{Act, LedgerEntry},
+    providers::ledger::{Act, LedgerEntry, LedgerError},
     queue::Bell,
     restore::{self, RestoreError},
 };
 
-use crate::{config, process::say};
+use crate::{
+    config,
+    process::{Said, remark, say},
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
@@ -17,6 +21,11 @@ pub(crate) struct Restore {
     what: What,
     #[command(flatten)]
     database: config::Database,
+    #[command(flatten)]
+    house: config::House,
+    /// Read entries that nobody signed, too: they were written before there were codes, and you have looked at each of them
+    #[arg(long, global = true)]
+    unsigned: bool,
     #[command(flatten)]
     ledger: config::Ledgering,
 }
@@ -32,18 +41,40 @@ enum What {
         #[arg(long)]
         short_ledger: bool,
     },
+    /// Sign every entry anew by SAFELIGHT_MASTER_KEY: after that key was replaced, or once after entries were not signed yet
+    Sign,
 }
+
+/// The ledger has an entry that does not count.
+const FOREIGN: u8 = 4;
 
 impl Restore {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let ledger = self.ledger.ledger()?.context(
+        match self.on_the_ledger().await {
+            Err(error) => match error.downcast_ref() {
+                Some(foreign @ LedgerError::Foreign { .. }) => {
+                    remark(format_args!(
+                        "safelight: {foreign}. Somebody else may have put it there to have a person erased: find out who. \
+                        Of entries from before there were codes `--unsigned` lists all, and `safelight restore sign --unsigned` signs them"
+                    ));
+                    Err(Said(FOREIGN).into())
+                }
+                _ => Err(error),
+            },
+            done => done,
+        }
+    }
+
+    async fn on_the_ledger(self) -> anyhow::Result<()> {
+        let ledger = self.ledger.ledger(&self.house.vault()?)?.context(
             "set SAFELIGHT_LEDGER_DIR or SAFELIGHT_LEDGER_BUCKET: without the ledger nothing can be compared",
         )?;
+        let ledger = if self.unsigned { ledger.with_unsigned() } else { ledger };
         // Who replays fences and withdraws, which no worker may.
         let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         match self.what {
             What::Check => {
-                let compared = restore::compare(&pool, &ledger).await?;
+                let compared = restore::compare(&pool, &ledger).await.map_err(of_the_ledger)?;
                 for entry in &compared.missing {
                     say(line(entry));
                 }
@@ -63,14 +94,31 @@ impl Restore {
                 }
             }
             What::Replay { short_ledger } => {
-                let replayed = restore::replay(&pool, &Bell::start(pool.clone()), &ledger, short_ledger).await?;
+                let replayed = restore::replay(&pool, &Bell::start(pool.clone()), &ledger, short_ledger)
+                    .await
+                    .map_err(of_the_ledger)?;
                 for entry in &replayed.missing {
                     say(line(entry));
                 }
                 say(format_args!("{} replayed; workers may work, and carry out the deletions", replayed.missing.len()));
             }
+            What::Sign => {
+                let signed = ledger.sign_anew().await?;
+                let mut tx = db::begin(&pool).await?;
+                Entry::new("operator", "restore.ledger_signed", "done").count("entries", signed).write(&mut tx).await?;
+                tx.commit().await?;
+                say(format_args!("{signed} entries are signed anew"));
+            }
         }
         Ok(())
+    }
+}
+
+/// An error of the ledger as itself, whatever met it.
+fn of_the_ledger(error: RestoreError) -> anyhow::Error {
+    match error {
+        RestoreError::Ledger(error) => error.into(),
+        error => error.into(),
     }
 }
 

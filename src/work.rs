@@ -34,7 +34,8 @@ pub(crate) struct Worker {
 impl Worker {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let stop = process::stop_on_signal();
-        let mut services = self.providers.services(&self.house, &self.store, self.ledger.ledger()?).await?;
+        let mut services =
+            self.providers.services(&self.house, &self.store, self.ledger.ledger(&self.house.vault()?)?).await?;
         let address = self.database.address();
         let pool = db::connect(&address, Role::Worker, 12).await?;
         db::refuse_older_schema(&pool).await?;

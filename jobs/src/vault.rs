@@ -13,7 +13,10 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::id::{Id, Subject};
+use crate::{
+    id::{Id, Subject},
+    providers::ledger::sign::{LedgerKey, LedgerKeys},
+};
 
 const NONCE: usize = 24;
 
@@ -72,6 +75,7 @@ pub struct Vault {
 struct Master {
     cipher: XChaCha20Poly1305,
     fingerprint: String,
+    ledger: LedgerKey,
 }
 
 impl Master {
@@ -79,7 +83,9 @@ impl Master {
         let bytes = hex::decode(hex.trim()).map_err(|_| VaultError::MasterKey)?;
         let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| VaultError::MasterKey)?;
         let digest = Sha256::new().chain_update(b"safelight master key").chain_update(&bytes).finalize();
-        Ok(Self { cipher, fingerprint: hex::encode(&digest[..8]) })
+        let fingerprint = hex::encode(&digest[..8]);
+        let ledger = LedgerKey::of(&bytes, &fingerprint).ok_or(VaultError::MasterKey)?;
+        Ok(Self { cipher, fingerprint, ledger })
     }
 }
 
@@ -99,6 +105,13 @@ impl Vault {
     pub fn with_former(mut self, former_hex: &str) -> Result<Self, VaultError> {
         self.former = Some(Master::parse(former_hex)?);
         Ok(self)
+    }
+
+    /// The keys that sign entries of the erasure ledger. They open nothing.
+    #[must_use]
+    pub fn ledger_keys(&self) -> LedgerKeys {
+        let former = self.former.as_ref().map(|master| master.ledger.clone());
+        LedgerKeys { current: self.master.ledger.clone(), former }
     }
 
     /// Fingerprint of the master key that wraps from now on.

@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::bail;
 use clap::Args;
-use safelight_jobs::providers::{Secret, ledger::Ledger, storage::S3Config};
+use safelight_jobs::{
+    providers::{Secret, ledger::Ledger, storage::S3Config},
+    vault::Vault,
+};
 
 /// The longest that one entry may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -38,11 +41,11 @@ pub(crate) struct Ledgering {
 }
 
 impl Ledgering {
-    /// The ledger; none without a place.
-    pub(crate) fn ledger(&self) -> anyhow::Result<Option<Ledger>> {
+    /// The ledger; none without a place. Its entries are signed by a key of the master key.
+    pub(crate) fn ledger(&self, vault: &Vault) -> anyhow::Result<Option<Ledger>> {
         let mut places = Vec::new();
         if let Some(folder) = &self.ledger_dir {
-            places.push(Ledger::folder(folder)?);
+            places.push(Ledger::folder(folder, vault.ledger_keys())?);
         }
         if let Some(bucket) = &self.ledger_bucket {
             let (Some(endpoint), Some(access), Some(secret)) =
@@ -58,7 +61,7 @@ impl Ledgering {
                 secret_key: Secret::new(secret.as_str()),
                 timeout: PATIENCE,
             };
-            places.push(Ledger::bucket(&config, &self.ledger_prefix)?);
+            places.push(Ledger::bucket(&config, &self.ledger_prefix, vault.ledger_keys())?);
         }
         Ok(places.into_iter().reduce(Ledger::and))
     }

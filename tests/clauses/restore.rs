@@ -26,9 +26,60 @@ impl Drop for Outside {
 impl Outside {
     fn new() -> (Self, Ledger) {
         let folder = std::env::temp_dir().join(format!("safelight-ledger-{}", uuid::Uuid::new_v4().simple()));
-        let ledger = Ledger::folder(&folder).unwrap();
+        let ledger = Ledger::folder(&folder, Vault::new(MASTER_KEY).unwrap().ledger_keys()).unwrap();
         (Self(folder), ledger)
     }
+}
+
+/// N17: who can write into the folder, and does not hold the master key, has nobody erased by a replay.
+#[tokio::test(flavor = "multi_thread")]
+async fn n17_an_entry_that_somebody_else_put_into_the_ledger_erases_nobody_and_is_named() {
+    let mut app = App::spawn().await;
+    let (outside, ledger) = Outside::new();
+    Arc::get_mut(&mut app.services).unwrap().ledger = Some(ledger.clone());
+    let (ann, eve) = (app.person("koselfie").await, app.person("koselfie").await);
+    app.erases(&eve).await;
+    app.waits_out_late_writers().await;
+    let of_eve = ledger.entries().await.unwrap()[0].to_string();
+    let code = std::fs::read_dir(&outside.0).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    let code = code.split_once('.').unwrap().1.to_owned();
+    let forged = of_eve.replace(&eve.id.uuid().simple().to_string(), &ann.id.uuid().simple().to_string());
+    let state = "select state from safelight.subjects where id = $1";
+    let settings = [
+        ("DATABASE_URL", app.database_url.as_str()),
+        ("SAFELIGHT_MASTER_KEY", MASTER_KEY),
+        ("SAFELIGHT_LEDGER_DIR", outside.0.to_str().unwrap()),
+    ];
+    for (name, why) in [(forged.clone(), "not signed"), (format!("{forged}.{code}"), "forged or altered")] {
+        std::fs::write(outside.0.join(&name), "").unwrap();
+        sqlx::query("update safelight.restore_gate set cleared_life = 'before'").execute(&app.db).await.unwrap();
+        assert!(restore::admit(&app.worker, &ledger).await.is_err(), "no worker goes on with it");
+        for act in ["check", "replay"] {
+            let (exit, said) = app.command_says(&["restore", act], &settings).await;
+            assert!(exit == 4 && said.contains(&ann.id.to_string()) && said.contains(why), "{act}: {exit} {said}");
+            assert_eq!(app.of::<String>(state, ann.id.uuid()).await, "active");
+        }
+        // By the flag what is not signed is read, so that a person can look at it; what is altered never.
+        let (exit, said) = app.command_says(&["restore", "check", "--unsigned"], &settings).await;
+        let ann = ann.id.to_string();
+        assert!(if why == "not signed" { exit == 1 && said.contains(&ann) } else { exit == 4 }, "{exit} {said}");
+        std::fs::remove_file(outside.0.join(&name)).unwrap();
+    }
+    // Entries from before there were codes: signed once, by a person, they count.
+    let (old, signed) = (outside.0.join(&of_eve), outside.0.join(format!("{of_eve}.{code}")));
+    std::fs::rename(&signed, &old).unwrap();
+    assert_eq!(app.command_says(&["restore", "sign"], &settings).await.0, 4);
+    assert_eq!(app.command_says(&["restore", "sign", "--unsigned"], &settings).await.0, 0);
+    assert!(signed.exists() && old.exists(), "nothing is deleted there");
+    assert!(matches!(restore::admit(&app.worker, &ledger).await.unwrap(), Admission::Cleared(_)));
+    // The master key is replaced: the ledger is signed by the new one, before the old one goes.
+    let new = MASTER_KEY.replace('5', "6");
+    let both =
+        [settings[0], settings[2], ("SAFELIGHT_MASTER_KEY", new.as_str()), ("SAFELIGHT_MASTER_KEY_FORMER", MASTER_KEY)];
+    let (exit, said) = app.command_says(&["key", "rotate"], &both).await;
+    assert!(exit == 0 && said.contains("1 entries of the ledger"), "{exit} {said}");
+    let (exit, said) = app.command_says(&["restore", "check"], &both[..3]).await;
+    assert!(exit == 0, "{exit} {said}");
 }
 
 /// A backup of the database as it is now, restored as another one.

@@ -3,15 +3,19 @@
 //!
 //! A backup that is restored brings the erased back and forgets withdrawals; the ledger does not. Its entries are names of
 //! small objects, so that a listing is all that a comparison needs. They hold random ids, a purpose or ground and instants, nothing
-//! else. Writing one twice is writing it once. Never deletes anything.
+//! else, and the code of whoever wrote them ([`sign`]): what nobody signed who holds the master key is not read as an entry. Writing
+//! one twice is writing it once. Never deletes anything.
 
-use std::{fmt, path::Path as Folder, str::FromStr, sync::Arc};
+pub mod sign;
+
+use std::{collections::BTreeMap, fmt, path::Path as Folder, str::FromStr, sync::Arc};
 
 use chrono::DateTime;
 use futures::TryStreamExt;
 use object_store::{Error, ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path};
 use uuid::Uuid;
 
+use self::sign::{LedgerKeys, Unsigned};
 use super::{
     ConfigError,
     storage::{S3Config, bucket},
@@ -23,7 +27,7 @@ use crate::{
 };
 
 /// Why the ledger was not written or read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// No answer, or a fault.
     #[error("a place of the erasure ledger could not be reached or answered with a fault")]
@@ -34,6 +38,20 @@ pub enum LedgerError {
     /// Something lies there that this version cannot read.
     #[error("the erasure ledger has an entry that this version cannot read; use the version that wrote it")]
     Unreadable,
+    /// An entry that nobody signed who holds the master key. Half a ledger is none, so none of it is read.
+    #[error("the erasure ledger has {count} entries that do not count; the first is of second {at}, {subject}, {}: {why}", act.word())]
+    Foreign {
+        /// The oldest of them, as it reads: when.
+        at: i64,
+        /// Of whom.
+        subject: Id<Subject>,
+        /// What. Of which tenant is not said: that part of a name may be anything.
+        act: Act,
+        /// Why.
+        why: Unsigned,
+        /// How many.
+        count: usize,
+    },
 }
 
 /// What happened.
@@ -51,6 +69,20 @@ pub enum Act {
     Restriction(Ground),
     /// The restriction was over.
     Release,
+}
+
+impl Act {
+    /// The word in its name.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Erasure => "erasure",
+            Self::Withdrawal(_) => "withdrawal",
+            Self::Objection(_) => "objection",
+            Self::Photo(_) => "photo",
+            Self::Restriction(_) => "restriction",
+            Self::Release => "release",
+        }
+    }
 }
 
 /// One entry.
@@ -129,7 +161,11 @@ fn restriction(ground: &str, until: Option<&str>) -> Result<Act, LedgerError> {
 
 /// All places of the ledger. Clones share connections.
 #[derive(Clone)]
-pub struct Ledger(Vec<Place>);
+pub struct Ledger {
+    places: Vec<Place>,
+    keys: LedgerKeys,
+    unsigned_too: bool,
+}
 
 #[derive(Clone)]
 struct Place {
@@ -146,57 +182,102 @@ impl fmt::Debug for Ledger {
 
 impl Ledger {
     /// A folder, best on another machine's disk; it is made if it does not exist.
-    pub fn folder(folder: &Folder) -> Result<Self, ConfigError> {
+    pub fn folder(folder: &Folder, keys: LedgerKeys) -> Result<Self, ConfigError> {
         let bad = |why| ConfigError::BadSetting { what: "folder of the erasure ledger", why };
         std::fs::create_dir_all(folder).map_err(|_| bad("it cannot be made"))?;
         // On the disk before the step that notes it is called done, and not only on its way there.
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|_| bad("it cannot be opened"))?.with_fsync(true);
-        Ok(Self(vec![Place { name: "file", store: Arc::new(store), folder: Path::default() }]))
+        Ok(Self::at(Place { name: "file", store: Arc::new(store), folder: Path::default() }, keys))
     }
 
     /// A bucket, best of an account that cannot be reached with the database's credentials.
-    pub fn bucket(config: &S3Config, folder: &str) -> Result<Self, ConfigError> {
+    pub fn bucket(config: &S3Config, folder: &str, keys: LedgerKeys) -> Result<Self, ConfigError> {
         let bad =
             |_| ConfigError::BadSetting { what: "folder in the bucket of the erasure ledger", why: "it is no path" };
         let folder = Path::parse(folder).map_err(bad)?;
-        Ok(Self(vec![Place { name: "bucket", store: Arc::new(bucket(config)?), folder }]))
+        Ok(Self::at(Place { name: "bucket", store: Arc::new(bucket(config)?), folder }, keys))
+    }
+
+    fn at(place: Place, keys: LedgerKeys) -> Self {
+        Self { places: vec![place], keys, unsigned_too: false }
+    }
+
+    /// Read what nobody signed, too: entries from before there were codes. A person says so, who has looked at them.
+    #[must_use]
+    pub fn with_unsigned(mut self) -> Self {
+        self.unsigned_too = true;
+        self
     }
 
     /// This place and those of another one.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
+        self.places.extend(other.places);
         self
     }
 
     /// Names of its places: `file`, `bucket`.
     pub fn places(&self) -> Vec<&'static str> {
-        self.0.iter().map(|place| place.name).collect()
+        self.places.iter().map(|place| place.name).collect()
     }
 
     /// Write an entry to every place. Fails if one of them did not take it.
     pub async fn write(&self, entry: &LedgerEntry) -> Result<(), LedgerError> {
-        let name = entry.to_string();
-        for place in &self.0 {
+        let name = self.keys.sign(&entry.to_string());
+        for place in &self.places {
             let path = place.folder.clone().join(name.as_str());
             place.store.put(&path, name.clone().into_bytes().into()).await.map_err(|error| reason(&error))?;
         }
         Ok(())
     }
 
-    /// Every entry of every place, the oldest first. Fails if one of them cannot be read: half a ledger is none.
+    /// Every entry of every place, the oldest first. Fails if one of them cannot be read, or does not count: half a ledger is none.
+    /// One that somebody else has written as well, and that is signed, counts.
     pub async fn entries(&self) -> Result<Vec<LedgerEntry>, LedgerError> {
-        let mut all = Vec::new();
-        for place in &self.0 {
-            let prefix = (place.folder != Path::default()).then_some(&place.folder);
-            let listed: Vec<_> = place.store.list(prefix).try_collect().await.map_err(|error| reason(&error))?;
-            for object in listed {
-                all.push(object.location.filename().unwrap_or_default().parse()?);
+        let mut all: BTreeMap<LedgerEntry, Result<(), Unsigned>> = BTreeMap::new();
+        for name in self.names().await? {
+            let (entry, signed) = self.keys.read(&name);
+            let signed = match signed {
+                Err(Unsigned::NoCode) if self.unsigned_too => Ok(()),
+                signed => signed,
+            };
+            let known = all.entry(entry.parse()?).or_insert(signed);
+            *known = known.or(signed);
+        }
+        let mut foreign = all.iter().filter_map(|(entry, signed)| signed.err().map(|why| (entry, why)));
+        if let Some((entry, why)) = foreign.next() {
+            let LedgerEntry { at, subject, act, .. } = *entry;
+            return Err(LedgerError::Foreign { at, subject, act, why, count: foreign.count() + 1 });
+        }
+        Ok(all.into_keys().collect())
+    }
+
+    /// Sign anew what counts and is not signed by the key that signs now, in every place. Answers how many entries. What was signed
+    /// before stays beside it.
+    pub async fn sign_anew(&self) -> Result<usize, LedgerError> {
+        let entries = self.entries().await?;
+        let mut current: BTreeMap<String, usize> = BTreeMap::new();
+        for name in self.names().await?.iter().filter(|name| self.keys.is_current(name)) {
+            *current.entry(self.keys.read(name).0.to_owned()).or_default() += 1;
+        }
+        let mut done = 0;
+        for entry in entries {
+            if current.get(&entry.to_string()).copied().unwrap_or_default() < self.places.len() {
+                self.write(&entry).await?;
+                done += 1;
             }
         }
-        all.sort();
-        all.dedup();
-        Ok(all)
+        Ok(done)
+    }
+
+    async fn names(&self) -> Result<Vec<String>, LedgerError> {
+        let mut names = Vec::new();
+        for place in &self.places {
+            let prefix = (place.folder != Path::default()).then_some(&place.folder);
+            let listed: Vec<_> = place.store.list(prefix).try_collect().await.map_err(|error| reason(&error))?;
+            names.extend(listed.iter().map(|object| object.location.filename().unwrap_or_default().to_owned()));
+        }
+        Ok(names)
     }
 }
 
@@ -208,29 +289,4 @@ fn reason(error: &Error) -> LedgerError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_entry_is_read_as_it_was_written_and_twice_is_once() {
-        let folder = std::env::temp_dir().join(format!("safelight-ledger-{}", Uuid::new_v4().simple()));
-        let ledger = Ledger::folder(&folder).unwrap();
-        let entry = |at, act| LedgerEntry { at, tenant: "koselfie".to_owned(), subject: Uuid::new_v4().into(), act };
-        let entries = [
-            entry(1_760_000_000, Act::Erasure),
-            entry(1_790_000_000, Act::Withdrawal(Purpose::Train)),
-            entry(1_795_000_000, Act::Objection(Purpose::Nsfw)),
-            entry(1_800_000_000, Act::Photo(Id::new())),
-            entry(1_800_000_001, Act::Restriction(Ground::Accuracy)),
-            entry(1_800_000_002, Act::Restriction(Ground::Claims(DateTime::from_timestamp(1_900_000_000, 0).unwrap()))),
-            entry(1_800_000_003, Act::Release),
-        ];
-        for entry in entries.iter().rev().chain(&entries) {
-            ledger.write(entry).await.unwrap();
-        }
-        assert_eq!(ledger.entries().await.unwrap(), entries);
-        std::fs::write(folder.join("ann.txt"), "x").unwrap();
-        assert_eq!(ledger.entries().await, Err(LedgerError::Unreadable));
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-}
+mod tests;

@@ -192,7 +192,7 @@ async fn the_stores_answers_near_good_ones_are_understood_or_refused() {
     let gone = [one.clone(), two.clone()];
     twister.tries(40, || async { Ok::<_, std::convert::Infallible>(store.delete_many(&gone).await) }).await;
 
-    let ledger = &Ledger::bucket(&config, "ledger").expect("a ledger");
+    let ledger = &Ledger::bucket(&config, "ledger", app.services.vault.ledger_keys()).expect("a ledger");
     let entry = &LedgerEntry { at: 1_790_000_000, tenant: "koselfie".to_owned(), subject, act: Act::Erasure };
     twister.tries(20, || ledger.write(entry)).await;
     twister.tries(60, || ledger.entries()).await;
