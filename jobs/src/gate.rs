@@ -162,8 +162,6 @@ codes! {
     "consent_not_asked_for",
     "object_gone",
     "object_foreign",
-    "not_an_erasure",
-    "not_deleted_yet",
 }
 
 impl Refusal {

@@ -53,6 +53,10 @@ impl Stop {
     }
 }
 
+/// Waits for something that a provider, in its right mind, says is not there yet: while its breaker looks again, such an answer is the news
+/// that it is well, as much as an end would be.
+pub const ANSWERED: [&str; 2] = ["fal_works", "result_not_there"];
+
 /// What a job waits for while the database is away, full or closing. An outage is nobody's fault and spends no attempt.
 pub const DATABASE_AWAY: &str = "database_away";
 

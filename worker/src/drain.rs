@@ -14,7 +14,10 @@ use safelight_jobs::{
 
 use tracing::Instrument;
 
-use crate::{pools, verdict::verdict};
+use crate::{
+    pools,
+    verdict::{is_well, verdict},
+};
 
 /// What a drain did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,12 +56,12 @@ pub async fn perform(pool: &sqlx::PgPool, services: &Arc<Services>, job: &Claime
         span.in_scope(|| pools::log(&result));
         verdict(&job.kind, job.attempt, result)
     };
-    let done = matches!(verdict, None | Some(Verdict::Done));
+    let well = is_well(verdict.as_ref());
     if let Some(verdict) = verdict {
         queue::settle(pool, &[Outcome { lease: job.lease, verdict }]).await?;
     }
     match registry::known(&job.kind).and_then(|known| known.provider) {
-        Some(provider) if done => queue::provider_is_well(pool, &[provider.as_str()]).await,
+        Some(provider) if well => queue::provider_is_well(pool, &[provider.as_str()]).await,
         _ => Ok(()),
     }
 }

@@ -14,7 +14,7 @@ use safelight_jobs::{
 use tokio::sync::mpsc;
 use tower::{Layer, Service};
 
-use crate::{claimer::InFlight, keeper::Keeper, settler::Ended};
+use crate::{claimer::InFlight, keeper::Keeper, settler::Ended, verdict::is_well};
 
 /// What a handler answers: a verdict to write, or nothing when the job's end is committed.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn new(kind: &str, verdict: Option<Verdict>) -> Self {
-        let done = matches!(verdict, None | Some(Verdict::Done));
+        let well = is_well(verdict.as_ref());
         let provider = registry::known(kind).and_then(|known| known.provider);
-        Self { verdict, well: provider.filter(|_| done).map(Processor::as_str) }
+        Self { verdict, well: provider.filter(|_| well).map(Processor::as_str) }
     }
 }
 

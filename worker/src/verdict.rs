@@ -6,7 +6,7 @@ use safelight_jobs::{
     job::Undecodable,
     queue::Verdict,
     registry,
-    stop::{Done, Stop},
+    stop::{ANSWERED, Done, Stop},
 };
 
 /// `None`: the job's end was committed with its effects.
@@ -28,9 +28,28 @@ pub(crate) fn verdict(kind: &str, spent: i32, result: Result<Result<Done, Stop>,
     })
 }
 
+/// Did the provider that this attempt asked answer as it should? Said of an end, and of a wait for what it has not yet. Else a breaker
+/// that looks again by a job whose result takes its time would hold all others back for as long.
+pub(crate) fn is_well(verdict: Option<&Verdict>) -> bool {
+    match verdict {
+        None | Some(Verdict::Done) => true,
+        Some(Verdict::Wait { why, .. }) => ANSWERED.iter().any(|code| why.split(':').next() == Some(*code)),
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_provider_that_says_not_yet_is_well_and_one_that_is_busy_or_was_not_asked_is_not_said_to_be() {
+        let waits =
+            |why: &str| is_well(verdict("collect_image", 3, Ok(Err(Stop::wait(Duration::from_secs(9), why)))).as_ref());
+        assert!(waits("result_not_there: Fal knows the request") && waits("fal_works: the request is not finished"));
+        assert!(!waits("fal_busy: too many requests") && !waits("consent_missing: compare at upload"));
+        assert!(!is_well(verdict("collect_image", 3, Ok(Err(Stop::give_up("fal_rejected", "no")))).as_ref()));
+    }
 
     #[test]
     fn retry_after_is_never_undercut() {

@@ -50,9 +50,9 @@ pub(super) async fn confirm(
     let mut tx = run.begin().await?;
     let may = match gate::pass_confirmation(&mut tx, deletion.id).await? {
         Ok(may) => may,
-        Err(refusal) => {
+        Err(code) => {
             tx.commit().await?;
-            return end(run, deletion, step, format!("no mail was sent: {refusal}")).await;
+            return end(run, deletion, step, format!("no mail was sent: {code}")).await;
         }
     };
     // Said before the first try, so that whoever comes after a crash knows for how long it was tried.

@@ -5,7 +5,6 @@
 
 use sqlx::PgConnection;
 
-use super::Refusal;
 use crate::id::{Deletion, Id};
 
 /// The proof that the person of this erasure may be told of it now. Ask again for every attempt.
@@ -19,18 +18,15 @@ impl MayConfirm {
     }
 }
 
-/// Ask, inside a short transaction of the caller.
+/// Ask, inside a short transaction of the caller. Refused: why, as a code that nobody outside is answered with.
 ///
 /// # Errors
 /// Those of the database.
 pub(crate) async fn pass_confirmation(
     tx: &mut PgConnection,
     deletion: Id<Deletion>,
-) -> Result<Result<MayConfirm, Refusal>, sqlx::Error> {
+) -> Result<Result<MayConfirm, String>, sqlx::Error> {
     let code =
         sqlx::query_scalar!("select safelight.pass_confirmation($1)", deletion.uuid()).fetch_one(&mut *tx).await?;
-    Ok(match code {
-        None => Ok(MayConfirm(deletion)),
-        Some(code) => Err(Refusal::new(&code, None)),
-    })
+    Ok(code.map_or(Ok(MayConfirm(deletion)), Err))
 }
