@@ -70,3 +70,5 @@ mod traces;
 mod upgrade;
 #[path = "engine/upkeep.rs"]
 mod upkeep;
+#[path = "engine/wrong_clocks.rs"]
+mod wrong_clocks;

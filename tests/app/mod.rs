@@ -25,7 +25,7 @@ use safelight_jobs::{
     policy_rows,
     providers::{
         Secret,
-        auth::{Auth, AuthConfig},
+        auth::{Auth, AuthConfig, UserTokens, UserTokensConfig},
         fal::{Fal, FalConfig, FileAccess},
         fal_webhook::{FalWebhook, FalWebhookConfig},
         mail::{MailConfig, Mailer},
@@ -174,6 +174,13 @@ impl App {
             sweep_secret: Some(Secret::new(cron_secret.as_str())),
             ..ApiConfig::default()
         };
+        let sign_in = UserTokens::new(&UserTokensConfig {
+            project_url: there.supabase.url.clone(),
+            legacy_jwt_secret: None,
+            issuer: None,
+            timeout: CALL,
+        })
+        .expect("sign-ins");
         let intake = db::connect(&database_url, Role::Api, 6).await.expect("the intake");
         let state = ApiState::new(
             intake,
@@ -183,7 +190,8 @@ impl App {
             services.storage.clone(),
             Some(fal),
             config,
-        );
+        )
+        .with_sign_in(Some(sign_in));
         tokio::spawn(safelight_api::serve(listener, safelight_api::router(state), stop.clone()));
         Self {
             database_url,

@@ -1,6 +1,8 @@
 //! Clocks: until when something is there, from when on it is not served, and when it is gone. Hours, never days; the read
 //! gate closes at the instant, however late the sweep.
 
+use std::path::{Path, PathBuf};
+
 use chrono::{Duration, TimeZone, Utc};
 use safelight_jobs::{
     db::{self, Role},
@@ -324,4 +326,47 @@ impl App {
         self.turn_clock(by).await;
         self.sandbox.turn_clock(-by);
     }
+}
+
+/// Files of a folder and of those below it.
+fn sources(folder: &Path, all: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        match entry.is_dir() {
+            true => sources(&entry, all),
+            false => all.push(entry),
+        }
+    }
+}
+
+/// N14: what is due, early or late is said by the database's clock. Who looks at a process's own one stands here, with what for.
+#[test]
+fn n14_no_process_looks_at_its_own_clock_but_where_nothing_of_a_person_is_decided() {
+    const MAY: [(&str, &str); 4] = [
+        ("api/src/routes/webhooks.rs", "how old a provider's signature is, by that provider's clock"),
+        ("src/bench/intake.rs", "a measurement"),
+        ("src/bench/working.rs", "a measurement"),
+        ("worker/src/reports.rs", "until when Sentry wants to be left alone"),
+    ];
+    const CLOCKS: [&str; 5] = ["Utc::now", "Local::now", "SystemTime::now", "OffsetDateTime::now", "UNIX_EPOCH"];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["api/src", "evidence/src", "faces/src", "jobs/src", "src", "worker/src"] {
+        sources(&root.join(folder), &mut files);
+    }
+    let mut look: Vec<String> = Vec::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|it| it == "rs") && !file.ends_with("tests.rs"))
+    {
+        let text = std::fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        if CLOCKS.iter().any(|clock| code.contains(clock)) {
+            look.push(file.strip_prefix(root).unwrap().display().to_string());
+        }
+    }
+    look.sort();
+    assert!(files.len() > 200, "the sources are there");
+    assert_eq!(
+        look,
+        MAY.map(|(file, _)| file),
+        "give it the database's time, or say here why nothing is decided by it"
+    );
 }

@@ -174,7 +174,7 @@ fn signal(name: &str, process: &Child) {
 }
 
 /// The library that gives a process another clock, where Debian has it.
-fn libfaketime() -> Option<PathBuf> {
+pub fn libfaketime() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path().join("faketime"));
     folders.map(|folder| folder.join("libfaketimeMT.so.1")).find(|library| library.exists())
 }

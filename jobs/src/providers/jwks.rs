@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use reqwest::{Client, StatusCode};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::http::exchange;
 
@@ -26,7 +26,7 @@ pub(super) struct Jwks<T> {
     url: String,
     max_age: i64,
     parse: fn(&[u8]) -> Option<T>,
-    kept: Mutex<Kept<T>>,
+    kept: Arc<Mutex<Kept<T>>>,
 }
 
 struct Kept<T> {
@@ -36,15 +36,21 @@ struct Kept<T> {
     failed: bool,
 }
 
-impl<T> Jwks<T> {
+impl<T: Send + Sync + 'static> Jwks<T> {
     /// `max_age` in seconds. `parse` answers `None` for a body that is no key set.
     pub(super) fn new(client: Client, url: String, max_age: i64, parse: fn(&[u8]) -> Option<T>) -> Self {
-        Self { client, url, max_age, parse, kept: Mutex::new(Kept { keys: None, tried: None, failed: false }) }
+        Self {
+            client,
+            url,
+            max_age,
+            parse,
+            kept: Arc::new(Mutex::new(Kept { keys: None, tried: None, failed: false })),
+        }
     }
 
     /// The kept keys, or newly fetched ones when there are none or they are too old.
     pub(super) async fn keys(&self, now: i64) -> Result<Arc<T>, NoKeys> {
-        let mut kept = self.kept.lock().await;
+        let kept = self.kept.clone().lock_owned().await;
         if let Some((keys, at)) = &kept.keys
             && is_within(now, *at, self.max_age)
         {
@@ -53,30 +59,35 @@ impl<T> Jwks<T> {
         if kept.tried.is_some_and(|tried| is_within(now, tried, AFTER_FAILURE)) {
             return Err(NoKeys);
         }
-        self.fetch(&mut kept, now).await
+        self.fetch(kept, now).await
     }
 
     /// Keys newer than the ones that did not help; `None` when those were fetched a moment ago, so that they are the newest.
     pub(super) async fn newer(&self, now: i64) -> Result<Option<Arc<T>>, NoKeys> {
-        let mut kept = self.kept.lock().await;
+        let kept = self.kept.clone().lock_owned().await;
         let pause = if kept.failed { AFTER_FAILURE } else { AGAIN_AFTER };
         if kept.tried.is_some_and(|tried| is_within(now, tried, pause)) {
             return if kept.failed { Err(NoKeys) } else { Ok(None) };
         }
-        self.fetch(&mut kept, now).await.map(Some)
+        self.fetch(kept, now).await.map(Some)
     }
 
-    async fn fetch(&self, kept: &mut Kept<T>, now: i64) -> Result<Arc<T>, NoKeys> {
-        kept.tried = Some(now);
-        kept.failed = true;
-        let answer = exchange(self.client.get(&self.url), MOST).await.map_err(|_| NoKeys)?;
-        if answer.status != StatusCode::OK {
-            return Err(NoKeys);
-        }
-        let keys = Arc::new((self.parse)(&answer.body).ok_or(NoKeys)?);
-        kept.keys = Some((keys.clone(), now));
-        kept.failed = false;
-        Ok(keys)
+    /// In a task of its own: who asks and leaves before the answer must not leave a failure behind for everybody else.
+    async fn fetch(&self, mut kept: OwnedMutexGuard<Kept<T>>, now: i64) -> Result<Arc<T>, NoKeys> {
+        let (request, parse) = (self.client.get(&self.url), self.parse);
+        let fetched = tokio::spawn(async move {
+            kept.tried = Some(now);
+            kept.failed = true;
+            let answer = exchange(request, MOST).await.map_err(|_| NoKeys)?;
+            if answer.status != StatusCode::OK {
+                return Err(NoKeys);
+            }
+            let keys = Arc::new(parse(&answer.body).ok_or(NoKeys)?);
+            kept.keys = Some((keys.clone(), now));
+            kept.failed = false;
+            Ok(keys)
+        });
+        fetched.await.unwrap_or(Err(NoKeys))
     }
 }
 
@@ -107,6 +118,17 @@ mod tests {
         }
         assert_eq!(server.asked().len(), 1);
         assert_eq!(*jwks.keys(4_600).await.unwrap(), "two");
+    }
+
+    #[tokio::test]
+    async fn who_leaves_before_the_keys_are_there_leaves_no_failure_behind() {
+        let server = StandIn::start([say("one")]).await;
+        let jwks = jwks(&server);
+        let mut asks = Box::pin(jwks.keys(1_000));
+        assert!(futures::poll!(&mut asks).is_pending());
+        drop(asks);
+        assert_eq!(*jwks.keys(1_000).await.unwrap(), "one");
+        assert_eq!(server.asked().len(), 1);
     }
 
     #[tokio::test]
