@@ -138,7 +138,8 @@ async fn h29_a_tenant_whose_policy_names_no_mail_keeps_no_address_for_one() {
     let bob = app.person("haloprofile").await;
     let deletion = app.erases(&bob).await;
     app.run_due_jobs().await;
-    assert_eq!(kept(&app).await, 0);
+    // Not even for the moment until the door is found closed.
+    assert_eq!(app.count("select count(*) from safelight.deletion_steps where processor = 'resend'").await, 0);
     app.waits_out_late_writers().await;
     assert_eq!(app.deletion_state(deletion).await, "complete");
     assert!(app.sandbox.resend.calls().is_empty());
