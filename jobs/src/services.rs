@@ -63,16 +63,43 @@ impl Policies {
 /// The verdict on bytes that are no picture that can be read.
 pub const UNREADABLE: &str = "unreadable";
 
-/// The face engine and a bound on how many measurements run at once. Clones share both.
+/// Measures faces, blocking. The engine does, and what tests put before it.
+pub trait Measure: Send + Sync {
+    /// The registered model.
+    fn model(&self) -> &ModelId;
+
+    /// The one face on an encoded photo, or the code that says why there is no vector.
+    ///
+    /// # Errors
+    /// [`Stop`] to try again, when the model failed and not the photo.
+    fn measure(&self, photo: &[u8]) -> Result<Result<Embedding, &'static str>, Stop>;
+}
+
+impl Measure for FaceEngine {
+    fn model(&self) -> &ModelId {
+        self.model()
+    }
+
+    fn measure(&self, photo: &[u8]) -> Result<Result<Embedding, &'static str>, Stop> {
+        let Ok(photo) = safelight_faces::decode(photo, &Limits::default()) else { return Ok(Err(UNREADABLE)) };
+        match self.the_face(&photo) {
+            Ok(face) => self.embed(&photo, &face).map(Ok).map_err(|error| Stop::retry("face_model", error)),
+            Err(NoVerdict::Engine(error)) => Err(Stop::retry("face_model", error)),
+            Err(verdict) => Ok(Err(verdict.code())),
+        }
+    }
+}
+
+/// What measures faces and a bound on how many measurements run at once. Clones share both.
 #[derive(Clone)]
 pub struct Faces {
-    engine: Arc<FaceEngine>,
+    engine: Arc<dyn Measure>,
     permits: Arc<Semaphore>,
 }
 
 impl Faces {
     /// One measurement a core.
-    pub fn new(engine: FaceEngine) -> Self {
+    pub fn new(engine: impl Measure + 'static) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self { engine: Arc::new(engine), permits: Arc::new(Semaphore::new(cores)) }
     }
@@ -88,16 +115,7 @@ impl Faces {
         let permit = self.permits.clone().acquire_owned().await.map_err(|error| Stop::retry("shutting_down", error))?;
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            let photo = match safelight_faces::decode(&photo, &Limits::default()) {
-                Ok(photo) => photo,
-                Err(_) => return Ok(Err(UNREADABLE)),
-            };
-            match engine.the_face(&photo) {
-                Ok(face) => engine.embed(&photo, &face).map(Ok).map_err(|error| Stop::retry("face_model", error)),
-                // The model failed, not the photo.
-                Err(NoVerdict::Engine(error)) => Err(Stop::retry("face_model", error)),
-                Err(verdict) => Ok(Err(verdict.code())),
-            }
+            engine.measure(&photo)
         })
         .await
         .map_err(|error| Stop::retry("face_model", error))?

@@ -13,7 +13,6 @@ mod files;
 mod lora;
 mod models;
 mod platform;
-mod portrait;
 mod queue;
 mod record;
 mod rest;

@@ -4,12 +4,13 @@
 mod jobs;
 mod money;
 mod people;
+mod remembering;
 mod web;
 
 use std::{
     path::Path,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -17,6 +18,7 @@ use std::{
 
 pub use jobs::polled;
 pub use people::{Person, WORDING, photos};
+use remembering::Remembering;
 use safelight_api::{ApiConfig, ApiState};
 use safelight_faces::{FaceEngine, ModelFiles};
 use safelight_jobs::{
@@ -93,7 +95,8 @@ fn faces() -> Faces {
     FACES
         .get_or_init(|| {
             let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("models");
-            Faces::new(FaceEngine::load(&ModelFiles::bundled(&models)).expect("the face model"))
+            let engine = FaceEngine::load(&ModelFiles::bundled(&models)).expect("the face model");
+            Faces::new(Remembering { engine, seen: Mutex::default() })
         })
         .clone()
 }

@@ -156,18 +156,18 @@ pub(crate) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let row = sqlx::query!(
-        r#"select a.storage_key, a.delivered_at, safelight.readable(a) as "readable!",
+        r#"select a.storage_key, a.class, a.delivered_at, safelight.readable(a) as "readable!",
             floor(extract(epoch from a.delete_after - safelight.now()))::bigint as left_seconds
         from safelight.artifacts a
-        where a.id = $1 and a.subject_id = $2 and a.class = 'image' and ($3::text is null or a.tenant = $3)"#,
+        where a.id = $1 and a.subject_id = $2 and ($3::text is null or a.tenant = $3)"#,
         artifact.uuid(),
         subject.uuid(),
         caller.sees_only()
     )
     .fetch_optional(&state.pool)
     .await?
-    // What was not delivered is not there, for a reader.
-    .filter(|row| row.delivered_at.is_some())
+    // An original is nobody's to read, and what was not delivered is not there, for a reader.
+    .filter(|row| row.class == "image" && row.delivered_at.is_some())
     .ok_or_else(|| Error::not_found(artifact))?;
     caller.looks_at(&state, &artifact.to_string(), look::entry().subject(subject)).await?;
     let gone = || Error::Gone { what: artifact.to_string() };

@@ -27,6 +27,8 @@ const HISTORY: &[&str] = &[
     "insert into safelight.audit_entries (actor, action, outcome, order_id) select 'worker', 'image.delivered', 'done', gen_random_uuid() from generate_series(1, N / 4)",
     "insert into safelight.audit_leaves (seq, entry, leaf) select row_number() over (order by seq) - 1, seq, sha256('x') from safelight.audit_entries",
     "insert into safelight.audit_checkpoints (size, note, key_ids) select n, 'x', '{}' from generate_series(1, N / 8) n",
+    // As the sealer leaves it: a log that never was sealed to some point is looked through from its beginning.
+    "update safelight.audit_log set done = pg_current_snapshot(), size = N / 4, signed_size = N / 4",
     "insert into safelight.subjects (id, tenant) select safelight.uuid_v7(), 'koselfie' from generate_series(1, N / 8)",
     "insert into safelight.upload_batches (id, tenant, subject_id) select safelight.uuid_v7(), tenant, id from safelight.subjects",
     "insert into safelight.orders (id, tenant, subject_id, batch_id, plan, state, needs_model, images_wanted, amount_cents, currency, checkout_session,

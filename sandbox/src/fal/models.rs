@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat};
+use safelight_pictures::portrait;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::error::ModelError;
-use super::{FAST_TRAINER, FLUX_LORA, IMAGE_TO_IMAGE, NSFW, Oddities, State, TRAINER, lora, portrait};
+use super::{FAST_TRAINER, FLUX_LORA, IMAGE_TO_IMAGE, NSFW, Oddities, State, TRAINER, lora};
 use crate::download::download;
 use crate::faults::Fault;
 use crate::lock::lock;
@@ -130,7 +131,7 @@ fn photos_in(archive: &[u8]) -> Result<Vec<Vec<u8>>, ModelError> {
         }
         let unreadable = || ModelError::new("image_load_error", field, "Failed to load the image.");
         let photo = portrait::decode(&bytes).ok_or_else(unreadable)?;
-        photos.push(portrait::encode(&fit(photo), ImageFormat::Jpeg).ok_or_else(unreadable)?);
+        photos.push(portrait::encode(&portrait::fit(&photo, LORA_SIDE), ImageFormat::Jpeg).ok_or_else(unreadable)?);
     }
     if photos.len() < FEWEST_PHOTOS {
         let text = format!("The archive must hold at least {FEWEST_PHOTOS} photos.");
@@ -140,30 +141,43 @@ fn photos_in(archive: &[u8]) -> Result<Vec<Vec<u8>>, ModelError> {
     Ok(photos)
 }
 
-fn fit(photo: DynamicImage) -> DynamicImage {
-    let photo = if photo.width().max(photo.height()) > LORA_SIDE {
-        photo.resize(LORA_SIDE, LORA_SIDE, image::imageops::FilterType::Triangle)
-    } else {
-        photo
-    };
-    DynamicImage::ImageRgb8(photo.to_rgb8())
-}
-
 async fn from_lora(shelf: Shelf, input: &Value) -> Result<Made, ModelError> {
     let wish = Wish::read(input, (1024, 768))?;
     let Some(lora) = input["loras"].as_array().and_then(|loras| loras.first()) else {
         // No LoRA: a picture of no one in particular.
-        return shelf.pictures(wish, Vec::new(), "no lora").await;
+        return shelf.pictures(wish, Models::Nobody, "no lora").await;
     };
     let file = shelf.fetch(lora, "path").await?;
     let source = hex::encode(Sha256::digest(&file));
-    let photos = heavy(move || {
-        let wrong = || ModelError::new("file_download_error", "loras", "Failed to load the LoRA weights.");
-        let packed = lora::unpack(&file).map_err(|_| wrong())?;
-        packed.iter().map(|photo| portrait::decode(photo).ok_or_else(wrong)).collect::<Result<Vec<_>, _>>()
-    });
-    let photos = photos.await?;
-    shelf.pictures(wish, photos, &source).await
+    let photos = lora::unpack(&file).map_err(|_| no_weights())?;
+    shelf.pictures(wish, Models::Trained(photos), &source).await
+}
+
+fn no_weights() -> ModelError {
+    ModelError::new("file_download_error", "loras", "Failed to load the LoRA weights.")
+}
+
+/// Who is on a picture.
+enum Models {
+    Nobody,
+    Photo(DynamicImage),
+    /// A LoRA's photos, as JPEG.
+    Trained(Vec<Vec<u8>>),
+}
+
+impl Models {
+    /// With a LoRA the seed says which of its photos; the others stay packed, because unpacking is most of the work.
+    fn portrait(&self, seed: u64, width: u32, height: u32) -> Result<DynamicImage, ModelError> {
+        match self {
+            Self::Nobody => Ok(portrait::nobody(seed, width, height)),
+            Self::Photo(photo) => Ok(portrait::portrait(photo, seed, width, height)),
+            Self::Trained(photos) => {
+                let packed = photos.get((seed % photos.len().max(1) as u64) as usize).ok_or_else(no_weights)?;
+                let photo = portrait::decode(packed).ok_or_else(no_weights)?;
+                Ok(portrait::portrait(&photo, seed, width, height))
+            }
+        }
+    }
 }
 
 async fn from_photo(shelf: Shelf, input: &Value) -> Result<Made, ModelError> {
@@ -174,7 +188,7 @@ async fn from_photo(shelf: Shelf, input: &Value) -> Result<Made, ModelError> {
     });
     let photo = photo.await?;
     let wish = Wish::read(input, (photo.width().clamp(64, 1536), photo.height().clamp(64, 1536)))?;
-    shelf.pictures(wish, vec![photo], IMAGE_TO_IMAGE).await
+    shelf.pictures(wish, Models::Photo(photo), IMAGE_TO_IMAGE).await
 }
 
 async fn judge(shelf: &Shelf, input: &Value) -> Result<Made, ModelError> {
@@ -277,8 +291,8 @@ impl Shelf {
         json!({ "url": url, "content_type": kind, "file_name": name, "file_size": size })
     }
 
-    /// Makes the wished pictures from the photos; without photos they show nobody.
-    async fn pictures(&self, wish: Wish, photos: Vec<DynamicImage>, source: &str) -> Result<Made, ModelError> {
+    /// Makes the wished pictures.
+    async fn pictures(&self, wish: Wish, models: Models, source: &str) -> Result<Made, ModelError> {
         let lots: Vec<Lot> = {
             let mut counted = lock(&self.state.oddities);
             let black = || self.state.faults.take(&self.id.to_string(), Fault::BlackPicture);
@@ -293,10 +307,10 @@ impl Shelf {
         let pictures = heavy(move || {
             let draw = |(index, lot): (u64, Lot)| {
                 let seed = seed.wrapping_add(index);
-                let picture = match (lot, photos.get((seed % photos.len().max(1) as u64) as usize)) {
-                    (Lot::Flagged, _) => portrait::black(width, height),
-                    (Lot::Portrait, Some(photo)) => portrait::portrait(photo, seed, width, height),
-                    (Lot::Nobody, _) | (Lot::Portrait, None) => portrait::nobody(seed, width, height),
+                let picture = match lot {
+                    Lot::Flagged => portrait::black(width, height),
+                    Lot::Portrait => models.portrait(seed, width, height)?,
+                    Lot::Nobody => portrait::nobody(seed, width, height),
                 };
                 portrait::encode(&picture, format).ok_or_else(ModelError::internal)
             };

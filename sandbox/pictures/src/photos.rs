@@ -5,7 +5,9 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, ImageFormat, codecs::jpeg::JpegEncoder, imageops::FilterType};
+use image::{DynamicImage, ImageFormat, codecs::jpeg::JpegEncoder};
+
+use crate::scale;
 
 /// One encoded photograph.
 #[derive(Debug, Clone)]
@@ -40,7 +42,7 @@ fn variant(photo: &DynamicImage, number: usize) -> DynamicImage {
         picture = picture.blur(0.8);
     }
     let side = [900, 720, 1080, 640][number % 4];
-    picture.resize(side, side, FilterType::Triangle)
+    DynamicImage::ImageRgb8(scale::within(picture.to_rgb8(), side))
 }
 
 fn encode(picture: &DynamicImage, number: usize) -> anyhow::Result<Selfie> {

@@ -8,13 +8,15 @@ use image::{DynamicImage, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
+use crate::scale::{scaled, within};
+
 /// The work is done at most this large, then scaled: pixels, longer side.
 const WORK_SIDE: u32 = 512;
 /// Largest picture that is decoded, pixels per side.
 const LARGEST_SIDE: u32 = 12_000;
 
 /// Decodes JPEG, PNG or WebP, bounded.
-pub(crate) fn decode(bytes: &[u8]) -> Option<DynamicImage> {
+pub fn decode(bytes: &[u8]) -> Option<DynamicImage> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(LARGEST_SIDE);
@@ -24,14 +26,21 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<DynamicImage> {
 }
 
 /// Encodes; `None` only when the encoder refuses the size.
-pub(crate) fn encode(picture: &DynamicImage, format: ImageFormat) -> Option<Vec<u8>> {
+pub fn encode(picture: &DynamicImage, format: ImageFormat) -> Option<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     picture.write_to(&mut bytes, format).ok()?;
     Some(bytes.into_inner())
 }
 
+/// The photo, its longer side at most so many pixels.
+pub fn fit(photo: &DynamicImage, side: u32) -> DynamicImage {
+    let large = photo.width().max(photo.height()) > side;
+    let photo = photo.to_rgb8();
+    DynamicImage::ImageRgb8(if large { within(photo, side) } else { photo })
+}
+
 /// A portrait from that photo.
-pub(crate) fn portrait(photo: &DynamicImage, seed: u64, width: u32, height: u32) -> DynamicImage {
+pub fn portrait(photo: &DynamicImage, seed: u64, width: u32, height: u32) -> DynamicImage {
     let mut rng = StdRng::seed_from_u64(seed);
     let cropped = crop(photo, &mut rng, width, height);
     let (w, h) = work_size(width, height);
@@ -42,7 +51,7 @@ pub(crate) fn portrait(photo: &DynamicImage, seed: u64, width: u32, height: u32)
 }
 
 /// A background with nobody before it.
-pub(crate) fn nobody(seed: u64, width: u32, height: u32) -> DynamicImage {
+pub fn nobody(seed: u64, width: u32, height: u32) -> DynamicImage {
     let mut rng = StdRng::seed_from_u64(seed);
     let scene = Scene::any(&mut rng);
     let (w, h) = work_size(width, height);
@@ -51,12 +60,12 @@ pub(crate) fn nobody(seed: u64, width: u32, height: u32) -> DynamicImage {
 }
 
 /// What Fal's safety checker leaves of a flagged picture.
-pub(crate) fn black(width: u32, height: u32) -> DynamicImage {
+pub fn black(width: u32, height: u32) -> DynamicImage {
     DynamicImage::ImageRgb8(RgbImage::new(width, height))
 }
 
 /// 0 to 1: near 1 for a picture that is mostly black, or mostly the pure magenta that tests mark with; near 0 else.
-pub(crate) fn nsfw_probability(picture: &DynamicImage) -> f64 {
+pub fn nsfw_probability(picture: &DynamicImage) -> f64 {
     let small = picture.resize_exact(64, 64, image::imageops::FilterType::Nearest).to_rgb8();
     let marked = |p: &Rgb<u8>| {
         let [r, g, b] = p.0;
@@ -73,11 +82,7 @@ fn work_size(width: u32, height: u32) -> (u32, u32) {
 }
 
 fn scale(picture: RgbImage, width: u32, height: u32) -> DynamicImage {
-    let picture = DynamicImage::ImageRgb8(picture);
-    if picture.width() == width && picture.height() == height {
-        return picture;
-    }
-    picture.resize_exact(width, height, image::imageops::FilterType::Triangle)
+    DynamicImage::ImageRgb8(scaled(picture, width, height))
 }
 
 /// The largest box of the wanted shape, a little smaller and a little aside. Selfies have the face above the middle.
