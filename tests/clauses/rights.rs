@@ -167,6 +167,8 @@ async fn k41_k23_a_claim_holds_the_clock_until_its_day_and_an_objection_does_not
     app.turn_clock(term() + Duration::minutes(1)).await;
     app.sweeps().await;
     assert!(app.has_row(of_ann[0]).await && !app.readable(of_ann[0]).await, "kept, and read by nobody");
+    let planned: i64 = app.of("select count(*) from safelight.deletions where subject_id = $1", ann.id.uuid()).await;
+    assert_eq!(planned, 0, "nothing of hers is due");
     assert!(!app.has_row(of_eve[0]).await);
     app.turn_clock_to(until).await;
     app.sweeps().await;

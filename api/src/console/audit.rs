@@ -9,7 +9,7 @@ use safelight_jobs::sealer;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, entries, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, entries, page as framed, parts, sign_in::Viewer, words};
 use crate::{error::Error, state::ApiState};
 
 /// Rows of one page.
@@ -61,13 +61,10 @@ async fn log(state: &ApiState) -> Result<Markup, Error> {
                 }
             }
             @if places.is_empty() { p.after { "No checkpoint leaves the house: the log is unverified, whatever it says of itself." } } @else {
-                div.scroll tabindex="0" role="region" aria-label="Places outside" { table {
-                    thead { tr { th scope="col" { "place outside" } th.n scope="col" { "has entries up to" } th.n scope="col" { "failed tries" } th scope="col" { "code" } th scope="col" { "at" } } }
-                    tbody { @for place in &places { tr {
-                        th scope="row" { (place.name) } td.n { (place.delivered) } td.n { (place.tries) }
-                        td { (place.code.as_deref().map(words::said).unwrap_or_default()) } td { (words::time(place.updated_at)) }
-                    } } }
-                } }
+                (parts::table("Places outside", &["place outside", "#has entries up to", "#failed tries", "code", "at"], &places, |place| html! {
+                    th scope="row" { (place.name) } td.n { (place.delivered) } td.n { (place.tries) }
+                    td { (place.code.as_deref().map(words::said).unwrap_or_default()) } td { (words::time(place.updated_at)) }
+                }))
             }
             p.after { "Verify it from outside: " code { "safelight audit verify --database --key KEY --checkpoints FOLDER" } "." }
         }
@@ -87,15 +84,10 @@ async fn acts(state: &ApiState, before: Option<Uuid>) -> Result<Markup, Error> {
     Ok(html! {
         section {
             h2 { "What operators did and looked at" }
-            @if rows.is_empty() { p.none { "Nothing yet." } } @else {
-                div.scroll tabindex="0" role="region" aria-label="Acts" { table {
-                    thead { tr { th scope="col" { "at" } th scope="col" { "who" } th scope="col" { "did" } th scope="col" { "about" } th scope="col" { "why" } } }
-                    tbody { @for row in &rows { tr {
-                        td { (words::time(row.at)) } td { (row.actor) } td { (words::said(&row.action.replace('.', " "))) " " (words::state(&row.outcome)) }
-                        td { @match page_of(&row.about) { Some(page) => { a.id href=(page) { (row.about) } }, None => (row.about) } } td.free { (row.why) }
-                    } } }
-                } }
-            }
+            (parts::listed("Nothing yet.", "Acts", &["at", "who", "did", "about", "why"], &rows, |row| html! {
+                td { (words::time(row.at)) } td { (row.actor) } td { (words::said(&row.action.replace('.', " "))) " " (words::state(&row.outcome)) }
+                td { @match page_of(&row.about) { Some(page) => { a.id href=(page) { (row.about) } }, None => (row.about) } } td.free { (row.why) }
+            }))
             @if let Some(next) = next { p.after { a href={ "/console/audit?before=" (next) } rel="next" { "Older" } } }
         }
     })

@@ -23,7 +23,7 @@ use super::{
     act::Form,
     jobs::{Sought, table},
     overview::link,
-    page as framed,
+    page as framed, parts,
     sign_in::Viewer,
     watched, words,
 };
@@ -187,16 +187,11 @@ pub(super) async fn list(
         h1 { "Acts on many jobs" }
         p.lead { "Find jobs, and act on all that match: " a href="/console/jobs" { "Jobs" } "." }
         section aria-label="Acts" {
-            @if acts.is_empty() { p.none { "Nobody has acted on many jobs yet." } } @else {
-                div.scroll tabindex="0" role="region" aria-label="Acts" { table {
-                    thead { tr { th scope="col" { "act" } th scope="col" { "state" } th.n scope="col" { "done" } th scope="col" { "jobs with" } th scope="col" { "who" } th scope="col" { "why" } th scope="col" { "asked for" } } }
-                    tbody { @for act in &acts { tr {
-                        td { a.id href={ "/console/bulk/" (act.id) } { (label(act.act)) span.hidden { " " (act.id) } } }
-                        td { (words::state(act.state())) } td.n { (progress(act)) } td { code { (act.wanted) } }
-                        td { (act.actor) } td.free { (act.why) } td { (words::time(act.asked_at)) }
-                    } } }
-                } }
-            }
+            (parts::listed("Nobody has acted on many jobs yet.", "Acts", &["act", "state", "#done", "jobs with", "who", "why", "asked for"], &acts, |act| html! {
+                td { a.id href={ "/console/bulk/" (act.id) } { (label(act.act)) span.hidden { " " (act.id) } } }
+                td { (words::state(act.state())) } td.n { (progress(act)) } td { code { (act.wanted) } }
+                td { (act.actor) } td.free { (act.why) } td { (words::time(act.asked_at)) }
+            }))
             @if let Some(next) = next { p.after { a href={ "/console/bulk?before=" (next) } rel="next" { "Older" } } }
         }
     };

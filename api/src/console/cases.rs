@@ -86,15 +86,12 @@ async fn cases(
 
 fn table(cases: &[CaseRow], now: DateTime<Utc>) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Cases" { table {
-            thead { tr { th scope="col" { "case" } th scope="col" { "tenant" } th scope="col" { "asks for" } th scope="col" { "identity" } th scope="col" { "state" } th scope="col" { "waits for" } th scope="col" { "deletion" } th.n scope="col" { "received" } th.n scope="col" { "legal deadline" } } }
-            tbody { @for case in cases { tr {
-                td { code { (case.case) } } td { (case.tenant) } td { (words::said(&case.kind)) @for one in &case.objections { ", " (words::said(&one.purpose)) " " (words::state(&one.state)) } } td { (words::state(&case.identity)) }
-                td { @if case.late { (words::state("late")) " " } (words::state(&case.state)) } td.free { (waits_for(case)) }
-                td { @if let Some(deletion) = case.deletion { (link("deletions", &deletion.to_string())) } }
-                td.n { (words::distance(now, case.received_at)) } td.n { (words::distance(now, case.answer_due)) }
-            } } }
-        } }
+        (parts::table("Cases", &["case", "tenant", "asks for", "identity", "state", "waits for", "deletion", "#received", "#legal deadline"], cases, |case| html! {
+            td { code { (case.case) } } td { (case.tenant) } td { (words::said(&case.kind)) @for one in &case.objections { ", " (words::said(&one.purpose)) " " (words::state(&one.state)) } } td { (words::state(&case.identity)) }
+            td { @if case.late { (words::state("late")) " " } (words::state(&case.state)) } td.free { (waits_for(case)) }
+            td { @if let Some(deletion) = case.deletion { (link("deletions", &deletion.to_string())) } }
+            td.n { (words::distance(now, case.received_at)) } td.n { (words::distance(now, case.answer_due)) }
+        }))
     }
 }
 
@@ -123,14 +120,11 @@ async fn objections(
     Ok(html! {
         section {
             h2 { "Objections" span.aside { "the person is restricted until somebody decides, by " code { "safelight objection" } "; upheld, nothing is done for the purpose any more" } }
-            @if objections.is_empty() { p.none { "None is open." } } @else { div.scroll tabindex="0" role="region" aria-label="Objections" { table {
-                thead { tr { th scope="col" { "person" } th scope="col" { "tenant" } th scope="col" { "objects to" } th scope="col" { "state" } th scope="col" { "decided by" } th scope="col" { "why" } th.n scope="col" { "received" } } }
-                tbody { @for objection in &objections { tr {
-                    td { (link("subjects", &objection.subject.to_string())) } td { (objection.tenant) } td { (words::said(&objection.purpose)) } td { (words::state(&objection.state)) }
-                    td { (objection.decided_by.as_deref().unwrap_or_default()) } td { (objection.why.as_deref().map(words::said).unwrap_or_default()) }
-                    td.n { (words::distance(now, objection.received_at)) }
-                } } }
-            } } }
+            (parts::listed("None is open.", "Objections", &["person", "tenant", "objects to", "state", "decided by", "why", "#received"], &objections, |objection| html! {
+                td { (link("subjects", &objection.subject.to_string())) } td { (objection.tenant) } td { (words::said(&objection.purpose)) } td { (words::state(&objection.state)) }
+                td { (objection.decided_by.as_deref().unwrap_or_default()) } td { (objection.why.as_deref().map(words::said).unwrap_or_default()) }
+                td.n { (words::distance(now, objection.received_at)) }
+            }))
             (parts::more(next, &later(all, "objections_after"), "", "Later objections"))
         }
     })
@@ -150,16 +144,13 @@ async fn exports(
     Ok(html! {
         section {
             h2 { "Exports" span.aside { "made for a person who asked what there is about them" } }
-            @if exports.is_empty() { p.none { "There is none." } } @else { div.scroll tabindex="0" role="region" aria-label="Exports" { table {
-                thead { tr { th scope="col" { "export" } th scope="col" { "tenant" } th scope="col" { "state" } th scope="col" { "waits for" } th scope="col" { "asked by" } th scope="col" { "why" } th.n scope="col" { "asked" } th.n scope="col" { "goes" } } }
-                tbody { @for export in &exports { tr {
-                    td { code { (export.export) } } td { (export.tenant) } td { (words::state(&export.state)) }
-                    td { @if export.state == "making" { (waits::said(waiting.get(key(export).as_str()), "its job ended: ask for it again")) } }
-                    td { @match &export.by { Some(by) => (by), None => "the person" } } td { (export.why.as_deref().map(words::said).unwrap_or_default()) }
-                    td.n { (words::distance(now, export.asked_at)) }
-                    td.n { @if let Some(at) = export.expires_at { (words::distance(now, at)) } }
-                } } }
-            } } }
+            (parts::listed("There is none.", "Exports", &["export", "tenant", "state", "waits for", "asked by", "why", "#asked", "#goes"], &exports, |export| html! {
+                td { code { (export.export) } } td { (export.tenant) } td { (words::state(&export.state)) }
+                td { @if export.state == "making" { (waits::said(waiting.get(key(export).as_str()), "its job ended: ask for it again")) } }
+                td { @match &export.by { Some(by) => (by), None => "the person" } } td { (export.why.as_deref().map(words::said).unwrap_or_default()) }
+                td.n { (words::distance(now, export.asked_at)) }
+                td.n { @if let Some(at) = export.expires_at { (words::distance(now, at)) } }
+            }))
             (parts::more(next, &later(false, "exports_before"), "", "Older exports"))
         }
     })

@@ -14,7 +14,7 @@ use safelight_jobs::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, overview::link, page as framed, sign_in::Viewer, waits, words};
+use super::{Page, Trouble, overview::link, page as framed, parts, sign_in::Viewer, waits, words};
 use crate::{error::Error, state::ApiState};
 
 /// Rows of one list.
@@ -77,17 +77,14 @@ async fn open(
     Ok(html! {
         section {
             h2 { "Open" span.aside { "the nearest deadline first" } }
-            @if rows.is_empty() { p.none { "None is open." } } @else { div.scroll tabindex="0" role="region" aria-label="Open deletions" { table {
-                thead { tr { th scope="col" { "deletion" } th scope="col" { "tenant" } th scope="col" { "because of" } th scope="col" { "state" } th.n scope="col" { "steps seen" } th scope="col" { "waits for" } th.n scope="col" { "requested" } th.n scope="col" { "legal deadline" } } }
-                tbody { @for row in &rows { tr {
-                    td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td { (row.tenant) } td { (words::said(&row.trigger)) }
-                    td { @if row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
-                    td.n { (row.settled) " of " (row.steps) }
-                    td { (waits::said(waiting.get(key(row.id.into()).as_str()), "the sweep of deletions drives it again within the hour"))
-                        @if let Some(steps) = &row.waits { span.small { "; " (words::said(steps)) } } }
-                    td.n { (words::distance(now, row.requested_at)) } td.n { (words::distance(now, row.answer_due)) }
-                } } }
-            } } }
+            (parts::listed("None is open.", "Open deletions", &["deletion", "tenant", "because of", "state", "#steps seen", "waits for", "#requested", "#legal deadline"], &rows, |row| html! {
+                td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td { (row.tenant) } td { (words::said(&row.trigger)) }
+                td { @if row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
+                td.n { (row.settled) " of " (row.steps) }
+                td { (waits::said(waiting.get(key(row.id.into()).as_str()), "the sweep of deletions drives it again within the hour"))
+                    @if let Some(steps) = &row.waits { span.small { "; " (words::said(steps)) } } }
+                td.n { (words::distance(now, row.requested_at)) } td.n { (words::distance(now, row.answer_due)) }
+            }))
             @if let Some(next) = next { p.after { a href={ "/console/deletions?open_after=" (next) } rel="next" { "Later deadlines" } } }
         }
     })
@@ -114,15 +111,12 @@ async fn finished(
     Ok(html! {
         section {
             h2 { "Finished" }
-            @if rows.is_empty() { p.none { "None yet." } } @else { div.scroll tabindex="0" role="region" aria-label="Finished deletions" { table {
-                thead { tr { th scope="col" { "deletion" } th scope="col" { "tenant" } th scope="col" { "because of" } th.n scope="col" { "complete" } th.n scope="col" { "took" } th scope="col" { "certificate" } } }
-                tbody { @for row in &rows { tr {
-                    td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td { (row.tenant) } td { (words::said(&row.trigger)) }
-                    td.n { (words::distance(now, row.at)) }
-                    td.n { (words::age((row.at - row.requested_at).num_seconds())) @if row.at > row.answer_due { " " (words::state("late")) } }
-                    td { @if row.certified { a href={ "/console/deletions/" (Id::<Deletion>::from(row.id)) "/certificate" } { "read" span.hidden { " of " (Id::<Deletion>::from(row.id)) } } } @else { span.none { "not yet" } } }
-                } } }
-            } } }
+            (parts::listed("None yet.", "Finished deletions", &["deletion", "tenant", "because of", "#complete", "#took", "certificate"], &rows, |row| html! {
+                td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td { (row.tenant) } td { (words::said(&row.trigger)) }
+                td.n { (words::distance(now, row.at)) }
+                td.n { (words::age((row.at - row.requested_at).num_seconds())) @if row.at > row.answer_due { " " (words::state("late")) } }
+                td { @if row.certified { a href={ "/console/deletions/" (Id::<Deletion>::from(row.id)) "/certificate" } { "read" span.hidden { " of " (Id::<Deletion>::from(row.id)) } } } @else { span.none { "not yet" } } }
+            }))
             @if let Some(next) = next { p.after { a href={ "/console/deletions?before=" (next) } rel="next" { "Older" } } }
         }
     })

@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 use safelight_jobs::id::{self, Deletion, Id, Order};
 
-use super::{overview::link, words};
+use super::{overview::link, parts, words};
 use crate::{error::Error, state::ApiState};
 
 /// Rows of one page.
@@ -29,22 +29,17 @@ pub(super) async fn section(state: &ApiState, before: Option<i64>) -> Result<Mar
     Ok(html! {
         section {
             h2 { "Entries" span.aside { "newest first; whose they are they do not say" } }
-            @if rows.is_empty() { p.none { "None is that old, or there is none yet." } } @else {
-                div.scroll tabindex="0" role="region" aria-label="Entries" { table {
-                    thead { tr { th.n scope="col" { "entry" } th scope="col" { "at" } th scope="col" { "tenant" } th scope="col" { "who" } th scope="col" { "did" } th scope="col" { "about" } th scope="col" { "proof" } } }
-                    tbody { @for row in &rows { tr {
-                        td.n { (row.seq) } td { (words::time(row.at)) } td { (row.tenant.as_deref().unwrap_or("–")) } td { (row.actor) }
-                        td { (words::said(&row.action.replace('.', " "))) " " (words::state(&row.outcome)) }
-                        td { @match (row.deletion_id, row.order_id, row.job_id) {
-                            (Some(deletion), ..) => (link("deletions", &Id::<Deletion>::from(deletion).to_string())),
-                            (_, Some(order), _) => (link("orders", &Id::<Order>::from(order).to_string())),
-                            (.., Some(job)) => (link("jobs", &Id::<id::Job>::from(job).to_string())),
-                            _ => "–",
-                        } }
-                        td.proof { (proof(row.leaf, row.checkpoint, row.outside.as_deref())) }
-                    } } }
+            (parts::listed("None is that old, or there is none yet.", "Entries", &["#entry", "at", "tenant", "who", "did", "about", "proof"], &rows, |row| html! {
+                td.n { (row.seq) } td { (words::time(row.at)) } td { (row.tenant.as_deref().unwrap_or("–")) } td { (row.actor) }
+                td { (words::said(&row.action.replace('.', " "))) " " (words::state(&row.outcome)) }
+                td { @match (row.deletion_id, row.order_id, row.job_id) {
+                    (Some(deletion), ..) => (link("deletions", &Id::<Deletion>::from(deletion).to_string())),
+                    (_, Some(order), _) => (link("orders", &Id::<Order>::from(order).to_string())),
+                    (.., Some(job)) => (link("jobs", &Id::<id::Job>::from(job).to_string())),
+                    _ => "–",
                 } }
-            }
+                td.proof { (proof(row.leaf, row.checkpoint, row.outside.as_deref())) }
+            }))
             @if let Some(next) = next { p.after { a href={ "/console/audit?entries_before=" (next) } rel="next" { "Older entries" } } }
         }
     })

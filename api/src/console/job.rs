@@ -215,14 +215,11 @@ async fn calls(
     Ok(html! { @if !rows.is_empty() {
         section {
             h2 { "Provider calls" }
-            div.scroll tabindex="0" role="region" aria-label="Provider calls" { table {
-                thead { tr { th scope="col" { "call" } th scope="col" { "processor" } th scope="col" { "purpose" } th scope="col" { "model" } th scope="col" { "state" } th scope="col" { "code" } th scope="col" { "intended" } } }
-                tbody { @for row in &rows { tr {
-                    td { code { (Id::<Intent>::from(row.id)) } } td { (row.processor) } td { (row.purpose) } td { (row.model) }
-                    td { (words::state(&row.state)) } td { (row.code.as_deref().map(words::said).unwrap_or_default()) }
-                    td { (words::time(row.created_at)) }
-                } } }
-            } }
+            (parts::table("Provider calls", &["call", "processor", "purpose", "model", "state", "code", "intended"], &rows, |row| html! {
+                td { code { (Id::<Intent>::from(row.id)) } } td { (row.processor) } td { (row.purpose) } td { (row.model) }
+                td { (words::state(&row.state)) } td { (row.code.as_deref().map(words::said).unwrap_or_default()) }
+                td { (words::time(row.created_at)) }
+            }))
             (parts::more(next, &later(job, "calls_after"), "", "Later calls"))
         }
     } })

@@ -16,7 +16,7 @@ use safelight_jobs::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, bulk, overview::link, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, bulk, overview::link, page as framed, parts, sign_in::Viewer, words};
 use crate::{error::Error, state::ApiState};
 
 /// Rows of one page.
@@ -166,20 +166,17 @@ fn form(wanted: &Sought, viewer: &Viewer) -> Markup {
 
 pub(super) fn table(jobs: &[search::Job], now: DateTime<Utc>) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Jobs" { table {
-            thead { tr { th scope="col" { "job" } th scope="col" { "kind" } th scope="col" { "state" } th scope="col" { "code" } th scope="col" { "tenant" } th scope="col" { "order" } th.n scope="col" { "attempts" } th.n scope="col" { "waits" } th.n scope="col" { "made" } th.n scope="col" { "ended" } } }
-            tbody { @for job in jobs { tr {
-                td { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) }
-                td { (words::said(&job.kind)) }
-                td { (words::state(&job.state)) }
-                td { (job.code.as_deref().map(words::said).unwrap_or_default()) }
-                td { (job.tenant.as_deref().unwrap_or("–")) }
-                td { @if let Some(order) = job.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
-                td.n { (job.attempt) } td.n { (job.waits) }
-                td.n { (words::distance(now, job.created_at)) }
-                td.n { @match job.ended_at { Some(at) => (words::distance(now, at)), None => span.none { "–" } } }
-            } } }
-        } }
+        (parts::table("Jobs", &["job", "kind", "state", "code", "tenant", "order", "#attempts", "#waits", "#made", "#ended"], jobs, |job| html! {
+            td { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) }
+            td { (words::said(&job.kind)) }
+            td { (words::state(&job.state)) }
+            td { (job.code.as_deref().map(words::said).unwrap_or_default()) }
+            td { (job.tenant.as_deref().unwrap_or("–")) }
+            td { @if let Some(order) = job.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
+            td.n { (job.attempt) } td.n { (job.waits) }
+            td.n { (words::distance(now, job.created_at)) }
+            td.n { @match job.ended_at { Some(at) => (words::distance(now, at)), None => span.none { "–" } } }
+        }))
     }
 }
 

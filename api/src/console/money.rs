@@ -68,13 +68,10 @@ pub(super) async fn of_order(state: &ApiState, order: Id<Order>, after: Option<P
                 div { dt { "taken by a bank" } dd { (sum(sale.disputed)) } }
                 div { dt { "kept" } dd { (sum(sale.kept)) } }
             }
-            @if !moved.is_empty() { div.scroll tabindex="0" role="region" aria-label="Refunds and disputes" { table {
-                thead { tr { th scope="col" { "what" } th.n scope="col" { "amount" } th scope="col" { "state" } th scope="col" { "why" } th scope="col" { "since" } } }
-                tbody { @for row in &moved { tr {
-                    th scope="row" { (row.what) } td.n { (amount(row.amount, &row.currency)) } td { (words::state(&row.state)) }
-                    td { (row.code.as_deref().map(words::said).unwrap_or_default()) } td { (words::time(row.at)) }
-                } } }
-            } } }
+            @if !moved.is_empty() { (parts::table("Refunds and disputes", &["what", "#amount", "state", "why", "since"], &moved, |row| html! {
+                th scope="row" { (row.what) } td.n { (amount(row.amount, &row.currency)) } td { (words::state(&row.state)) }
+                td { (row.code.as_deref().map(words::said).unwrap_or_default()) } td { (words::time(row.at)) }
+            })) }
             (parts::more(next, &order::later(order, "money_after"), "", "Later refunds"))
         }
     })
@@ -106,13 +103,10 @@ pub(super) async fn to_look_at(
     Ok(html! { @if !rows.is_empty() {
         section aria-label="Money to look at" {
             h2 { "Money to look at" span.aside { "safelight refund --review names what to give back" } }
-            div.scroll tabindex="0" role="region" aria-label="Money to look at" { table {
-                thead { tr { th scope="col" { "order" } th scope="col" { "tenant" } th scope="col" { "why" } th.n scope="col" { "kept" } th scope="col" { "came" } } }
-                tbody { @for row in &rows { tr {
-                    td { @match row.order_id { Some(order) => (link("orders", &Id::<Order>::from(order).to_string())), None => span.none { "erased" } } }
-                    td { (row.tenant) } td { (words::said(&row.review)) } td.n { (amount(row.kept, &row.currency)) } td { (words::time(row.sold_at)) }
-                } } }
-            } }
+            (parts::table("Money to look at", &["order", "tenant", "why", "#kept", "came"], &rows, |row| html! {
+                td { @match row.order_id { Some(order) => (link("orders", &Id::<Order>::from(order).to_string())), None => span.none { "erased" } } }
+                td { (row.tenant) } td { (words::said(&row.review)) } td.n { (amount(row.kept, &row.currency)) } td { (words::time(row.sold_at)) }
+            }))
             (parts::more(next, later, "", "Later sales"))
         }
     } })

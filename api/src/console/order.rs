@@ -260,18 +260,15 @@ async fn jobs(state: &ApiState, order: Id<Order>, after: Option<Place>) -> Resul
     Ok(html! {
         section {
             h2 { "Jobs" }
-            @if rows.is_empty() { p.none { "There are none." } } @else { div.scroll tabindex="0" role="region" aria-label="Jobs" { table {
-                thead { tr { th { "kind" } th { "state" } th { "why" } th.n { "attempts" } th.n { "waits" } th.n { "ran" } th { "on the way" } th { "job" } } }
-                tbody { @for row in &rows { tr {
-                    th scope="row" { (words::said(&row.kind)) }
-                    td { (words::state(&row.state)) }
-                    td { (row.why.as_deref().map(words::said).unwrap_or_default()) }
-                    td.n { (row.attempt) } td.n { (row.waits) }
-                    td.n { @match row.ran_ms { Some(ms) if ms >= 0 => { (ms) " ms" }, _ => span.none { "–" } } }
-                    td { (row.tries.as_deref().map(words::said).unwrap_or_default()) }
-                    td { (link("jobs", &Id::<id::Job>::from(row.id).to_string())) }
-                } } }
-            } } }
+            (parts::listed("There are none.", "Jobs", &["kind", "state", "why", "#attempts", "#waits", "#ran", "on the way", "job"], &rows, |row| html! {
+                th scope="row" { (words::said(&row.kind)) }
+                td { (words::state(&row.state)) }
+                td { (row.why.as_deref().map(words::said).unwrap_or_default()) }
+                td.n { (row.attempt) } td.n { (row.waits) }
+                td.n { @match row.ran_ms { Some(ms) if ms >= 0 => { (ms) " ms" }, _ => span.none { "–" } } }
+                td { (row.tries.as_deref().map(words::said).unwrap_or_default()) }
+                td { (link("jobs", &Id::<id::Job>::from(row.id).to_string())) }
+            }))
             (parts::more(next, &later(order, "jobs_after"), "", "Later jobs"))
         }
     })
@@ -294,17 +291,14 @@ async fn calls(state: &ApiState, order: Id<Order>, after: Option<Place>) -> Resu
     Ok(html! {
         section {
             h2 { "Provider calls" }
-            @if rows.is_empty() { p.none { "Nobody was asked." } } @else { div.scroll tabindex="0" role="region" aria-label="Provider calls" { table {
-                thead { tr { th { "call" } th { "processor" } th { "purpose" } th { "model" } th { "state" } th { "code" } th { "there" } th { "intended" } th { "submitted" } th { "collected" } } }
-                tbody { @for row in &rows { tr {
-                    td { code { (Id::<Intent>::from(row.id)) } }
-                    td { (row.processor) } td { (row.purpose) } td { (row.model) }
-                    td { (words::state(&row.state)) } td { (row.code.as_deref().map(words::said).unwrap_or_default()) }
-                    td { @match row.purge.as_str() { "none" => "kept", "wanted" => "to be purged", "purged" => "purged", _ => "not purged" } }
-                    td { (words::time(row.created_at)) } td { (words::maybe_time(row.submitted_at)) }
-                    td { (words::maybe_time(row.collected_at.or(row.finished_at))) }
-                } } }
-            } } }
+            (parts::listed("Nobody was asked.", "Provider calls", &["call", "processor", "purpose", "model", "state", "code", "there", "intended", "submitted", "collected"], &rows, |row| html! {
+                td { code { (Id::<Intent>::from(row.id)) } }
+                td { (row.processor) } td { (row.purpose) } td { (row.model) }
+                td { (words::state(&row.state)) } td { (row.code.as_deref().map(words::said).unwrap_or_default()) }
+                td { @match row.purge.as_str() { "none" => "kept", "wanted" => "to be purged", "purged" => "purged", _ => "not purged" } }
+                td { (words::time(row.created_at)) } td { (words::maybe_time(row.submitted_at)) }
+                td { (words::maybe_time(row.collected_at.or(row.finished_at))) }
+            }))
             (parts::more(next, &later(order, "calls_after"), "", "Later calls"))
         }
     })

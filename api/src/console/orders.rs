@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use safelight_jobs::id::{Id, Order};
 use serde::Deserialize;
 
-use super::{Page, Trouble, money, overview::link, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, money, overview::link, page as framed, parts, sign_in::Viewer, words};
 use crate::state::ApiState;
 
 /// Rows of one page.
@@ -71,14 +71,11 @@ pub(super) async fn page(
         @if before.is_none() { (money::to_look_at(&state, tenant.as_deref(), money_after, &address(&wanted, "money_after", "")).await?) }
         @if money_after.is_none() { section aria-label="Found" {
             @if rows.is_empty() { p.none { "No order matches" @if last.is_some() { " among the newest " (WINDOW) } "." } } @else {
-                div.scroll tabindex="0" role="region" aria-label="Orders" { table {
-                    thead { tr { th scope="col" { "order" } th scope="col" { "tenant" } th scope="col" { "plan" } th scope="col" { "state" } th scope="col" { "problem" } th.n scope="col" { "placed" } th scope="col" { "paid" } th scope="col" { "delivered" } } }
-                    tbody { @for row in &rows { tr {
-                        td { (link("orders", &Id::<Order>::from(row.id).to_string())) } td { (row.tenant) } td { (row.plan) } td { (words::state(&row.state)) }
-                        td { (row.problem.as_deref().map(words::said).unwrap_or_default()) }
-                        td.n { (words::distance(row.now, row.created_at)) } td { (words::maybe_time(row.paid_at)) } td { (words::maybe_time(row.delivered_at)) }
-                    } } }
-                } }
+                (parts::table("Orders", &["order", "tenant", "plan", "state", "problem", "#placed", "paid", "delivered"], &rows, |row| html! {
+                    td { (link("orders", &Id::<Order>::from(row.id).to_string())) } td { (row.tenant) } td { (row.plan) } td { (words::state(&row.state)) }
+                    td { (row.problem.as_deref().map(words::said).unwrap_or_default()) }
+                    td.n { (words::distance(row.now, row.created_at)) } td { (words::maybe_time(row.paid_at)) } td { (words::maybe_time(row.delivered_at)) }
+                }))
             }
             @if let Some(last) = last { p.after { a href=(address(&wanted, "before", &Id::<Order>::from(last).to_string())) rel="next" { "Older" } } }
         } }

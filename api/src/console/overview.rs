@@ -8,7 +8,7 @@ use safelight_jobs::{
     queue::COUNTED,
 };
 
-use super::{Page, Trouble, charts, sign_in::Viewer, watched, words};
+use super::{Page, Trouble, charts, parts, sign_in::Viewer, watched, words};
 use crate::{error::Error, numbers::Numbers, state::ApiState};
 
 /// How often it is looked at, in seconds.
@@ -89,14 +89,11 @@ fn queues(numbers: &Numbers) -> Markup {
     html! {
         section {
             h2 { "Queues" span.aside { (numbers.workers) @if numbers.workers == 1 { " worker" } @else { " workers" } " seen within a minute" } }
-            div.scroll tabindex="0" role="region" aria-label="Queues" { table {
-                thead { tr { th { "queue" } th.n { "ready" } th.n { "later" } th.n { "set aside" } th.n { "running" } th.n { "held" } th.n { "oldest ready" } } }
-                tbody { @for queue in &numbers.queues { tr {
-                    th scope="row" { (queue.name) @if queue.paused { " " (words::state("paused")) } }
-                    (count(queue.ready)) (count(queue.waiting)) (count(queue.aside)) (count(queue.running)) (count(queue.held))
-                    td.n { @match queue.oldest_seconds { Some(seconds) => (words::age(seconds)), None => span.none { "–" } } }
-                } } }
-            } }
+            (parts::table("Queues", &["queue", "#ready", "#later", "#set aside", "#running", "#held", "#oldest ready"], &numbers.queues, |queue| html! {
+                th scope="row" { (queue.name) @if queue.paused { " " (words::state("paused")) } }
+                (count(queue.ready)) (count(queue.waiting)) (count(queue.aside)) (count(queue.running)) (count(queue.held))
+                td.n { @match queue.oldest_seconds { Some(seconds) => (words::age(seconds)), None => span.none { "–" } } }
+            }))
         }
     }
 }
@@ -130,15 +127,12 @@ async fn orders(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> R
                 ul.tally { @for row in &states {
                     li { strong { (row.count) } " " (words::state(&row.state)) " " span.dimmed { (row.tenant) } }
                 } }
-                div.scroll tabindex="0" role="region" aria-label="Newest orders" { table {
-                    thead { tr { th { "order" } th { "tenant" } th { "plan" } th { "state" } th { "problem" } th.n { "placed" } } }
-                    tbody { @for row in &recent { tr {
-                        td { (link("orders", &Id::<Order>::from(row.id).to_string())) }
-                        td { (row.tenant) } td { (row.plan) } td { (words::state(&row.state)) }
-                        td { (row.problem.as_deref().map(words::said).unwrap_or_default()) }
-                        td.n { (words::distance(now, row.created_at)) }
-                    } } }
-                } }
+                (parts::table("Newest orders", &["order", "tenant", "plan", "state", "problem", "#placed"], &recent, |row| html! {
+                    td { (link("orders", &Id::<Order>::from(row.id).to_string())) }
+                    td { (row.tenant) } td { (row.plan) } td { (words::state(&row.state)) }
+                    td { (row.problem.as_deref().map(words::said).unwrap_or_default()) }
+                    td.n { (words::distance(now, row.created_at)) }
+                }))
             }
         }
     })
@@ -167,16 +161,13 @@ async fn deletions(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -
     Ok(html! {
         section {
             h2 { "Deletions" }
-            @if rows.is_empty() { p.none { "None is open." } } @else { div.scroll tabindex="0" role="region" aria-label="Open deletions" { table {
-                thead { tr { th { "open deletion" } th { "tenant" } th { "because of" } th { "state" } th.n { "steps seen" } th.n { "legal deadline" } } }
-                tbody { @for row in &rows { tr {
-                    td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) }
-                    td { (row.tenant) } td { (words::said(&row.trigger)) }
-                    td { @if row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
-                    td.n { (row.settled) " of " (row.steps) }
-                    td.n { (words::distance(now, row.answer_due)) }
-                } } }
-            } } }
+            (parts::listed("None is open.", "Open deletions", &["open deletion", "tenant", "because of", "state", "#steps seen", "#legal deadline"], &rows, |row| html! {
+                td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) }
+                td { (row.tenant) } td { (words::said(&row.trigger)) }
+                td { @if row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
+                td.n { (row.settled) " of " (row.steps) }
+                td.n { (words::distance(now, row.answer_due)) }
+            }))
             @if !finished.is_empty() {
                 p.after { "Completed last: " @for (n, row) in finished.iter().enumerate() {
                     @if n > 0 { ", " }

@@ -1,4 +1,4 @@
-//! Lists that are shown a page at a time: the place in an address where a page begins, and the link to the next one.
+//! Tables, and lists that are shown a page at a time: the place in an address where a page begins, and the link to the next one.
 
 use std::fmt::Display;
 
@@ -29,4 +29,30 @@ pub(super) fn page<R, P>(mut rows: Vec<R>, most: usize, place: impl Fn(&R) -> P)
     rows.truncate(most);
     let next = rows.last().filter(|_| more).map(place);
     (rows, next)
+}
+
+/// A table that scrolls by itself on a narrow screen, each row drawn by `line`. A column whose name begins with `#` holds numbers.
+pub(super) fn table<'r, R: 'r>(
+    label: &str,
+    columns: &[&str],
+    rows: impl IntoIterator<Item = &'r R>,
+    line: impl Fn(&'r R) -> Markup,
+) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(label) { table {
+            thead { tr { @for column in columns { @match column.strip_prefix('#') {
+                Some(number) => th.n scope="col" { (number) },
+                None => th scope="col" { (column) },
+            } } } }
+            tbody { @for row in rows { tr { (line(row)) } } }
+        } }
+    }
+}
+
+/// A [`table`], or a sentence where there is no row.
+pub(super) fn listed<R>(none: &str, label: &str, columns: &[&str], rows: &[R], line: impl Fn(&R) -> Markup) -> Markup {
+    if rows.is_empty() {
+        return html! { p.none { (none) } };
+    }
+    table(label, columns, rows, line)
 }

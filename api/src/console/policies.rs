@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::policy_rows::{self, Standing};
 
-use super::{Page, Trouble, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, page as framed, parts, sign_in::Viewer, words};
 use crate::{error::Error, state::ApiState};
 
 /// How many of the newest consent events are counted.
@@ -42,14 +42,11 @@ fn versions(standings: &[&Standing], now: DateTime<Utc>) -> Markup {
     html! {
         section {
             h2 { "Versions" }
-            @if standings.is_empty() { p.none { "None is installed: " code { "safelight migrate" } "." } } @else { div.scroll tabindex="0" role="region" aria-label="Versions" { table {
-                thead { tr { th scope="col" { "tenant" } th scope="col" { "version" } th scope="col" { "state" } th scope="col" { "announced" } th scope="col" { "counts from" } } }
-                tbody { @for one in standings { tr {
-                    th scope="row" { (one.tenant) } td { (one.version) }
-                    td { (words::state(stands(one, now))) }
-                    td { (words::maybe_time(one.announced_at)) } td { (words::maybe_time(one.in_force_from)) }
-                } } }
-            } } }
+            @if standings.is_empty() { p.none { "None is installed: " code { "safelight migrate" } "." } } @else { (parts::table("Versions", &["tenant", "version", "state", "announced", "counts from"], standings, |one| html! {
+                th scope="row" { (one.tenant) } td { (one.version) }
+                td { (words::state(stands(one, now))) }
+                td { (words::maybe_time(one.announced_at)) } td { (words::maybe_time(one.in_force_from)) }
+            })) }
         }
     }
 }
@@ -65,14 +62,11 @@ async fn terms(state: &ApiState, tenant: Option<&str>) -> Result<Markup, Error> 
     Ok(html! { @if !rows.is_empty() {
         section {
             h2 { "How long each class stays" span.aside { "by the version in force" } }
-            div.scroll tabindex="0" role="region" aria-label="Terms" { table {
-                thead { tr { th scope="col" { "tenant" } th scope="col" { "class" } th scope="col" { "rule" } th.n scope="col" { "term" } th scope="col" { "counted from" } } }
-                tbody { @for row in &rows { tr {
-                    th scope="row" { (row.tenant) } td { (words::said(&row.class)) } td { (words::said(&row.rule)) }
-                    td.n { @match row.hours { Some(hours) => { (hours) " h" }, None => span.none { "–" } } }
-                    td { (row.counted_from.as_deref().map(words::said).unwrap_or_default()) }
-                } } }
-            } }
+            (parts::table("Terms", &["tenant", "class", "rule", "#term", "counted from"], &rows, |row| html! {
+                th scope="row" { (row.tenant) } td { (words::said(&row.class)) } td { (words::said(&row.rule)) }
+                td.n { @match row.hours { Some(hours) => { (hours) " h" }, None => span.none { "–" } } }
+                td { (row.counted_from.as_deref().map(words::said).unwrap_or_default()) }
+            }))
         }
     } })
 }
@@ -92,13 +86,10 @@ async fn grants(state: &ApiState, tenant: Option<&str>) -> Result<Markup, Error>
     Ok(html! {
         section {
             h2 { "Consent events" span.aside { "the newest " (TALLIED) " counted" } }
-            @if rows.is_empty() { p.none { "None yet." } } @else { div.scroll tabindex="0" role="region" aria-label="Consent events" { table {
-                thead { tr { th scope="col" { "tenant" } th scope="col" { "purpose" } th scope="col" { "under version" } th.n scope="col" { "given" } th.n scope="col" { "withdrawn" } th.n scope="col" { "expired" } } }
-                tbody { @for row in &rows { tr {
-                    th scope="row" { (row.tenant) } td { (words::said(&row.purpose)) } td { (row.version) }
-                    td.n { (row.granted) } td.n { (row.withdrawn) } td.n { (row.expired) }
-                } } }
-            } } }
+            (parts::listed("None yet.", "Consent events", &["tenant", "purpose", "under version", "#given", "#withdrawn", "#expired"], &rows, |row| html! {
+                th scope="row" { (row.tenant) } td { (words::said(&row.purpose)) } td { (row.version) }
+                td.n { (row.granted) } td.n { (row.withdrawn) } td.n { (row.expired) }
+            }))
         }
     })
 }

@@ -91,13 +91,10 @@ async fn calls(state: &ApiState) -> Result<Markup, Error> {
     Ok(html! {
         section {
             h2 { "What became of calls" span.aside { "the newest " (TALLIED) " counted" } }
-            @if rows.is_empty() { p.none { "Nobody has been called yet." } } @else { div.scroll tabindex="0" role="region" aria-label="Calls by outcome" { table {
-                thead { tr { th scope="col" { "processor" } th scope="col" { "purpose" } th scope="col" { "state" } th scope="col" { "code" } th.n scope="col" { "calls" } th.n scope="col" { "the last" } } }
-                tbody { @for row in &rows { tr {
-                    th scope="row" { (row.processor) } td { (row.purpose) } td { (words::state(&row.state)) }
-                    td { (row.code.as_deref().map(words::said).unwrap_or_default()) } td.n { (row.number) } td.n { (words::distance(row.now, row.last)) }
-                } } }
-            } } }
+            (parts::listed("Nobody has been called yet.", "Calls by outcome", &["processor", "purpose", "state", "code", "#calls", "#the last"], &rows, |row| html! {
+                th scope="row" { (row.processor) } td { (row.purpose) } td { (words::state(&row.state)) }
+                td { (row.code.as_deref().map(words::said).unwrap_or_default()) } td.n { (row.number) } td.n { (words::distance(row.now, row.last)) }
+            }))
         }
     })
 }
@@ -131,14 +128,11 @@ async fn without_news(state: &ApiState, now: DateTime<Utc>, after: Option<(bool,
     Ok(html! {
         section #calls {
             h2 { "Calls without an end" span.aside { "unknown outcomes first, then the oldest" } }
-            @if rows.is_empty() { p.none { "Every call has ended." } } @else { div.scroll tabindex="0" role="region" aria-label="Calls without an end" { table {
-                thead { tr { th scope="col" { "call" } th scope="col" { "tenant" } th scope="col" { "processor" } th scope="col" { "purpose" } th scope="col" { "state" } th scope="col" { "order" } th.n scope="col" { "made" } th scope="col" { "waits because" } } }
-                tbody { @for row in &rows { tr {
-                    td { code { (Id::<Intent>::from(row.id)) } } td { (row.tenant) } td { (row.processor) } td { (row.purpose) } td { (words::state(&row.state)) }
-                    td { @if let Some(order) = row.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
-                    td.n { (words::distance(now, row.created_at)) } td.free { (waits_for(&row.state)) }
-                } } }
-            } } }
+            (parts::listed("Every call has ended.", "Calls without an end", &["call", "tenant", "processor", "purpose", "state", "order", "#made", "waits because"], &rows, |row| html! {
+                td { code { (Id::<Intent>::from(row.id)) } } td { (row.tenant) } td { (row.processor) } td { (row.purpose) } td { (words::state(&row.state)) }
+                td { @if let Some(order) = row.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
+                td.n { (words::distance(now, row.created_at)) } td.free { (waits_for(&row.state)) }
+            }))
             (parts::more(next, "/console/providers?calls_after=", "#calls", "More calls"))
         }
     })

@@ -110,10 +110,7 @@ fn list<R>(
     html! {
         section {
             h2 { (title) }
-            @if rows.is_empty() { p.none { (none) } } @else { div.scroll tabindex="0" role="region" aria-label=(title) { table {
-                thead { tr { @for column in columns { th scope="col" { (column) } } } }
-                tbody { @for row in rows { tr { (line(row)) } } }
-            } } }
+            (parts::listed(none, title, columns, rows, line))
             (older)
         }
     }

@@ -9,7 +9,7 @@ use safelight_jobs::due::{self, Due};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, overview::count, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, overview::count, page as framed, parts, sign_in::Viewer, words};
 use crate::{error::Error, state::ApiState};
 
 /// Runs of the list.
@@ -77,13 +77,10 @@ async fn last(state: &ApiState) -> Result<Markup, Error> {
     Ok(html! {
         section #sweeps {
             h2 { "The last run of each" span.aside { "what was left is what was still there afterwards" } }
-            @if rows.is_empty() { p.none { "None has run." } } @else { div.scroll tabindex="0" role="region" aria-label="Last runs" { table {
-                thead { tr { th scope="col" { "sweep" } th.n scope="col" { "ended" } th.n scope="col" { "found" } th.n scope="col" { "acted" } th.n scope="col" { "left" } } }
-                tbody { @for row in &rows { tr {
-                    th scope="row" { (words::said(&row.kind)) } td.n { (words::distance(row.now, row.at)) }
-                    (numbers(row.found, row.acted, row.residue))
-                } } }
-            } } }
+            (parts::listed("None has run.", "Last runs", &["sweep", "#ended", "#found", "#acted", "#left"], &rows, |row| html! {
+                th scope="row" { (words::said(&row.kind)) } td.n { (words::distance(row.now, row.at)) }
+                (numbers(row.found, row.acted, row.residue))
+            }))
         }
     })
 }
@@ -108,13 +105,10 @@ async fn runs(state: &ApiState, before: Option<Uuid>) -> Result<Markup, Error> {
     Ok(html! {
         section {
             h2 { "Runs" span.aside { "newest first" } }
-            @if rows.is_empty() { p.none { "None has run." } } @else { div.scroll tabindex="0" role="region" aria-label="Runs" { table {
-                thead { tr { th scope="col" { "sweep" } th scope="col" { "asked by" } th scope="col" { "began" } th scope="col" { "ended" } th.n scope="col" { "found" } th.n scope="col" { "acted" } th.n scope="col" { "left" } } }
-                tbody { @for row in &rows { tr {
-                    th scope="row" { (words::said(&row.kind)) } td { code { (row.asked_by) } } td { (words::time(row.started_at)) } td { (words::maybe_time(row.finished_at)) }
-                    (numbers(row.found, row.acted, row.residue))
-                } } }
-            } } }
+            (parts::listed("None has run.", "Runs", &["sweep", "asked by", "began", "ended", "#found", "#acted", "#left"], &rows, |row| html! {
+                th scope="row" { (words::said(&row.kind)) } td { code { (row.asked_by) } } td { (words::time(row.started_at)) } td { (words::maybe_time(row.finished_at)) }
+                (numbers(row.found, row.acted, row.residue))
+            }))
             @if let Some(next) = next { p.after { a href={ "/console/sweeps?before=" (next) } rel="next" { "Older runs" } } }
         }
     })

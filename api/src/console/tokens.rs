@@ -8,7 +8,7 @@ use maud::html;
 use safelight_jobs::id::{self, Id};
 use serde::Deserialize;
 
-use super::{Page, Trouble, page as framed, sign_in::Viewer, words};
+use super::{Page, Trouble, page as framed, parts, sign_in::Viewer, words};
 use crate::state::ApiState;
 
 /// Rows of one page.
@@ -48,15 +48,12 @@ pub(super) async fn page(
         section {
             h2 { @if all { "All" } @else { "Not revoked" } span.aside { "newest first" }
                 @if all { a href="/console/tokens" { "Only those that are not revoked" } } @else { a href="/console/tokens?all=1" { "Revoked ones too" } } }
-            @if rows.is_empty() { p.none { "There are none." } } @else { div.scroll tabindex="0" role="region" aria-label="Tokens" { table {
-                thead { tr { th scope="col" { "name" } th scope="col" { "tenant" } th scope="col" { "may" } th scope="col" { "state" } th scope="col" { "made" } th scope="col" { "until" } th scope="col" { "token" } } }
-                tbody { @for row in &rows { tr {
-                    th scope="row" { (row.name) } td { (row.tenant.as_deref().unwrap_or("the house")) } td { (row.scopes.join(", ")) }
-                    td { (words::state(if row.revoked_at.is_some() { "revoked" } else if row.expired { "expired" } else { "valid" })) }
-                    td { (words::time(row.created_at)) } td { (words::maybe_time(row.revoked_at.or(row.expires_at))) }
-                    td { code { (Id::<id::Token>::from(row.id)) } }
-                } } }
-            } } }
+            (parts::listed("There are none.", "Tokens", &["name", "tenant", "may", "state", "made", "until", "token"], &rows, |row| html! {
+                th scope="row" { (row.name) } td { (row.tenant.as_deref().unwrap_or("the house")) } td { (row.scopes.join(", ")) }
+                td { (words::state(if row.revoked_at.is_some() { "revoked" } else if row.expired { "expired" } else { "valid" })) }
+                td { (words::time(row.created_at)) } td { (words::maybe_time(row.revoked_at.or(row.expires_at))) }
+                td { code { (Id::<id::Token>::from(row.id)) } }
+            }))
             @if let Some(next) = next { p.after { a href={ "/console/tokens?before=" (next) @if all { "&all=1" } } rel="next" { "Older" } } }
         }
     };

@@ -65,15 +65,12 @@ pub(super) async fn page(
         p.lead { (seen.alive) " seen within a minute, " (seen.silent) " silent. Jobs of a dead one run elsewhere when their lease is over." }
         section {
             @if rows.is_empty() { p.none { "No worker has been seen. Start one with " code { "safelight worker" } "." } } @else {
-                div.scroll tabindex="0" role="region" aria-label="Workers" { table {
-                    thead { tr { th scope="col" { "worker" } th scope="col" { "state" } th.n scope="col" { "running" } th.n scope="col" { "last seen" } th scope="col" { "host" } th.n scope="col" { "process" } th scope="col" { "version" } th scope="col" { "queues" } th scope="col" { "since" } } }
-                    tbody { @for row in &rows { tr {
-                        th scope="row" { code { (row.name) } }
-                        td { (words::state(if row.silent { "silent" } else { "alive" })) }
-                        td.n { (row.running) } td.n { (words::age(row.seconds)) " ago" }
-                        td { (row.host) } td.n { (row.pid) } td { (row.version) } td.free { (row.queues.join(", ")) } td { (words::time(row.started_at)) }
-                    } } }
-                } }
+                (parts::table("Workers", &["worker", "state", "#running", "#last seen", "host", "#process", "version", "queues", "since"], &rows, |row| html! {
+                    th scope="row" { code { (row.name) } }
+                    td { (words::state(if row.silent { "silent" } else { "alive" })) }
+                    td.n { (row.running) } td.n { (words::age(row.seconds)) " ago" }
+                    td { (row.host) } td.n { (row.pid) } td { (row.version) } td.free { (row.queues.join(", ")) } td { (words::time(row.started_at)) }
+                }))
             }
             (parts::more(next, "/console/workers?after=", "", "More workers"))
         }
