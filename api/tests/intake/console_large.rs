@@ -24,11 +24,13 @@ const HISTORY: &[&str] = &[
     from generate_series(1, N)",
     "insert into safelight.operator_acts (actor, why, action, outcome, about) select 'x', 'x', 'console.look', 'seen', 'job_' || n from generate_series(1, N / 4) n",
     "insert into safelight.job_attempts (job_id, attempt, verdict, code) select gen_random_uuid(), 1, 'retry', 'x' from generate_series(1, N / 4)",
-    "insert into safelight.audit_entries (actor, action, outcome, order_id) select 'worker', 'image.delivered', 'done', gen_random_uuid() from generate_series(1, N / 4)",
+    // Each of a transaction of its own, as they come: of one alone the planner would think that every look wants all of them.
+    "insert into safelight.audit_entries (actor, action, outcome, order_id, xid)
+    select 'worker', 'image.delivered', 'done', gen_random_uuid(), n::text::xid8 from generate_series(1, N / 4) n",
     "insert into safelight.audit_leaves (seq, entry, leaf) select row_number() over (order by seq) - 1, seq, sha256('x') from safelight.audit_entries",
     "insert into safelight.audit_checkpoints (size, note, key_ids) select n, 'x', '{}' from generate_series(1, N / 8) n",
     // As the sealer leaves it: a log that never was sealed to some point is looked through from its beginning.
-    "update safelight.audit_log set done = pg_current_snapshot(), size = N / 4, signed_size = N / 4",
+    "update safelight.audit_log set done = format('%1$s:%1$s:', N / 4 + 1)::pg_snapshot, size = N / 4, signed_size = N / 4",
     "insert into safelight.subjects (id, tenant) select safelight.uuid_v7(), 'koselfie' from generate_series(1, N / 8)",
     "insert into safelight.upload_batches (id, tenant, subject_id) select safelight.uuid_v7(), tenant, id from safelight.subjects",
     "insert into safelight.orders (id, tenant, subject_id, batch_id, plan, state, needs_model, images_wanted, amount_cents, currency, checkout_session,
