@@ -13,6 +13,7 @@ mod controls;
 mod dead;
 mod deletion;
 mod deletions;
+mod door;
 mod entries;
 mod job;
 mod jobs;
@@ -31,7 +32,9 @@ mod sign_in;
 mod subject;
 mod sweeps;
 mod tokens;
+mod trouble;
 mod waits;
+mod way;
 mod words;
 mod workers;
 
@@ -39,17 +42,16 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse, Redirect, Response},
-    routing::{get, post},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
 };
 use maud::{DOCTYPE, Markup, html};
 
 use sign_in::Viewer;
+use trouble::Trouble;
 
-use crate::{
-    error::{Error, Problem},
-    state::ApiState,
-};
+use crate::state::ApiState;
 
 /// Nothing but our own style sheet and forms to ourselves.
 const POLICY: &str =
@@ -92,11 +94,15 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/workers", get(workers::page))
         .route("/console/audit", get(audit::page))
         .route("/console/tokens", get(tokens::page))
-        .route("/console/sign-in", get(sign_in::form).post(sign_in::enter))
+        .route("/console/sign-in", get(door::page).post(sign_in::enter))
         .route(oidc::ADDRESS, get(oidc::back).post(oidc::begin))
         .route("/console/sign-out", post(sign_in::leave))
         .route("/console/style.css", get(style))
         .route(refresh::ADDRESS, get(refresh::script))
+        .route("/console/", any(trouble::nowhere))
+        .route("/console/{*nowhere}", any(trouble::nowhere))
+        .method_not_allowed_fallback(trouble::no_method)
+        .layer(middleware::from_fn(trouble::around))
         .layer(DefaultBodyLimit::max(MOST_FORM))
 }
 
@@ -148,16 +154,17 @@ impl Page {
 
 /// A page for somebody who is signed in.
 fn page(title: &str, place: Page, viewer: &Viewer, body: &Markup) -> Response {
-    whole(StatusCode::OK, title, &frame(place, viewer, body))
+    document(StatusCode::OK, title, &frame(Some(place), viewer, body), false)
 }
 
 /// A page of which a part is shown again every so many seconds; none: nothing is under way.
 fn watched(title: &str, place: Page, viewer: &Viewer, head: &Markup, part: &Markup, seconds: Option<u32>) -> Response {
     let body = html! { (head) (refresh::part(seconds, part)) };
-    document(StatusCode::OK, title, &frame(place, viewer, &body), seconds.is_some())
+    document(StatusCode::OK, title, &frame(Some(place), viewer, &body), seconds.is_some())
 }
 
-fn frame(place: Page, viewer: &Viewer, body: &Markup) -> Markup {
+/// The menu, and what is between them and the end of a page.
+fn frame(place: Option<Page>, viewer: &Viewer, body: &Markup) -> Markup {
     let house = viewer.tenant().is_none();
     html! {
         a.skip href="#content" { "Skip to the content" }
@@ -168,7 +175,7 @@ fn frame(place: Page, viewer: &Viewer, body: &Markup) -> Markup {
                 form method="post" action="/console/sign-out" { button.quiet type="submit" { "Sign out" } }
             }
             nav aria-label="Pages" { ul { @for (page, address, name, of_the_house) in Page::ALL {
-                @if house || !of_the_house { li { a href=(address) aria-current=[(page == place).then_some("page")] { (name) } } }
+                @if house || !of_the_house { li { a href=(address) aria-current=[(Some(page) == place).then_some("page")] { (name) } } }
             } } }
         }
         main #content tabindex="-1" { (body) }
@@ -176,8 +183,11 @@ fn frame(place: Page, viewer: &Viewer, body: &Markup) -> Markup {
     }
 }
 
+/// A page for who is not signed in. It tells no page where somebody came from: its own address may hold a code.
 fn whole(status: StatusCode, title: &str, body: &Markup) -> Response {
-    document(status, title, body, false)
+    let mut response = document(status, title, body, false);
+    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
 }
 
 fn document(status: StatusCode, title: &str, body: &Markup, is_watched: bool) -> Response {
@@ -198,32 +208,7 @@ fn document(status: StatusCode, title: &str, body: &Markup, is_watched: bool) ->
     let mut response = (status, axum::response::Html(markup.into_string())).into_response();
     let policy = if is_watched { WATCHED } else { POLICY };
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    // Pages of ours, and nobody else, are told where somebody came from: a way back is made of it.
+    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
-}
-
-/// A page that could not be made, as a page.
-struct Trouble(Error);
-
-impl<E: Into<Error>> From<E> for Trouble {
-    fn from(error: E) -> Self {
-        Self(error.into())
-    }
-}
-
-impl IntoResponse for Trouble {
-    fn into_response(self) -> Response {
-        if matches!(self.0, Error::NoToken | Error::BadToken) {
-            return Redirect::to("/console/sign-in").into_response();
-        }
-        let problem = Problem::from(&self.0);
-        let body = html! {
-            main.narrow {
-                p.eyebrow { (problem.status.as_u16()) " · " (problem.code) }
-                h1 { (problem.title) }
-                p.lead { (problem.detail) }
-                p { a href="/console" { "Back to the overview" } }
-            }
-        };
-        whole(problem.status, problem.title, &body)
-    }
 }

@@ -10,13 +10,13 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
 };
-use maud::html;
 use safelight_jobs::providers::oidc::{Attempt, OidcError};
 
 use super::{
     Trouble,
-    sign_in::{self, Who, cookie, enters, field, is_ours, refuse},
-    whole,
+    door::{self, Visit},
+    sign_in::{self, Who, cookie, enters, field, is_ours},
+    trouble::sentence,
 };
 use crate::{error::Error, state::ApiState, tokens};
 
@@ -33,20 +33,21 @@ const LONGEST_ID: usize = 64;
 pub(super) async fn begin(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) -> Result<Response, Trouble> {
     let operators = state.operators.as_ref().ok_or(Error::NoRoute)?;
     if !is_ours(&headers) {
-        return Ok(refuse(&state, StatusCode::FORBIDDEN, "Sign in from this page."));
+        return Ok(Visit::default().refused(&state, StatusCode::FORBIDDEN, "Sign in from this page."));
     }
-    let why = field(&body, "why");
-    if !sign_in::says_what_for(&why) {
-        return Ok(refuse(&state, StatusCode::FORBIDDEN, sign_in::WHAT_FOR));
-    }
+    let visit = Visit::of_form(&body);
+    let Some(why) = visit.why() else {
+        return Ok(visit.refused(&state, StatusCode::FORBIDDEN, sign_in::WHAT_FOR));
+    };
     let attempt = Attempt::begin();
     match operators.oidc.authorize_url(&attempt, now(&state).await?).await {
         Ok(url) => {
-            let held = format!("{}.{}", attempt.secret().expose(), hex::encode(&why));
-            let response = leads_to(url.as_str(), "On to your identity provider");
+            let held =
+                [attempt.secret().expose(), &hex::encode(why), &hex::encode(visit.leads_to().as_str())].join(".");
+            let response = door::leads_to(url.as_str(), "On to your identity provider");
             Ok(with_cookie(&state, response, &held, AWAY))
         }
-        Err(error) => Ok(refused(&state, &error)),
+        Err(error) => Ok(refused(&state, &visit, &error)),
     }
 }
 
@@ -63,10 +64,11 @@ pub(super) async fn back(
 
 async fn ended(state: &ApiState, query: &[u8], headers: &HeaderMap) -> Result<Response, Error> {
     let operators = state.operators.as_ref().ok_or(Error::NoRoute)?;
-    let no = |why: &str| refuse(state, StatusCode::FORBIDDEN, why);
-    let Some((attempt, why)) = cookie(headers, COOKIE).and_then(brought) else {
-        return Ok(no("This sign-in began in another browser, or more than ten minutes ago. Begin again here."));
+    let Some((attempt, visit)) = cookie(headers, COOKIE).and_then(brought) else {
+        let why = "This sign-in began in another browser, or more than ten minutes ago. Begin again here.";
+        return Ok(Visit::default().refused(state, StatusCode::FORBIDDEN, why));
     };
+    let no = |why: &str| visit.refused(state, StatusCode::FORBIDDEN, why);
     if !attempt.fits(&field(query, "state")) {
         return Ok(no("This answer belongs to another sign-in. Begin again here."));
     }
@@ -76,7 +78,7 @@ async fn ended(state: &ApiState, query: &[u8], headers: &HeaderMap) -> Result<Re
     }
     let who = match operators.oidc.identify(&attempt, code, now(state).await?).await {
         Ok(who) => who,
-        Err(error) => return Ok(refused(state, &error)),
+        Err(error) => return Ok(refused(state, &visit, &error)),
     };
     let Some(scope) = operators.scope_of(&who) else {
         return Ok(no(
@@ -84,8 +86,9 @@ async fn ended(state: &ApiState, query: &[u8], headers: &HeaderMap) -> Result<Re
             Safelight for a group that SAFELIGHT_OIDC_READ or SAFELIGHT_OIDC_OPERATE names.",
         ));
     };
-    let response = leads_to("/console", "On to the console");
-    enters(state, Who::Operator(&in_the_trail(&who.subject), scope), &why, response).await
+    let response = door::leads_to(visit.leads_to().as_str(), "On to the console");
+    let why = visit.why().unwrap_or_default();
+    enters(state, Who::Operator(&in_the_trail(&who.subject), scope), why, response).await
 }
 
 /// By the database's clock, like every other end.
@@ -94,11 +97,14 @@ async fn now(state: &ApiState) -> Result<i64, Error> {
     Ok(now.fetch_one(&state.pool).await?)
 }
 
-/// The attempt in the cookie, and what somebody signs in for.
-fn brought(held: &str) -> Option<(Attempt, String)> {
-    let (secret, why) = held.split_once('.')?;
-    let why = String::from_utf8(hex::decode(why).ok()?).ok()?;
-    sign_in::says_what_for(&why).then_some((Attempt::of(secret)?, why))
+/// The attempt in the cookie, what somebody signs in for, and what they wanted to see.
+fn brought(held: &str) -> Option<(Attempt, Visit)> {
+    let mut parts = held.split('.');
+    let attempt = Attempt::of(parts.next()?)?;
+    let text = |part: &str| String::from_utf8(hex::decode(part).ok()?).ok();
+    let (why, to) = (text(parts.next()?)?, parts.next().and_then(text).unwrap_or_default());
+    let visit = Visit::to(&to, why);
+    visit.why().is_some().then_some((attempt, visit))
 }
 
 /// How an operator is named in the trail: their id at the provider, unless it could be a mail address or does not fit in.
@@ -109,29 +115,13 @@ fn in_the_trail(subject: &str) -> String {
     format!("oidc:{}", if plain { subject.to_owned() } else { hashed() })
 }
 
-fn refused(state: &ApiState, error: &OidcError) -> Response {
+fn refused(state: &ApiState, visit: &Visit, error: &OidcError) -> Response {
     tracing::warn!(reason = %error, "an operator could not sign in");
     let status = match error {
         OidcError::Unreachable { .. } | OidcError::Misset { .. } => StatusCode::SERVICE_UNAVAILABLE,
         OidcError::Refused { .. } | OidcError::Forged { .. } => StatusCode::FORBIDDEN,
     };
-    let said = error.to_string();
-    let mut letters = said.chars();
-    let sentence: String =
-        letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default();
-    refuse(state, status, &format!("{sentence}."))
-}
-
-/// A page that goes on by itself, and has a link for where that does not happen.
-fn leads_to(address: &str, label: &str) -> Response {
-    let body = html! {
-        main.door { div.lamp.large {} h1 { "Safelight" } p.lead { a href=(address) { (label) } } }
-    };
-    let mut response = whole(StatusCode::OK, "Sign in", &body);
-    if let Ok(value) = HeaderValue::from_str(&format!("0; url={address}")) {
-        response.headers_mut().insert(header::REFRESH, value);
-    }
-    response
+    visit.refused(state, status, &sentence(&error.to_string()))
 }
 
 fn with_cookie(state: &ApiState, mut response: Response, held: &str, seconds: i32) -> Response {
@@ -160,7 +150,14 @@ mod tests {
     fn a_cookie_of_another_shape_is_no_attempt() {
         let attempt = Attempt::begin();
         let secret = attempt.secret().expose();
-        assert!(brought(&format!("{secret}.{}", hex::encode("on call"))).is_some());
+        let why = hex::encode("on call");
+        let leads_to = |to: &str| {
+            brought(&format!("{secret}.{why}.{}", hex::encode(to))).map(|(_, visit)| visit.leads_to().to_string())
+        };
+        assert_eq!(leads_to("/console/jobs?state=dead").as_deref(), Some("/console/jobs?state=dead"));
+        for elsewhere in ["https://evil.example", "//evil.example", "/console/../v1", ""] {
+            assert_eq!(leads_to(elsewhere).as_deref(), Some("/console"), "{elsewhere}");
+        }
         for bad in
             [secret.to_owned(), format!("{secret}."), format!("{secret}.zz"), format!("x.{}", hex::encode("why"))]
         {

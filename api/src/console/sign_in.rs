@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Redirect, Response},
 };
-use maud::{Markup, html};
 use rand::RngCore;
 use safelight_jobs::{
     audit::Entry,
@@ -19,7 +18,12 @@ use safelight_jobs::{
     queue::search::Wanted,
 };
 
-use super::{Trouble, oidc, refresh, whole};
+use super::{
+    Trouble,
+    door::{self, Visit},
+    refresh,
+    trouble::Seen,
+};
 use crate::{
     caller::{self, Holder},
     error::Error,
@@ -27,13 +31,14 @@ use crate::{
     tokens::{self, Scope},
 };
 
-const COOKIE: &str = "safelight_console";
+pub(super) const COOKIE: &str = "safelight_console";
 /// How long one sign-in lasts, in hours.
 const SESSION_HOURS: i32 = 8;
 /// For how long it may be left alone, in hours.
 const IDLE_HOURS: i32 = 1;
 
 /// Somebody who may look.
+#[derive(Clone)]
 pub(super) struct Viewer {
     holder: Holder,
     /// What they signed in for.
@@ -140,7 +145,9 @@ impl FromRequestParts<ApiState> for Viewer {
         if !holder.may(Scope::Read) {
             return Err(Error::Scope { needs: "read" }.into());
         }
-        Ok(Self { holder, why: session.why, csrf: csrf(id), refreshes })
+        let viewer = Self { holder, why: session.why, csrf: csrf(id), refreshes };
+        Seen::note(&parts.extensions, &viewer);
+        Ok(viewer)
     }
 }
 
@@ -207,65 +214,20 @@ async fn open(state: &ApiState, who: Who<'_>, why: &str) -> Result<String, Error
     Ok(id)
 }
 
-fn sheet(by_provider: bool, refusal: Option<&str>) -> Markup {
-    let why = |id: &str| {
-        html! {
-            label for=(id) { "What for, in a few words" }
-            input id=(id) name="why" type="text" maxlength="200" placeholder="on call; ticket 1234" required;
-        }
-    };
-    html! {
-        main.door {
-            div.lamp.large {}
-            h1 { "Safelight" }
-            p.lead { "The operators' console. Nothing here shows a person." }
-            @if let Some(refusal) = refusal { p.refusal role="alert" { (refusal) } }
-            @if by_provider {
-                form method="post" action=(oidc::ADDRESS) {
-                    (why("why-there"))
-                    button type="submit" { "Sign in at your identity provider" }
-                }
-                p.or { "or with a token" }
-            }
-            form method="post" action="/console/sign-in" {
-                label for="token" { "Token with the scope read or operate" }
-                input #token name="token" type="password" autocomplete="off" spellcheck="false" required autofocus[!by_provider];
-                (why("why"))
-                button type="submit" class=[by_provider.then_some("quiet")] { "Sign in" }
-            }
-            p.hint { "What you look at about a person's case is kept with your token's name" @if by_provider { ", or your id at the provider," } " and these words." }
-            p.hint { "Make a token: " code { "safelight token create console --scopes read" } }
-        }
-    }
-}
-
-/// The form.
-pub(super) async fn form(State(state): State<ApiState>) -> Response {
-    door(&state, StatusCode::OK, None)
-}
-
-fn door(state: &ApiState, status: StatusCode, refusal: Option<&str>) -> Response {
-    whole(status, "Sign in", &sheet(state.operators.is_some(), refusal))
-}
-
-/// The form again, with what was wrong.
-pub(super) fn refuse(state: &ApiState, status: StatusCode, why: &str) -> Response {
-    door(state, status, Some(why))
-}
-
 /// A field of the form.
 pub(super) fn field(body: &[u8], name: &str) -> String {
     let found = url::form_urlencoded::parse(body).find(|(field, _)| field == name);
     found.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
 }
 
-/// Do these words say what for, and name nobody?
+/// Do these words say what for, name nobody, and hold no token that was put into the wrong field?
 pub(super) fn says_what_for(why: &str) -> bool {
-    !(why.is_empty() || why.len() > 300 || why.contains('@') || why.chars().any(char::is_control))
+    let tells = why.contains('@') || why.contains("slt_") || why.chars().any(char::is_control);
+    !(why.is_empty() || why.len() > 300 || tells)
 }
 
 /// What to say otherwise.
-pub(super) const WHAT_FOR: &str = "Say in a few words what for, without a mail address.";
+pub(super) const WHAT_FOR: &str = "Say in a few words what for, without a mail address or a token.";
 
 /// Does this request come from a page of ours, as far as the browser says?
 pub(super) fn is_ours(headers: &HeaderMap) -> bool {
@@ -277,25 +239,19 @@ pub(super) fn is_ours(headers: &HeaderMap) -> bool {
 pub(super) async fn enter(State(state): State<ApiState>, headers: HeaderMap, body: Bytes) -> Result<Response, Trouble> {
     // A form on a foreign page could sign somebody in under a stranger's token.
     if !is_ours(&headers) {
-        return Ok(refuse(&state, StatusCode::FORBIDDEN, "Sign in from this page."));
+        return Ok(Visit::default().refused(&state, StatusCode::FORBIDDEN, "Sign in from this page."));
     }
-    let (presented, why) = (field(&body, "token"), field(&body, "why"));
+    let (presented, visit) = (field(&body, "token"), Visit::of_form(&body));
+    let no = |why: &str| Ok(visit.refused(&state, StatusCode::FORBIDDEN, why));
     let caller = match caller::look_up(&state, &presented).await {
         Ok(caller) if caller.may(Scope::Read) => caller,
-        Ok(_) => {
-            let why = "This token has neither the scope read nor operate.";
-            return Ok(refuse(&state, StatusCode::FORBIDDEN, why));
-        }
-        Err(Error::BadToken) => {
-            let why = "This token is not known, or expired, or was revoked.";
-            return Ok(refuse(&state, StatusCode::FORBIDDEN, why));
-        }
+        Ok(_) => return no("This token has neither the scope read nor operate."),
+        Err(Error::BadToken) => return no("This token is not known, or expired, or was revoked."),
         Err(error) => return Err(error.into()),
     };
-    if !says_what_for(&why) {
-        return Ok(refuse(&state, StatusCode::FORBIDDEN, WHAT_FOR));
-    }
-    Ok(enters(&state, Who::Token(caller.token), &why, Redirect::to("/console").into_response()).await?)
+    let Some(why) = visit.why() else { return no(WHAT_FOR) };
+    let response = Redirect::to(visit.leads_to().as_str()).into_response();
+    Ok(enters(&state, Who::Token(caller.token), why, response).await?)
 }
 
 /// End the session.
@@ -307,7 +263,7 @@ pub(super) async fn leave(State(state): State<ApiState>, headers: HeaderMap) -> 
             .await?;
         write.commit().await?;
     }
-    let mut response = Redirect::to("/console/sign-in").into_response();
+    let mut response = Redirect::to(door::ADDRESS).into_response();
     if let Some(cookie) = set_cookie(&state, "", 0) {
         response.headers_mut().insert(header::SET_COOKIE, cookie);
     }

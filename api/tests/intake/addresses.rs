@@ -83,7 +83,7 @@ async fn k34_h24_a_secret_in_a_query_opens_nothing() {
                 assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}?{name}");
             }
         }
-        // The console sends whoever is not signed in to its form, and takes nothing of the address along.
+        // The console sends whoever is not signed in to its form, and takes no more of the address along than what a search asks.
         let console = house.get("", &format!("/console?{name}={token}")).await;
         assert!(!console.status.is_success(), "/console?{name}: {}", console.status);
         assert!(!console.header("location").contains(&token) && !console.text.contains(&token));

@@ -36,9 +36,14 @@ pub(crate) fn cookie(answer: &Answer) -> String {
 #[tokio::test]
 async fn the_console_opens_to_readers_and_operators_only() {
     let house = House::build().await;
-    for path in ["/console", "/console/orders/order_0", "/console/find?id=x"] {
+    for (path, door) in [
+        ("/console", "/console/sign-in"),
+        ("/console/orders/order_0", "/console/sign-in?to=%2Fconsole%2Forders%2Forder_0"),
+        ("/console/find?id=x", "/console/sign-in?to=%2Fconsole%2Ffind%3Fid%3Dx"),
+        ("/console/nowhere", "/console/sign-in?to=%2Fconsole%2Fnowhere"),
+    ] {
         let answer = look(&house, path, "safelight_console=0").await;
-        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, "/console/sign-in"), "{path}");
+        assert_eq!((answer.status, answer.header("location")), (StatusCode::SEE_OTHER, door), "{path}");
     }
     for scope in Scope::ALL {
         let token = house.token(Some("koselfie"), &[scope]).await;
@@ -199,7 +204,7 @@ async fn no_page_shows_a_mail_a_prompt_a_link_or_runs_a_strangers_script() {
             &house,
             std::path::Path::new(&folder),
             &session,
-            &[&format!("orders/{order}"), &format!("deletions/{deletion}")],
+            &["jobs", "nowhere", &format!("orders/{order}"), &format!("deletions/{deletion}")],
         )
         .await;
     }

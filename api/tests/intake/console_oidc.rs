@@ -59,12 +59,16 @@ fn set(answer: &Answer, name: &str) -> String {
 }
 
 async fn begin(house: &House) -> Answer {
+    begin_with(house, "why=on+call").await
+}
+
+async fn begin_with(house: &House, form: &str) -> Answer {
     let request = Request::builder()
         .method(Method::POST)
         .uri(ADDRESS)
         .header("content-type", "application/x-www-form-urlencoded")
         .header("sec-fetch-site", "same-origin")
-        .body(Body::from("why=on+call"))
+        .body(Body::from(form.to_owned()))
         .expect("a request");
     house.send(request).await
 }
@@ -135,6 +139,42 @@ async fn an_operator_signs_in_at_the_provider_acts_under_their_id_there_and_leav
     let leaving = Request::builder().method(Method::POST).uri("/console/sign-out").header("cookie", &session);
     house.send(leaving.body(Body::empty()).expect("a request")).await;
     assert_eq!(look(&house, "/console", &session).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_link_is_carried_to_the_provider_and_back_and_leads_to_a_page_of_the_console_only() {
+    let (house, provider) = house_and_provider().await;
+    provider.seat(Some(in_groups(json!(["safelight-readers"]))));
+    let through = async |to: &str, tampered: Option<&str>| {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.append_pair("why", "alert 17").append_pair("to", to);
+        let leaving = begin_with(&house, &form.finish()).await;
+        let back = provider.visit(leaving.header("refresh").strip_prefix("0; url=").expect("it goes on")).await;
+        let back = back.expect("a way back").strip_prefix("https://jobs.example.com").expect("ours").to_owned();
+        let mut cookie = set(&leaving, "safelight_sign_in");
+        if let (Some(to), Some((kept, _))) = (tampered, cookie.rsplit_once('.')) {
+            cookie = format!("{kept}.{}", hex::encode(to));
+        }
+        let entered = look(&house, &back, &cookie).await;
+        assert_eq!(entered.header("referrer-policy"), "no-referrer", "its address holds a code");
+        (entered.status.as_u16(), entered.header("refresh").to_owned())
+    };
+    let link = "/console/jobs?state=dead&kind=send_notice";
+    assert_eq!(through(link, None).await, (200, format!("0; url={link}")));
+    for elsewhere in ["https://evil.example", "//evil.example", "/console/..", "/console/sign-in", "/console\r\nx: y"] {
+        assert_eq!(through(elsewhere, None).await, (200, "0; url=/console".to_owned()), "{elsewhere:?}");
+        assert_eq!(through(link, Some(elsewhere)).await, (200, "0; url=/console".to_owned()), "{elsewhere:?}");
+    }
+    // What was typed and what was wanted are still there when the provider did not sign somebody in.
+    provider.seat(None);
+    let leaving = begin_with(&house, "why=alert+17&to=%2Fconsole%2Faudit").await;
+    let back =
+        provider.visit(leaving.header("refresh").strip_prefix("0; url=").expect("on")).await.expect("a way back");
+    let back = back.strip_prefix("https://jobs.example.com").expect("ours");
+    let refused = look(&house, back, &set(&leaving, "safelight_sign_in")).await;
+    for kept in ["name=\"to\" value=\"/console/audit\"", "value=\"alert 17\""] {
+        assert!(refused.text.contains(kept), "{kept}: {}", refused.text);
+    }
 }
 
 #[tokio::test]

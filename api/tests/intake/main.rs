@@ -14,6 +14,7 @@ mod console_oidc;
 mod console_pages;
 mod console_refresh;
 mod console_sessions;
+mod console_ways;
 mod documents;
 mod house;
 mod idempotency;
