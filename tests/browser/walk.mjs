@@ -181,12 +181,12 @@ const chapters = {
         await page.keyboard.type("on call, no mouse");
         await page.keyboard.press("Enter");
         await page.getByRole("heading", { name: "Overview" }).waitFor();
-        await tabTo(page, "Skip to the content");
-        await page.keyboard.press("Enter");
         await tabTo(page, "Id of a job");
         await page.keyboard.type(given.job);
         await page.keyboard.press("Enter");
         await page.waitForURL(/console\/jobs\/job_/);
+        await tabTo(page, "Skip to the content");
+        await page.keyboard.press("Enter");
         await tabTo(page, "Hold");
         await page.keyboard.press("Enter");
         await tabTo(page, "Why");

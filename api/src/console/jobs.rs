@@ -1,4 +1,4 @@
-//! Finding jobs: by id, kind, state, tenant, order, person, code and time, newest first, a page at a time. Looking for the jobs of one
+//! Finding jobs: by id, kind, state, queue, tenant, order, person, code and time, newest first, a page at a time. Looking for the jobs of one
 //! order or person is a look at their case, and is kept.
 
 use axum::{
@@ -9,14 +9,15 @@ use axum::{
 use chrono::{DateTime, NaiveDateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::{
-    id::{self, Deletion, Id, Order, Subject},
+    id::{self, Id, Order, Subject},
+    job::Queue,
     queue::search::{self, Search, State as Stands, Wanted},
     registry,
 };
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, bulk, overview::link, page as framed, parts, sign_in::Viewer, words};
+use super::{Page, Trouble, bulk, find, overview::link, page as framed, parts, sign_in::Viewer, words};
 use crate::{error::Error, state::ApiState};
 
 /// Rows of one page.
@@ -29,6 +30,7 @@ pub(super) struct Sought {
     id: String,
     kind: String,
     state: String,
+    queue: String,
     tenant: String,
     code: String,
     from: String,
@@ -36,20 +38,47 @@ pub(super) struct Sought {
     before: String,
 }
 
+/// A word as it is stored: pages show codes with blanks, and a phone begins each field with a capital.
+pub(super) fn meant(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join("_").to_lowercase()
+}
+
+/// A code as it is stored. What is waited for stands behind the code and a colon, in words of its own.
+fn code(text: &str) -> String {
+    meant(text.split_once(": ").map_or(text, |(code, _)| code))
+}
+
 impl Sought {
-    /// As the domain asks it, for this viewer.
+    /// With each word as it is stored.
+    fn meant(self) -> Self {
+        let [kind, state, queue, tenant] = [&self.kind, &self.state, &self.queue, &self.tenant].map(|word| meant(word));
+        Self { kind, state, queue, tenant, code: code(&self.code), ..self }
+    }
+
+    /// As the domain asks it of an act on all that match, for this viewer.
     pub(super) fn wanted(&self, viewer: &Viewer) -> Result<Wanted, Error> {
-        let word = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        // An act is kept with its search, which has no place for a queue: without it, it would be done to more than was seen.
+        if !self.queue.trim().is_empty() {
+            let why = "an act on many jobs cannot be narrowed to a queue; name a kind";
+            return Err(Error::Invalid { code: "value_refused", why: why.to_owned() });
+        }
+        self.narrowed(viewer)
+    }
+
+    /// All of it but the queue.
+    fn narrowed(&self, viewer: &Viewer) -> Result<Wanted, Error> {
+        let word = |text: String| Some(text).filter(|text| !text.is_empty());
         let mut wanted = Wanted {
-            kind: word(&self.kind),
-            state: word(&self.state).map(|state| state.parse()).transpose()?,
-            tenant: viewer.tenant().map(str::to_owned).or(word(&self.tenant)),
-            code: word(&self.code),
+            kind: word(meant(&self.kind)),
+            state: word(meant(&self.state)).map(|state| state.parse()).transpose()?,
+            tenant: viewer.tenant().map(str::to_owned).or(word(meant(&self.tenant))),
+            code: word(code(&self.code)),
             from: instant(&self.from)?,
             until: instant(&self.until)?,
             ..Wanted::default()
         };
-        if let Some(id) = word(&self.id) {
+        if !self.id.trim().is_empty() {
+            let id = find::id_in(&self.id).unwrap_or_default();
             let (order, subject) = (id.parse::<Id<Order>>(), id.parse::<Id<Subject>>());
             let bare = || id.parse::<Uuid>().ok().map(Id::<id::Job>::from);
             match (id.parse::<Id<id::Job>>().ok().or_else(bare), order, subject) {
@@ -66,6 +95,16 @@ impl Sought {
         Ok(wanted.checked()?)
     }
 
+    /// The queue.
+    fn queue(&self) -> Result<Option<&'static str>, Error> {
+        if self.queue.is_empty() {
+            return Ok(None);
+        }
+        let names = || Queue::ALL.map(Queue::as_str).join(", ");
+        let why = || Error::Invalid { code: "unknown_word", why: format!("a queue is one of: {}", names()) };
+        Queue::named(&self.queue).map(|queue| Some(queue.as_str())).ok_or_else(why)
+    }
+
     /// The address of the page that begins here.
     fn address(&self, before: Uuid) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
@@ -73,6 +112,7 @@ impl Sought {
             ("id", &self.id),
             ("kind", &self.kind),
             ("state", &self.state),
+            ("queue", &self.queue),
             ("tenant", &self.tenant),
             ("code", &self.code),
             ("from", &self.from),
@@ -106,13 +146,14 @@ pub(super) async fn page(
     address: Uri,
     Query(sought): Query<Sought>,
 ) -> Result<Response, Trouble> {
-    let wanted = sought.wanted(&viewer)?;
+    let sought = sought.meant();
+    let (wanted, queue) = (sought.narrowed(&viewer)?, sought.queue()?);
     // One job is seen on its own page, which keeps the look.
     if wanted.job.is_none() {
         viewer.looks_for(&state, &wanted).await?;
     }
     let before = sought.before.parse::<Id<id::Job>>().ok().map(Id::uuid);
-    let found = search::search(&state.pool, Search { before, ..wanted.search() }, MOST).await?;
+    let found = search::search(&state.pool, Search { before, queue, ..wanted.search() }, MOST).await?;
     if let (Some(job), Some(_)) = (wanted.job, found.jobs.first()) {
         return Ok(Redirect::to(&format!("/console/jobs/{job}")).into_response());
     }
@@ -120,7 +161,8 @@ pub(super) async fn page(
     let body = html! {
         div.head { h1 { "Jobs" } a href="/console/bulk" { "Acts on many jobs" } }
         (form(&sought, &viewer))
-        @if !found.jobs.is_empty() || found.next.is_some() { (bulk::choice(&viewer, &address)) }
+        @if queue.is_some() { @if viewer.operates() { p.after { "Acts on all that match are not narrowed to a queue: name a kind instead." } } }
+        @else if !found.jobs.is_empty() || found.next.is_some() { (bulk::choice(&viewer, &address)) }
         section aria-label="Found" {
             @if found.jobs.is_empty() { p.none {
                 @if found.next.is_some() { "None among the newest. Older ones were not looked at yet." } @else { "No job matches." }
@@ -155,10 +197,14 @@ fn form(wanted: &Sought, viewer: &Viewer) -> Markup {
                 option value="" { "any" }
                 @for stands in Stands::ALL { option value=(stands.as_str()) selected[wanted.state == stands.as_str()] { (words::said(stands.as_str())) } }
             } }
+            label { "Queue" select name="queue" {
+                option value="" { "any" }
+                @for queue in Queue::ALL.map(Queue::as_str) { option value=(queue) selected[wanted.queue == queue] { (queue) } }
+            } }
             @if viewer.tenant().is_none() { label { "Tenant" input name="tenant" type="text" value=(wanted.tenant) autocomplete="off" spellcheck="false"; } }
             label { "Code" input name="code" type="text" value=(wanted.code) placeholder="fal_busy" autocomplete="off" spellcheck="false"; }
-            label { "Made from" input name="from" type="datetime-local" value=(wanted.from); }
-            label { "until" input name="until" type="datetime-local" value=(wanted.until); }
+            label.moment { "Made from" input name="from" type="datetime-local" value=(wanted.from); }
+            label.moment { "until" input name="until" type="datetime-local" value=(wanted.until); }
             button type="submit" { "Find" }
         }
     }
@@ -178,28 +224,4 @@ pub(super) fn table(jobs: &[search::Job], now: DateTime<Utc>) -> Markup {
             td.n { @match job.ended_at { Some(at) => (words::distance(now, at)), None => span.none { "–" } } }
         }))
     }
-}
-
-/// What to open.
-#[derive(Deserialize)]
-pub(super) struct Opened {
-    id: String,
-}
-
-/// From an id to its page. Ids are random: they name nobody.
-pub(super) async fn find(_viewer: Viewer, Query(wanted): Query<Opened>) -> Result<Response, Trouble> {
-    let id = wanted.id.trim();
-    let to = if let Ok(job) = id.parse::<Id<id::Job>>() {
-        format!("/console/jobs/{job}")
-    } else if let Ok(order) = id.parse::<Id<Order>>() {
-        format!("/console/orders/{order}")
-    } else if let Ok(deletion) = id.parse::<Id<Deletion>>() {
-        format!("/console/deletions/{deletion}")
-    } else if let Ok(subject) = id.parse::<Id<Subject>>() {
-        format!("/console/subjects/{subject}")
-    } else {
-        let why = "paste the id of a job (job_…), an order (order_…), a deletion (deletion_…) or a person (subject_…)";
-        return Err(Error::BadId(why.to_owned()).into());
-    };
-    Ok(Redirect::to(&to).into_response())
 }

@@ -15,6 +15,7 @@ mod deletion;
 mod deletions;
 mod door;
 mod entries;
+mod find;
 mod job;
 mod jobs;
 mod money;
@@ -65,7 +66,7 @@ const MOST_FORM: usize = 4 * 1024;
 pub(crate) fn router() -> Router<ApiState> {
     Router::new()
         .route("/console", get(overview::page))
-        .route("/console/find", get(jobs::find))
+        .route("/console/find", get(find::open))
         .route("/console/jobs", get(jobs::page))
         .route("/console/jobs/{job}", get(job::page))
         .route("/console/jobs/{job}/{act}", post(job::act))
@@ -163,7 +164,7 @@ fn watched(title: &str, place: Page, viewer: &Viewer, head: &Markup, part: &Mark
     document(StatusCode::OK, title, &frame(Some(place), viewer, &body), seconds.is_some())
 }
 
-/// The menu, and what is between them and the end of a page.
+/// The menu, the box that opens an id, and what is between them and the end of a page.
 fn frame(place: Option<Page>, viewer: &Viewer, body: &Markup) -> Markup {
     let house = viewer.tenant().is_none();
     html! {
@@ -171,6 +172,7 @@ fn frame(place: Option<Page>, viewer: &Viewer, body: &Markup) -> Markup {
         header.bar {
             div {
                 a.mark href="/console" { span.lamp {} "Safelight" }
+                (find::form())
                 span.who { (viewer.tenant().unwrap_or("all tenants")) @if !viewer.operates() { ", read only" } }
                 form method="post" action="/console/sign-out" { button.quiet type="submit" { "Sign out" } }
             }

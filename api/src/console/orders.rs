@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use safelight_jobs::id::{Id, Order};
 use serde::Deserialize;
 
-use super::{Page, Trouble, money, overview::link, page as framed, parts, sign_in::Viewer, words};
+use super::{Page, Trouble, jobs::meant, money, overview::link, page as framed, parts, sign_in::Viewer, words};
 use crate::state::ApiState;
 
 /// Rows of one page.
@@ -36,7 +36,9 @@ pub(super) async fn page(
     viewer: Viewer,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Trouble> {
-    let word = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let [stands, problem, tenant] = [&wanted.state, &wanted.problem, &wanted.tenant].map(|word| meant(word));
+    let wanted = Wanted { state: stands, problem, tenant, ..wanted };
+    let word = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let tenant = viewer.tenant().map(str::to_owned).or_else(|| word(&wanted.tenant));
     let before = wanted.before.parse::<Id<Order>>().ok().map(Id::uuid);
     let money_after = wanted.money_after.parse().ok();

@@ -23,15 +23,7 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
     let tenant = viewer.tenant();
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let numbers = Numbers::read(&state.pool, tenant).await?;
-    let head = html! {
-        div.head {
-            h1 { "Overview" }
-            form.find method="get" action="/console/find" role="search" {
-                input name="id" type="text" aria-label="Id of a job, an order, a deletion or a person" placeholder="job_…  order_…  deletion_…" autocomplete="off" spellcheck="false";
-                button type="submit" { "Open" }
-            }
-        }
-    };
+    let head = html! { h1 { "Overview" } };
     let body = html! {
         (needs(&numbers, tenant.is_none()))
         (charts::section(&state, tenant, &numbers).await?)

@@ -89,6 +89,8 @@ pub struct Search<'a> {
     pub kind: Option<&'a str>,
     /// In one state.
     pub state: Option<State>,
+    /// Of one queue. No search that is kept with an act has one.
+    pub queue: Option<&'a str>,
     /// Of one tenant.
     pub tenant: Option<&'a str>,
     /// Of one order.

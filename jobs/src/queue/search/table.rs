@@ -136,7 +136,9 @@ fn narrow(
     if table == Table::Archive && wanted.len() == 1 {
         query.push(" and state = ").push_bind(wanted[0].as_str());
     }
-    for (condition, word) in [(" and kind = ", search.kind), (" and tenant = ", search.tenant)] {
+    for (condition, word) in
+        [(" and kind = ", search.kind), (" and queue = ", search.queue), (" and tenant = ", search.tenant)]
+    {
         if let Some(word) = word {
             query.push(condition).push_bind(word.to_owned());
         }

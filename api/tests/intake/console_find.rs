@@ -1,0 +1,185 @@
+//! The box that opens any id, on every page, and the searches that take a word as it is shown.
+
+use axum::http::StatusCode;
+use safelight_api::tokens::Scope;
+use safelight_jobs::id::{self, Id, Kind, Order, Subject};
+use uuid::Uuid;
+
+use crate::{console_acts::Browser, house::House};
+
+/// Where the box leads.
+async fn leads(browser: &Browser<'_>, text: &str) -> (u16, String) {
+    let query: String = url::form_urlencoded::Serializer::new(String::new()).append_pair("id", text).finish();
+    let answer = browser.opens(&format!("/console/find?{query}")).await;
+    (answer.status.as_u16(), answer.header("location").to_owned())
+}
+
+/// One order with everything about it that has an id: what each is called, and where it is shown.
+async fn furnished(house: &House) -> Vec<(&'static str, Uuid, String)> {
+    let backend = house.backend("koselfie").await;
+    let subject = house.person(&backend).await;
+    let order = house.order(&backend, subject, "cs_test_find").await;
+    let [call, lone, case, nobodys, image, bulk, deletion, job, dead, done, grant] =
+        std::array::from_fn(|_| Uuid::now_v7());
+    house
+        .run(&format!(
+            "insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, job_id, purpose, processor, model, wish, token_sha256, state, policy_version)
+            select x.id, 'koselfie', '{subject}', 1, x.order_id, '{job}', 'generate', 'fal', 'a model', 'image:' || x.id, sha256(convert_to(x.id::text, 'UTF8')), 'refused', '{policy}'
+            from (values ('{call}'::uuid, '{order}'::uuid), ('{lone}', null)) x (id, order_id);
+            insert into safelight.cases (id, tenant, subject_id, kind, channel, received_at, answer_due, opened_by)
+            values ('{case}', 'koselfie', '{subject}', 'access', 'letter', now(), now(), 'ops_1'), ('{nobodys}', 'koselfie', null, 'access', 'letter', now(), now(), 'ops_1');
+            insert into safelight.artifacts (id, tenant, subject_id, generation, class, order_id, position, state, storage_key, content_type, bytes, sha256)
+            values ('{image}', 'koselfie', '{subject}', 1, 'image', '{order}', 0, 'stored', 'koselfie/{plain}/image/1', 'image/png', 9, repeat('0', 64));
+            insert into safelight.bulk_acts (id, job_id, act, kind, tenant, matched, matched_whole, actor, why, reached)
+            values ('{bulk}', '{job}', 'hold', 'train_model', 'koselfie', 1, true, 'x', 'x', '{job}');
+            insert into safelight.deletions (id, tenant, subject_id, trigger, state, answer_due)
+            values ('{deletion}', 'koselfie', '{subject}', 'retention', 'planned', now() + interval '30 days');
+            insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at)
+            values ('{job}', 'training', 'train_model', '{{}}', 'koselfie', 0, now(), now(), 5, now());
+            insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, priority, attempt, max_attempts, crashes, waits, code, created_at)
+            values ('{dead}', 'notices', 'send_notice', 1, '{{}}', 'koselfie', 0, 5, 5, 0, 0, 'mail_refused', now());
+            insert into safelight.jobs_archive (id, queue, kind, version, payload, tenant, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
+            values ('{done}', 'sweeps', 'expire_consents', 1, '{{}}', 'koselfie', 1, 0, 'done', now(), now(), now(), now()::date + 21);
+            insert into safelight.consents (id, tenant, subject_id, event, purpose, capture_point, wording_sha256, policy_version, actor)
+            values ('{grant}', 'koselfie', '{subject}', 'granted', 'compare', 'sign_up', repeat('0', 64), '{policy}', 'subject')",
+            policy = crate::house::POLICY,
+            subject = subject.uuid(),
+            order = order.uuid(),
+            plain = subject.uuid().simple(),
+        ))
+        .await;
+    let batch: Uuid =
+        sqlx::query_scalar("select batch_id from safelight.orders").fetch_one(&house.owner).await.expect("one");
+    let upload: Uuid = sqlx::query_scalar("select id from safelight.artifacts where class = 'upload' limit 1")
+        .fetch_one(&house.owner)
+        .await
+        .expect("one");
+    fn of<K: Kind>(list: &str, id: Uuid) -> String {
+        format!("/console/{list}/{}", Id::<K>::from(id))
+    }
+    let person = of::<Subject>("subjects", subject.uuid());
+    let bought = of::<Order>("orders", order.uuid());
+    vec![
+        ("job", job, of::<id::Job>("jobs", job)),
+        ("job", dead, of::<id::Job>("jobs", dead)),
+        ("job", done, of::<id::Job>("jobs", done)),
+        ("order", order.uuid(), bought.clone()),
+        ("deletion", deletion, of::<id::Deletion>("deletions", deletion)),
+        ("subject", subject.uuid(), person.clone()),
+        ("bulk", bulk, of::<id::Bulk>("bulk", bulk)),
+        ("intent", call, bought.clone()),
+        ("intent", lone, of::<id::Job>("jobs", job)),
+        ("case", case, person.clone()),
+        ("case", nobodys, "/console/cases".to_owned()),
+        ("artifact", image, bought),
+        ("artifact", upload, person.clone()),
+        ("batch", batch, person.clone()),
+        ("grant", grant, person),
+    ]
+}
+
+#[tokio::test]
+async fn the_box_opens_whatever_has_an_id_with_or_without_its_word_and_whatever_stands_around_it() {
+    let house = House::build().await;
+    let known = furnished(&house).await;
+    let operator = Browser::of(&house, None, &[Scope::Read]).await;
+    let own = Browser::of(&house, Some("koselfie"), &[Scope::Read]).await;
+    let other = Browser::of(&house, Some("haloprofile"), &[Scope::Read]).await;
+    for (word, id, page) in &known {
+        let named = format!("{word}_{}", id.simple());
+        for text in
+            [named.clone(), id.to_string(), id.simple().to_string(), format!(" “{named}”. "), format!("'{id}',")]
+        {
+            for browser in [&operator, &own] {
+                assert_eq!(leads(browser, &text).await, (303, page.clone()), "{text}");
+                assert_eq!(browser.opens(page).await.status, StatusCode::OK, "{page}");
+            }
+        }
+        // To another tenant there is no such thing, under whatever name it asks.
+        assert_eq!(leads(&other, &id.to_string()).await, (404, String::new()), "{word}");
+        let (status, to) = leads(&other, &named).await;
+        assert!(status == 404 || other.opens(&to).await.status == StatusCode::NOT_FOUND, "{named}: {status} {to}");
+    }
+    assert_eq!(leads(&operator, &Uuid::nil().to_string()).await, (404, String::new()));
+    // An id under the word of something else names nothing.
+    let job = known[0].1;
+    assert_eq!(leads(&operator, &format!("case_{}", job.simple())).await, (404, String::new()));
+    for none in ["", "  ", "mail_refused", "job_", "sweep_0192a8f2e6c5d7b1290f3a4b5c6d7e8f", "//evil.example"] {
+        assert_eq!(leads(&operator, none).await, (400, String::new()), "{none}");
+    }
+    assert_eq!(house.count("from safelight.operator_acts where action <> 'console.look'").await, 0);
+}
+
+#[tokio::test]
+async fn the_box_stands_once_on_every_page() {
+    let house = House::build().await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    // Where something was wrong, too.
+    for page in [
+        "",
+        "/jobs",
+        "/orders",
+        "/dead",
+        "/controls",
+        "/audit",
+        "/bulk",
+        "/nowhere",
+        "/find?id=x",
+        "/jobs?state=asleep",
+    ] {
+        let shown = operator.opens(&format!("/console{page}")).await.text;
+        assert_eq!(shown.matches("action=\"/console/find\"").count(), 1, "{page}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_takes_a_word_as_it_is_shown() {
+    let house = House::build().await;
+    furnished(&house).await;
+    house
+        .run(
+            "update safelight.jobs set state = 4, why = 'provider:fal' where kind = 'train_model';
+            insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
+            values (safelight.uuid_v7(), 'faces', 'measure_selfies', '{}', 'koselfie', 3, now() + interval '1 hour', now(), 5, now(), 'consent_missing: compare at upload');
+            update safelight.orders set state = 'refund_review', problem = 'work_died'",
+        )
+        .await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    for (search, kind) in [
+        ("code=mail+refused", "send notice"),
+        ("code=Mail+refused+", "send notice"),
+        ("code=MAIL_REFUSED", "send notice"),
+        ("code=provider%3Afal", "train model"),
+        ("code=consent+missing", "measure selfies"),
+        ("code=consent+missing%3A+compare+at+upload", "measure selfies"),
+        ("state=set+aside&tenant=Koselfie", "train model"),
+        ("kind=Send+notice", "send notice"),
+        ("queue=Notices", "send notice"),
+        ("queue=faces&state=scheduled", "measure selfies"),
+        ("queue=sweeps", "expire consents"),
+    ] {
+        let found = operator.opens(&format!("/console/jobs?{search}")).await;
+        assert_eq!(found.status, StatusCode::OK, "{search}: {}", found.text);
+        let rows: Vec<&str> = found.text.split("<tr><td><a class=\"id\"").skip(1).collect();
+        assert!(rows.len() == 1 && rows[0].contains(kind), "{search}: {}", found.text);
+    }
+    for search in ["state=Refund+review", "problem=work+died", "problem=Work_died&tenant=KoSelfie"] {
+        let found = operator.opens(&format!("/console/orders?{search}")).await.text;
+        assert!(found.contains("/console/orders/order_") && !found.contains("No order matches"), "{search}: {found}");
+    }
+}
+
+#[tokio::test]
+async fn an_act_on_all_that_match_is_never_done_to_more_than_one_queue_showed() {
+    let house = House::build().await;
+    furnished(&house).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let unknown = operator.opens("/console/jobs?queue=asleep").await;
+    assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", unknown.text);
+    assert!(unknown.text.contains("A queue is one of: payments, training,"), "{}", unknown.text);
+    let found = operator.opens("/console/jobs?queue=notices&kind=send_notice").await.text;
+    assert!(!found.contains("/console/bulk/preview") && found.contains("name a kind instead"), "{found}");
+    assert!(operator.opens("/console/jobs?kind=send_notice").await.text.contains("/console/bulk/preview"));
+    let preview = operator.opens("/console/bulk/preview?act=retry&kind=send_notice&queue=training").await;
+    assert_eq!(preview.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", preview.text);
+}
