@@ -209,6 +209,58 @@ const chapters = {
         assert.equal(preview.status(), 403);
         await says(page, "scope_missing");
     },
+    async keeps_a_link_through_the_sign_in_and_finds_the_way_back() {
+        const link = `${CONSOLE}/console/jobs/${given.job}`;
+        const page = await (await browser.newContext({ viewport: PHONE })).newPage();
+        page.setDefaultTimeout(10_000);
+        const enters = async () => {
+            await page.getByLabel("Token with the scope").fill(OPERATOR);
+            await page.getByLabel("What for").fill("on call, an alert");
+            await page.getByRole("button", { name: "Sign in" }).click();
+        };
+        await page.goto(link);
+        await page.getByLabel("Token with the scope").fill("slt_nothing");
+        await page.getByLabel("What for").fill("on call, an alert");
+        await page.getByRole("button", { name: "Sign in" }).click();
+        await page.getByRole("alert").waitFor();
+        assert.equal(await page.getByLabel("What for").inputValue(), "on call, an alert");
+        assert.equal(await page.getByLabel("Token with the scope").inputValue(), "");
+        await enters();
+        await page.waitForURL(link);
+        // From a page of another site: signed in already, and the browser kept the cookie back.
+        const chat = await page.context().newPage();
+        await chat.goto(`data:text/html,<a href="${link}">an alert</a>`);
+        await chat.getByRole("link", { name: "an alert" }).click();
+        await chat.getByRole("link", { name: "Go on to the page" }).click();
+        await chat.waitForURL(link);
+        await chat.close();
+        // A wrong id leads back to where it was typed.
+        await page.getByLabel("Id of a job").fill("mail_refused");
+        await page.getByRole("button", { name: "Open", exact: true }).click();
+        await says(page, "bad_id");
+        await page.getByRole("link", { name: "Back to where you came from" }).click();
+        await page.waitForURL(link);
+        // A form that comes too late.
+        await page.locator("details.act summary").first().click();
+        await page.context().clearCookies();
+        const form = page.locator("details.act[open]");
+        await form.getByLabel("Why").fill("too late");
+        await form.getByRole("button").click();
+        await says(page, "Your session had ended; nothing was done");
+        await enters();
+        await page.waitForURL(link);
+        assert.doesNotMatch(await body(page), /too late/);
+        // A bare id in quotes, pasted from somewhere.
+        await page.getByLabel("Id of a job").fill(` "${given.job.replace("job_", "")}", `);
+        await page.keyboard.press("Enter");
+        await page.waitForURL(link);
+        // A day and a time are seen whole.
+        await page.goto(`${CONSOLE}/console/jobs`);
+        for (const field of await page.locator('input[type="datetime-local"]').all()) {
+            const box = await field.boundingBox();
+            assert.ok(box.width >= 220, `${box.width} pixels for a day and a time`);
+        }
+    },
     async finds_nothing_serious_on_any_page() {
         const more = [`/orders/${given.order}`, `/deletions/${given.deletion}`, `/jobs/${given.job}`, "/jobs?kind=send_notice",
             "/bulk/preview?act=hold&kind=send_notice", "/cases?all=1", `/subjects/${given.subject}`];

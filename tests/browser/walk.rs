@@ -136,6 +136,7 @@ async fn an_operator_repairs_pauses_retries_five_thousand_and_follows_a_deletion
     let job = Id::<id::Job>::from(job);
     walk.chapter("holds_a_job_with_the_keyboard_alone", json!({ "job": job })).await;
     walk.chapter("is_refused_as_read_only", json!({ "job": job })).await;
+    walk.chapter("keeps_a_link_through_the_sign_in_and_finds_the_way_back", json!({ "job": job })).await;
 
     // Each page, with something on it.
     let mut tx = app.tx().await;
