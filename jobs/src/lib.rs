@@ -56,6 +56,7 @@ pub mod reconcile_calls;
 pub mod reconcile_money;
 pub mod refund_payment;
 pub mod register;
+pub mod resolve_call;
 pub mod restore;
 pub mod run;
 pub mod schedule;
@@ -108,6 +109,7 @@ macro_rules! for_each_job {
             act_on_jobs::ActOnJobs,
             tell_policies::TellPolicies,
             purge_call::PurgeCall,
+            resolve_call::ResolveCall,
             delete_data::DeleteData,
         }
     };

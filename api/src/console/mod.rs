@@ -26,6 +26,7 @@ mod policies;
 mod providers;
 mod queues;
 mod refresh;
+mod resolve;
 mod schedules;
 mod sign_in;
 mod subject;
@@ -82,6 +83,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/subjects/{subject}", get(subject::page))
         .route(queues::ADDRESS, get(queues::page))
         .route("/console/providers", get(providers::page))
+        .route("/console/calls/{intent}/resolve", post(resolve::say))
         .route("/console/sweeps", get(sweeps::page))
         .route("/console/policies", get(policies::page))
         .route("/console/controls", get(controls::page))

@@ -22,6 +22,7 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("/console/controls/{scope}/{name}", "&act=pause"),
     ("/console/breakers/{provider}/close", ""),
     ("/console/schedules/{name}", "&act=pause"),
+    ("/console/calls/{intent}/resolve", "&outcome=not_made&sure=yes"),
 ];
 
 /// A signed-in browser.
@@ -82,6 +83,7 @@ fn filled(path: &str, job: &str) -> String {
         .replace("{scope}/{name}", "queue/training")
         .replace("{name}", "sweep_retention")
         .replace("{provider}", "fal")
+        .replace("{intent}", "intent_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
 }
 
 async fn job(house: &House, kind: &str, tenant: &str) -> String {
@@ -147,6 +149,7 @@ async fn who_may_only_look_sees_no_button_and_is_refused_at_each() {
         "/console/dead",
         "/console/controls",
         "/console/schedules",
+        "/console/providers",
         "/console/jobs?kind=train_model",
         "/console/bulk",
     ] {
@@ -200,7 +203,8 @@ async fn an_operator_of_one_tenant_changes_nothing_of_another_nor_of_the_house_b
     let ours = "from safelight.jobs where tenant = 'koselfie' and state = 0";
     let (before, dead) = (house.count(ours).await, house.count("from safelight.dead_letters").await);
     for (path, more) in MUTATIONS {
-        let answer = operator.sends(&filled(path, &theirs), &format!("csrf={csrf}&why=x{more}"), "same-origin").await;
+        let answer =
+            operator.sends(&filled(path, &theirs), &format!("csrf={csrf}&why=code{more}"), "same-origin").await;
         let (status, says) = match *path {
             "/console/jobs/{job}/{act}" | "/console/jobs/{job}/payload" => (StatusCode::NOT_FOUND, "not_found"),
             "/console/bulk" => (StatusCode::NOT_FOUND, "not_found"),

@@ -13,6 +13,7 @@ mod console_money;
 mod console_oidc;
 mod console_pages;
 mod console_refresh;
+mod console_repairs;
 mod console_sessions;
 mod documents;
 mod house;

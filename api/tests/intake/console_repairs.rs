@@ -1,0 +1,93 @@
+//! Repairs in the console that were the command line's alone: the outcome of a call, money back, a token, a sweep, a case. Each is done by
+//! the same function, once however often its form is sent, and kept with who and why.
+
+use axum::http::StatusCode;
+use safelight_api::tokens::Scope;
+use safelight_jobs::id::{self, Id, Intent};
+
+use crate::{console_acts::Browser, house::House};
+
+/// An order of HaloProfile whose one call is in this state.
+async fn with_a_call(house: &House, state: &str) -> Id<Intent> {
+    let backend = house.backend("haloprofile").await;
+    let subject = house.person(&backend).await;
+    house.order(&backend, subject, &format!("cs_test_{state}")).await;
+    let call = Id::<Intent>::new();
+    let request = if state == "unknown" { "null" } else { "'0a1b2c3d-4e5f'" };
+    house
+        .run(&format!(
+            "insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, job_id, purpose, processor, model, wish,
+                token_sha256, state, request_id, policy_version)
+            select '{}', tenant, subject_id, 1, id, gen_random_uuid(), 'train', 'fal', 'flux', '{state}', sha256('{state}'), '{state}', {request},
+                '2026-01-01' from safelight.orders where subject_id = '{}'",
+            call.uuid(),
+            subject.uuid()
+        ))
+        .await;
+    call
+}
+
+fn job_said(location: &str) -> Id<id::Job> {
+    location.strip_prefix("/console/providers?said=").expect("a job").parse().expect("an id")
+}
+
+#[tokio::test]
+async fn an_operator_says_what_became_of_an_unknown_call_and_a_worker_carries_it_out_once() {
+    let house = House::build().await;
+    let call = with_a_call(&house, "unknown").await;
+    let known = with_a_call(&house, "submitted").await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let (page, address) = ("/console/providers", format!("/console/calls/{call}/resolve"));
+    let shown = operator.opens(page).await.text;
+    assert!(shown.contains(&format!("action=\"{address}\"")) && shown.contains("it is paid twice"), "{shown}");
+    assert!(!shown.contains(&format!("/console/calls/{known}/")), "only of a call whose outcome nobody knows");
+
+    let unsure = operator.presses(page, &address, "&outcome=not_made&why=looked_there").await;
+    assert_eq!(unsure.status, StatusCode::UNPROCESSABLE_ENTITY, "it is ticked that it may be paid twice");
+    for (more, says) in [
+        ("&outcome=accepted&why=looked_there", "value_refused"),
+        ("&outcome=accepted&request=..%2Fx&why=looked_there", "value_refused"),
+        ("&outcome=accepted&request=0a1b2c3d-4e5f&why=looked_there", "another call"),
+        ("&outcome=not_made&sure=yes&why=Fal+support+said+so", "not_a_code"),
+    ] {
+        let refused = operator.presses(page, &address, more).await;
+        assert!(refused.status.is_client_error() && refused.text.contains(says), "{more}: {}", refused.text);
+    }
+    assert_eq!(house.count("from safelight.jobs where kind = 'resolve_call'").await, 0);
+
+    let word = "&outcome=not_made&sure=yes&why=looked_there";
+    let said = operator.presses(page, &address, word).await;
+    assert_eq!(said.status, StatusCode::SEE_OTHER, "{}", said.text);
+    let job = job_said(said.header("location"));
+    let again = operator.presses(page, &address, word).await;
+    assert_eq!(job_said(again.header("location")), job, "said twice, it is one job");
+    assert_eq!(house.count("from safelight.jobs where kind = 'resolve_call'").await, 1);
+    let kept = format!(
+        "from safelight.operator_acts where action = 'call.said' and outcome = 'not_made' and about = '{call}' and actor = 'test'
+            and why = 'looked_there'"
+    );
+    assert_eq!(house.count(&kept).await, 1, "with who and why, once");
+    let by = "from safelight.audit_entries where action = 'call.said' and codes ->> 'why' = 'looked_there' and codes ->> 'by' like 'token\\_%'";
+    assert_eq!(house.count(by).await, 1);
+    let after = operator.opens(said.header("location")).await.text;
+    assert!(after.contains("never took it; a worker carries that out") && after.contains(&job.to_string()), "{after}");
+
+    let late = operator.presses(page, &format!("/console/calls/{known}/resolve"), word).await;
+    assert_eq!(late.header("location"), "/console/providers?done=nothing_its_outcome_is_known");
+    assert_eq!(house.count("from safelight.jobs where kind = 'resolve_call'").await, 1);
+}
+
+#[tokio::test]
+async fn nobody_says_what_became_of_a_call_by_enqueuing_a_job() {
+    let house = House::build().await;
+    let call = with_a_call(&house, "unknown").await;
+    let token = house.token(None, &Scope::ALL).await;
+    let payload = serde_json::json!({ "call": call, "outcome": "not_made", "by": "somebody_else", "why": "no_reason" });
+    let refused =
+        house.post(&token, "/v1/jobs", serde_json::json!({ "kind": "resolve_call", "payload": payload })).await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::UNPROCESSABLE_ENTITY, "job_unknown_kind"));
+    let many = serde_json::json!({ "kind": "resolve_call", "jobs": [{ "payload": payload }] });
+    let refused = house.post(&token, "/v1/jobs/bulk", many).await;
+    assert!(refused.status.is_client_error(), "{}", refused.text);
+    assert_eq!(house.count("from safelight.jobs where kind = 'resolve_call'").await, 0);
+}
