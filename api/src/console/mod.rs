@@ -140,7 +140,7 @@ impl Page {
         (Self::Sweeps, "/console/sweeps", "Sweeps", false),
         (Self::Policies, "/console/policies", "Policies", false),
         (Self::Providers, "/console/providers", "Providers", true),
-        (Self::Controls, "/console/controls", "Controls", true),
+        (Self::Controls, "/console/controls", "Controls", false),
         (Self::Schedules, "/console/schedules", "Schedules", true),
         (Self::Workers, "/console/workers", "Workers", true),
         (Self::Audit, "/console/audit", "Audit", true),

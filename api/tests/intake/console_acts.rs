@@ -369,7 +369,7 @@ async fn jobs_are_found_by_what_an_operator_knows_and_page_by_page() {
         assert_eq!(tenant.opens(&format!("/console/{page}")).await.status, StatusCode::OK, "{page}");
     }
     assert!(!tenant.opens("/console/policies").await.text.contains("haloprofile"));
-    for page in ["providers", "controls", "schedules", "workers", "audit", "tokens"] {
+    for page in ["providers", "schedules", "workers", "audit", "tokens"] {
         assert_eq!(
             tenant.opens(&format!("/console/{page}")).await.status,
             StatusCode::FORBIDDEN,

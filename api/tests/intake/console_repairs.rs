@@ -91,3 +91,29 @@ async fn nobody_says_what_became_of_a_call_by_enqueuing_a_job() {
     assert!(refused.status.is_client_error(), "{}", refused.text);
     assert_eq!(house.count("from safelight.jobs where kind = 'resolve_call'").await, 0);
 }
+
+#[tokio::test]
+async fn a_tenants_operator_pauses_and_resumes_that_tenant_and_sees_no_other_control() {
+    let house = House::build().await;
+    let theirs = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
+    let (page, own) = ("/console/controls", "/console/controls/tenant/koselfie");
+    let shown = theirs.opens(page).await;
+    assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
+    assert_eq!(shown.text.matches("class=\"control\"").count(), 1, "{}", shown.text);
+    assert!(shown.text.contains(own) && shown.text.contains("aria-current=\"page\""), "in the menu: {}", shown.text);
+    for hidden in ["haloprofile", "provider/", "queue/", "kind/", "breakers"] {
+        assert!(!shown.text.contains(hidden), "{hidden}");
+    }
+    let paused = "from safelight.controls where scope = 'tenant' and name = 'koselfie' and paused";
+    for (act, outcome, is) in [("pause", "paused", 1), ("resume", "resumed", 0)] {
+        let done = theirs.presses(page, own, &format!("&act={act}")).await;
+        assert_eq!(done.header("location"), format!("{page}?done={outcome}"), "{}", done.text);
+        assert_eq!(house.count(paused).await, is);
+    }
+    for other in ["tenant/haloprofile", "queue/training", "provider/fal", "kind/train_model"] {
+        let refused = theirs.presses(page, &format!("{page}/{other}"), "&act=pause").await;
+        assert!(refused.status == StatusCode::FORBIDDEN && refused.text.contains("house_required"), "{other}");
+    }
+    let reader = Browser::of(&house, Some("koselfie"), &[Scope::Read]).await;
+    assert!(!reader.opens(page).await.text.contains("name=\"csrf\""), "who may only look sees no form");
+}
