@@ -26,6 +26,7 @@ mod policies;
 mod providers;
 mod queues;
 mod refresh;
+mod refund;
 mod resolve;
 mod schedules;
 mod sign_in;
@@ -76,6 +77,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/dead/{fate}", post(dead::act))
         .route("/console/orders", get(orders::page))
         .route("/console/orders/{order}", get(order::page))
+        .route("/console/orders/{order}/refund", post(refund::ask))
         .route("/console/deletions", get(deletions::page))
         .route("/console/deletions/{deletion}", get(deletion::page))
         .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))

@@ -23,6 +23,7 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("/console/breakers/{provider}/close", ""),
     ("/console/schedules/{name}", "&act=pause"),
     ("/console/calls/{intent}/resolve", "&outcome=not_made&sure=yes"),
+    ("/console/orders/{order}/refund", "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&amount_cents=100&sure=yes"),
 ];
 
 /// A signed-in browser.
@@ -83,6 +84,7 @@ fn filled(path: &str, job: &str) -> String {
         .replace("{scope}/{name}", "queue/training")
         .replace("{name}", "sweep_retention")
         .replace("{provider}", "fal")
+        .replace("{order}", "order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{intent}", "intent_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
 }
 
@@ -207,7 +209,7 @@ async fn an_operator_of_one_tenant_changes_nothing_of_another_nor_of_the_house_b
             operator.sends(&filled(path, &theirs), &format!("csrf={csrf}&why=code{more}"), "same-origin").await;
         let (status, says) = match *path {
             "/console/jobs/{job}/{act}" | "/console/jobs/{job}/payload" => (StatusCode::NOT_FOUND, "not_found"),
-            "/console/bulk" => (StatusCode::NOT_FOUND, "not_found"),
+            "/console/bulk" | "/console/orders/{order}/refund" => (StatusCode::NOT_FOUND, "not_found"),
             "/console/dead/{fate}" => (StatusCode::SEE_OTHER, ""),
             _ => (StatusCode::FORBIDDEN, "house_required"),
         };

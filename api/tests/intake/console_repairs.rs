@@ -3,7 +3,7 @@
 
 use axum::http::StatusCode;
 use safelight_api::tokens::Scope;
-use safelight_jobs::id::{self, Id, Intent};
+use safelight_jobs::id::{self, Id, Intent, Order};
 
 use crate::{console_acts::Browser, house::House};
 
@@ -90,6 +90,91 @@ async fn nobody_says_what_became_of_a_call_by_enqueuing_a_job() {
     let refused = house.post(&token, "/v1/jobs/bulk", many).await;
     assert!(refused.status.is_client_error(), "{}", refused.text);
     assert_eq!(house.count("from safelight.jobs where kind = 'resolve_call'").await, 0);
+}
+
+/// A paid order of HaloProfile in refund review, with 49 euros.
+async fn in_review(house: &House) -> Id<Order> {
+    let backend = house.backend("haloprofile").await;
+    let subject = house.person(&backend).await;
+    let order = house.order(&backend, subject, "cs_test_back").await;
+    house
+        .run(&format!(
+            "update safelight.orders set state = 'refund_review', problem = 'work_died', paid_at = safelight.now() where id = '{0}';
+            insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, currency, sold_at)
+                values ('haloprofile', '{0}', 'cs_test_back', 'pi_back', 'paid', 4900, 'eur', safelight.now())",
+            order.uuid()
+        ))
+        .await;
+    order
+}
+
+#[tokio::test]
+async fn money_goes_back_once_however_often_and_however_fast_its_form_is_sent() {
+    let house = House::build().await;
+    let order = in_review(&house).await;
+    let operator = Browser::of(&house, Some("haloprofile"), &[Scope::Operate]).await;
+    let (page, address) = (format!("/console/orders/{order}"), format!("/console/orders/{order}/refund"));
+    let shown = operator.opens(&page).await.text;
+    assert!(shown.contains("Give back 49.00 EUR") && shown.contains("49.00 EUR is left"), "{shown}");
+
+    let refund = Id::<id::Refund>::new();
+    let part = format!("&refund={refund}&amount_cents=1000&sure=yes&why=goodwill");
+    for (more, says) in [
+        (format!("&refund={refund}&amount_cents=1000&why=goodwill"), "tick that this is meant"),
+        (format!("&refund={refund}&amount_cents=1000&sure=yes&why=He+asked"), "not_a_code"),
+        (format!("&refund={refund}&amount_cents=4901&sure=yes&why=goodwill"), "refund_too_large"),
+        (format!("&refund={refund}&amount_cents=ten&sure=yes&why=goodwill"), "amount_cents"),
+    ] {
+        let refused = operator.presses(&page, &address, &more).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{more}");
+        assert!(refused.text.contains(says), "{more}: {}", refused.text);
+    }
+    assert_eq!(house.count("from safelight_fiscal.refunds").await, 0);
+
+    let sent = futures::future::join_all((0..8).map(|_| operator.presses(&page, &address, &part))).await;
+    for answer in sent {
+        let done = format!("{page}?done=refund_asked_for");
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (StatusCode::SEE_OTHER, done.as_str()),
+            "{}",
+            answer.text
+        );
+    }
+    let on_the_books =
+        "from safelight_fiscal.refunds where amount_cents = 1000 and why = 'goodwill' and asked_by like 'token\\_%'";
+    assert_eq!((house.count(on_the_books).await, house.count("from safelight_fiscal.refunds").await), (1, 1));
+    assert_eq!(house.count("from safelight.jobs where kind = 'refund_payment'").await, 1);
+    let kept = format!(
+        "from safelight.operator_acts where action = 'refund.asked' and about = '{order}' and why = 'goodwill'"
+    );
+    assert_eq!(house.count(&kept).await, 1, "with who and why, once");
+    let after = operator.opens(&format!("{page}?done=refund_asked_for")).await.text;
+    assert!(after.contains("Give back 39.00 EUR") && after.contains("Done: refund asked for"), "{after}");
+
+    // An amount that a page of before showed is not there any more.
+    let late = format!("&refund={}&amount_cents=4900&sure=yes&why=goodwill", Id::<id::Refund>::new());
+    let refused = operator.presses(&page, &address, &late).await;
+    assert!(refused.text.contains("refund_too_large"), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn an_operator_of_another_tenant_gives_no_money_back() {
+    let house = House::build().await;
+    let order = in_review(&house).await;
+    let operator = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
+    let address = format!("/console/orders/{order}/refund");
+    let more = format!("&refund={}&amount_cents=100&sure=yes&why=goodwill", Id::<id::Refund>::new());
+    for asked in [0, 1] {
+        let refused = operator.presses("/console/controls", &address, &more).await;
+        assert_eq!(refused.status, StatusCode::NOT_FOUND, "not even that it was asked for: {}", refused.text);
+        assert_eq!(house.count("from safelight_fiscal.refunds").await, asked);
+        let own = Browser::of(&house, Some("haloprofile"), &[Scope::Operate]).await;
+        assert_eq!(
+            own.presses(&format!("/console/orders/{order}"), &address, &more).await.status,
+            StatusCode::SEE_OTHER
+        );
+    }
 }
 
 #[tokio::test]
