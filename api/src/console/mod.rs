@@ -96,6 +96,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/workers", get(workers::page))
         .route("/console/audit", get(audit::page))
         .route("/console/tokens", get(tokens::page))
+        .route("/console/tokens/{token}/revoke", post(tokens::revoke))
         .route("/console/sign-in", get(sign_in::form).post(sign_in::enter))
         .route(oidc::ADDRESS, get(oidc::back).post(oidc::begin))
         .route("/console/sign-out", post(sign_in::leave))

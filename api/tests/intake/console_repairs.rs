@@ -178,6 +178,41 @@ async fn an_operator_of_another_tenant_gives_no_money_back() {
 }
 
 #[tokio::test]
+async fn a_token_is_revoked_and_the_sessions_own_one_closes_the_session() {
+    let house = House::build().await;
+    let backend = house.backend("koselfie").await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let tokens: Vec<(uuid::Uuid, Option<String>)> =
+        sqlx::query_as("select id, tenant from safelight.tokens order by tenant nulls last")
+            .fetch_all(&house.owner)
+            .await
+            .expect("two tokens");
+    let [theirs, own] = [0, 1].map(|n| Id::<id::Token>::from(tokens[n].0));
+    let (page, revoke) = ("/console/tokens", |token: Id<id::Token>| format!("/console/tokens/{token}/revoke"));
+    let shown = operator.opens(page).await.text;
+    for says in ["who holds it is refused", "This session was opened with this token: you are signed out at once"] {
+        assert_eq!(shown.matches(says).count(), 1, "{says}: {shown}");
+    }
+    let unsure = operator.presses(page, &revoke(theirs), "").await;
+    assert_eq!(unsure.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", unsure.text);
+    let done = operator.presses(page, &revoke(theirs), "&sure=yes").await;
+    assert_eq!((done.status, done.header("location")), (StatusCode::SEE_OTHER, "/console/tokens?done=revoked"));
+    assert_eq!(house.get(&backend, "/v1/orders/order_0").await.status, StatusCode::UNAUTHORIZED);
+    let again = operator.presses(page, &revoke(theirs), "&sure=yes").await;
+    assert_eq!(again.status, StatusCode::NOT_FOUND, "{}", again.text);
+    let kept = format!(
+        "from safelight.operator_acts where action = 'token.revoke' and about = '{theirs}' and why = 'asked for'"
+    );
+    assert_eq!(house.count(&kept).await, 1, "with who and why, once");
+
+    let done = operator.presses(page, &revoke(own), "&sure=yes").await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    let closed = operator.opens(page).await;
+    assert_eq!((closed.status, closed.header("location")), (StatusCode::SEE_OTHER, "/console/sign-in"));
+    assert_eq!(house.count("from safelight.audit_entries where action = 'token.revoke'").await, 2);
+}
+
+#[tokio::test]
 async fn a_tenants_operator_pauses_and_resumes_that_tenant_and_sees_no_other_control() {
     let house = House::build().await;
     let theirs = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
