@@ -71,6 +71,7 @@ pub mod sweep_deletions;
 pub mod sweep_fiscal;
 pub mod sweep_orphans;
 pub mod sweep_retention;
+pub mod sweeps;
 pub mod tell_policies;
 pub mod timeline;
 pub mod traces;

@@ -87,6 +87,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/providers", get(providers::page))
         .route("/console/calls/{intent}/resolve", post(resolve::say))
         .route("/console/sweeps", get(sweeps::page))
+        .route("/console/sweeps/{sweep}", post(sweeps::ask))
         .route("/console/policies", get(policies::page))
         .route("/console/controls", get(controls::page))
         .route("/console/controls/{scope}/{name}", post(controls::change))

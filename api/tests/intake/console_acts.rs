@@ -23,6 +23,7 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("/console/breakers/{provider}/close", ""),
     ("/console/schedules/{name}", "&act=pause"),
     ("/console/calls/{intent}/resolve", "&outcome=not_made&sure=yes"),
+    ("/console/sweeps/{sweep}", "&sweep=sweep_019a8f2e6c5d7b1290f3a4b5c6d7e8f9"),
     ("/console/tokens/{token}/revoke", "&sure=yes"),
     ("/console/orders/{order}/refund", "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&amount_cents=100&sure=yes"),
 ];
@@ -85,6 +86,7 @@ fn filled(path: &str, job: &str) -> String {
         .replace("{scope}/{name}", "queue/training")
         .replace("{name}", "sweep_retention")
         .replace("{provider}", "fal")
+        .replace("{sweep}", "retention")
         .replace("{token}", "token_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{order}", "order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{intent}", "intent_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
@@ -154,6 +156,7 @@ async fn who_may_only_look_sees_no_button_and_is_refused_at_each() {
         "/console/controls",
         "/console/schedules",
         "/console/providers",
+        "/console/sweeps",
         "/console/tokens",
         "/console/jobs?kind=train_model",
         "/console/bulk",

@@ -213,6 +213,35 @@ async fn a_token_is_revoked_and_the_sessions_own_one_closes_the_session() {
 }
 
 #[tokio::test]
+async fn an_operator_starts_each_sweep_and_is_led_to_the_job_that_it_became() {
+    let house = House::build().await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let page = "/console/sweeps";
+    for sweep in safelight_jobs::sweeps::Sweep::ALL {
+        let (address, run) = (format!("{page}/{}", sweep.as_str()), Id::<id::Sweep>::new());
+        assert!(operator.opens(page).await.text.contains(&format!("action=\"{address}\"")), "{address}");
+        let mut jobs = Vec::new();
+        for _ in 0..2 {
+            let asked = operator.presses(page, &address, &format!("&sweep={run}")).await;
+            assert_eq!(asked.status, StatusCode::SEE_OTHER, "{}", asked.text);
+            jobs.push(asked.header("location").to_owned());
+        }
+        assert_eq!(jobs[0], jobs[1], "sent twice, it is one job");
+        let shown = operator.opens(&jobs[0]).await;
+        assert!(shown.text.contains(&format!("Done: {} started", sweep.as_str())), "{}", shown.text);
+        let because = format!("from safelight.jobs where payload ->> 'because' = 'console:{run}'");
+        assert_eq!(house.count(&because).await, 1);
+    }
+    let kept = "from safelight.operator_acts where action = 'sweep.asked' and actor = 'test' and why = 'asked for' and about like 'job\\_%'";
+    assert_eq!(house.count(kept).await, 9, "with who and why, once each");
+    let unknown =
+        operator.presses(page, "/console/sweeps/everything", &format!("&sweep={}", Id::<id::Sweep>::new())).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let theirs = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
+    assert!(!theirs.opens(page).await.text.contains("Start one now"), "every tenant feels it");
+}
+
+#[tokio::test]
 async fn a_tenants_operator_pauses_and_resumes_that_tenant_and_sees_no_other_control() {
     let house = House::build().await;
     let theirs = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
