@@ -11,6 +11,7 @@ mod cases;
 mod charts;
 mod controls;
 mod dead;
+mod decisions;
 mod deletion;
 mod deletions;
 mod entries;
@@ -82,6 +83,8 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/deletions/{deletion}", get(deletion::page))
         .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))
         .route("/console/cases", get(cases::page))
+        .route("/console/cases/{case}/{act}", post(decisions::case))
+        .route("/console/objections/{subject}/{purpose}", post(decisions::objection))
         .route("/console/subjects/{subject}", get(subject::page))
         .route(queues::ADDRESS, get(queues::page))
         .route("/console/providers", get(providers::page))

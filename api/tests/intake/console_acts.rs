@@ -24,6 +24,8 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("/console/schedules/{name}", "&act=pause"),
     ("/console/calls/{intent}/resolve", "&outcome=not_made&sure=yes"),
     ("/console/sweeps/{sweep}", "&sweep=sweep_019a8f2e6c5d7b1290f3a4b5c6d7e8f9"),
+    ("/console/cases/{case}/{act}", ""),
+    ("/console/objections/{subject}/{purpose}", "&decision=upheld"),
     ("/console/tokens/{token}/revoke", "&sure=yes"),
     ("/console/orders/{order}/refund", "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&amount_cents=100&sure=yes"),
 ];
@@ -86,6 +88,8 @@ fn filled(path: &str, job: &str) -> String {
         .replace("{scope}/{name}", "queue/training")
         .replace("{name}", "sweep_retention")
         .replace("{provider}", "fal")
+        .replace("{case}", "case_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
+        .replace("{subject}/{purpose}", "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9/observe")
         .replace("{sweep}", "retention")
         .replace("{token}", "token_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{order}", "order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
@@ -157,6 +161,7 @@ async fn who_may_only_look_sees_no_button_and_is_refused_at_each() {
         "/console/schedules",
         "/console/providers",
         "/console/sweeps",
+        "/console/cases",
         "/console/tokens",
         "/console/jobs?kind=train_model",
         "/console/bulk",

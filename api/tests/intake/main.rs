@@ -7,6 +7,7 @@ mod certificates;
 mod codes;
 mod console;
 mod console_acts;
+mod console_decisions;
 mod console_large;
 mod console_lists;
 mod console_money;
