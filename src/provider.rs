@@ -94,14 +94,14 @@ impl Provider {
                 let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
                 let resolved = resolve::resolve(&mut tx, call, &resolution, Said { by: &by, why: &why }).await?;
                 tx.commit().await?;
-                let (outcome, sentence) = match resolved {
-                    Resolved::GoesOn => ("goes_on", "it goes on: its result is collected when it is there"),
-                    Resolved::Purged => ("purged", "nobody may have its result any more: it is cancelled and purged"),
-                    Resolved::AnotherAttempt => ("another_attempt", "one new attempt is made"),
-                    Resolved::NobodyWaits => ("nobody_waits", "nobody waits for it any more: no new attempt is made"),
+                let sentence = match resolved {
+                    Resolved::GoesOn => "it goes on: its result is collected when it is there",
+                    Resolved::Purged => "nobody may have its result any more: it is cancelled and purged",
+                    Resolved::AnotherAttempt => "one new attempt is made",
+                    Resolved::NobodyWaits => "nobody waits for it any more: no new attempt is made",
                 };
                 if json {
-                    say(json!({ "call": call, "outcome": outcome }));
+                    say(json!({ "call": call, "outcome": resolved.as_str() }));
                 } else {
                     say(sentence);
                 }

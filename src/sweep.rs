@@ -7,18 +7,10 @@ use clap::{Args, ValueEnum};
 use safelight_jobs::{
     db::{self, Role},
     due,
-    expire_consents::ExpireConsents,
     id::{self, Id},
-    prune_history::PruneHistory,
     queue::Bell,
-    reconcile_calls::ReconcileCalls,
-    reconcile_money::ReconcileMoney,
     run::Tx,
-    sweep_deletions::SweepDeletions,
-    sweep_fiscal::SweepFiscal,
-    sweep_orphans::SweepOrphans,
-    sweep_retention::SweepRetention,
-    tell_policies::TellPolicies,
+    sweeps,
 };
 use serde_json::json;
 
@@ -66,6 +58,22 @@ enum Kind {
     Notices,
 }
 
+impl Kind {
+    fn named(self) -> sweeps::Sweep {
+        match self {
+            Self::Retention => sweeps::Sweep::Retention,
+            Self::Deletions => sweeps::Sweep::Deletions,
+            Self::Orphans => sweeps::Sweep::Orphans,
+            Self::Reconcile => sweeps::Sweep::Reconcile,
+            Self::Consents => sweeps::Sweep::Consents,
+            Self::Money => sweeps::Sweep::Money,
+            Self::Fiscal => sweeps::Sweep::Fiscal,
+            Self::History => sweeps::Sweep::History,
+            Self::Notices => sweeps::Sweep::Notices,
+        }
+    }
+}
+
 impl Sweep {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
@@ -75,17 +83,7 @@ impl Sweep {
         }
         let because = format!("cli:{}", Id::<id::Sweep>::new());
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
-        let enqueued = match self.kind {
-            Kind::Retention => tx.enqueue(&SweepRetention { because: because.clone() }).await?,
-            Kind::Deletions => tx.enqueue(&SweepDeletions { because: because.clone() }).await?,
-            Kind::Orphans => tx.enqueue(&SweepOrphans { because: because.clone(), most: None }).await?,
-            Kind::Reconcile => tx.enqueue(&ReconcileCalls { because: because.clone(), grace_seconds: None }).await?,
-            Kind::Consents => tx.enqueue(&ExpireConsents { because: because.clone() }).await?,
-            Kind::Money => tx.enqueue(&ReconcileMoney { because: because.clone(), hours: self.hours }).await?,
-            Kind::Fiscal => tx.enqueue(&SweepFiscal { because: because.clone() }).await?,
-            Kind::History => tx.enqueue(&PruneHistory { because: because.clone() }).await?,
-            Kind::Notices => tx.enqueue(&TellPolicies { because: because.clone() }).await?,
-        };
+        let enqueued = self.kind.named().ask(&mut tx, because.clone(), self.hours).await?;
         tx.commit().await?;
         let waits = self.kind == Kind::Money && self.wait_seconds > 0;
         if !waits {

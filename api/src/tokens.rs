@@ -1,5 +1,5 @@
 //! Tokens of the intake: `slt_<id>_<secret>`, printed once, stored as a hash. For the command line; the intake itself
-//! only looks tokens up, and its database role cannot make any.
+//! only looks tokens up and revokes them, and its database role cannot make any.
 
 use std::{fmt, str::FromStr};
 
@@ -229,6 +229,13 @@ pub async fn list(pool: &PgPool) -> Result<Vec<Known>, TokenError> {
 /// From now on the token opens nothing. Answers whether it was valid until now.
 pub async fn revoke(pool: &PgPool, id: Id<Token>) -> Result<bool, TokenError> {
     let mut write = db::begin(pool).await?;
+    let revoked = revoke_within(&mut write, id).await?;
+    write.commit().await?;
+    Ok(revoked)
+}
+
+/// The same in the caller's transaction.
+pub(crate) async fn revoke_within(write: &mut PgConnection, id: Id<Token>) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "update safelight.tokens set revoked_at = safelight.now() where id = $1 and revoked_at is null",
         id.uuid()
@@ -237,9 +244,8 @@ pub async fn revoke(pool: &PgPool, id: Id<Token>) -> Result<bool, TokenError> {
     .await?;
     let revoked = done.rows_affected() == 1;
     if revoked {
-        note(&mut write, "token.revoke", "revoked", id).await?;
+        note(write, "token.revoke", "revoked", id).await?;
     }
-    write.commit().await?;
     Ok(revoked)
 }
 

@@ -56,6 +56,7 @@ pub mod reconcile_calls;
 pub mod reconcile_money;
 pub mod refund_payment;
 pub mod register;
+pub mod resolve_call;
 pub mod restore;
 pub mod run;
 pub mod schedule;
@@ -70,6 +71,7 @@ pub mod sweep_deletions;
 pub mod sweep_fiscal;
 pub mod sweep_orphans;
 pub mod sweep_retention;
+pub mod sweeps;
 pub mod tell_policies;
 pub mod timeline;
 pub mod traces;
@@ -108,6 +110,7 @@ macro_rules! for_each_job {
             act_on_jobs::ActOnJobs,
             tell_policies::TellPolicies,
             purge_call::PurgeCall,
+            resolve_call::ResolveCall,
             delete_data::DeleteData,
         }
     };

@@ -119,7 +119,7 @@ pub enum OperateError {
 }
 
 /// A reason that may be stored: said, short, one line, and without a mail address.
-pub(crate) fn said(operator: Operator<'_>) -> Result<By<'_>, OperateError> {
+pub fn said(operator: Operator<'_>) -> Result<By<'_>, OperateError> {
     let why = operator.by.why.trim();
     let fits = (1..=LONGEST_WHY).contains(&why.len()) && !why.chars().any(|c| c.is_control() || c == '@');
     if fits { Ok(By { actor: operator.by.actor, why }) } else { Err(OperateError::Reason) }

@@ -84,6 +84,15 @@ fn stored() -> BTreeMap<&'static str, (Value, String, &'static str, i32)> {
         ("expire_consents", (json!({ "because": "tick:1" }), "expire_consents:tick:1".to_owned(), "sweeps", 5)),
         ("prune_history", (json!({ "because": "tick:1" }), "prune_history:tick:1".to_owned(), "sweeps", 5)),
         ("act_on_jobs", (json!({ "bulk": format!("bulk_{A}") }), format!("act_on_jobs:bulk_{A}"), "sweeps", 10)),
+        (
+            "resolve_call",
+            (
+                json!({ "call": format!("intent_{A}"), "outcome": "accepted", "request": "b3f1c7d2-1", "by": "ops_1", "why": "seen_there" }),
+                format!("resolve_call:intent_{A}:accepted"),
+                "sweeps",
+                10,
+            ),
+        ),
         ("tell_policies", (json!({ "because": "tick:1" }), "tell_policies:tick:1".to_owned(), "sweeps", 10)),
         ("purge_call", (call, format!("purge_call:intent_{A}"), "deletion", i32::MAX)),
         (

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use safelight_jobs::{
     bulk,
+    calls::resolve::{self, Resolution},
     expire_consents::ExpireConsents,
     id::{Id, Order},
     intake::{self, Correction},
@@ -15,12 +16,13 @@ use safelight_jobs::{
     queue::{self, By, Claimed, search::Wanted},
     reconcile_calls::ReconcileCalls,
     reconcile_money::ReconcileMoney,
+    resolve_call,
     sweep_deletions::SweepDeletions,
     sweep_fiscal::SweepFiscal,
     sweep_orphans::SweepOrphans,
     sweep_retention::SweepRetention,
 };
-use safelight_sandbox::Fault;
+use safelight_sandbox::{Fault, Rule};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -189,6 +191,17 @@ pub async fn situation(kind: &str) -> Situation {
             Box::pin(app.holds_and_wants_released("confirm_payment")).await;
             (Gate::HasNone, (app, ann, order))
         }
+        "resolve_call" => {
+            let (app, bob, order) = Box::pin(paid_halo()).await;
+            app.sandbox.fal.faults().add(Rule {
+                fault: Fault::Unreachable,
+                times: Some(1),
+                on: Some("POST /fal-ai/flux-lora".to_owned()),
+            });
+            Box::pin(app.run_due_jobs()).await;
+            Box::pin(app.hears_that_it_was_not_made()).await;
+            (Gate::HasNone, (app, bob, order))
+        }
         "prune_history" => {
             let (app, ann, order) = Box::pin(paid_halo()).await;
             Box::pin(app.run_due_jobs()).await;
@@ -229,6 +242,17 @@ pub async fn situation(kind: &str) -> Situation {
 }
 
 impl App {
+    /// An operator says that the one call whose outcome nobody knows was never made.
+    async fn hears_that_it_was_not_made(&self) {
+        let unknown = resolve::unknown(&self.db).await.expect("calls");
+        assert_eq!(unknown.len(), 1);
+        let operator = Operator { by: By { actor: "test", why: "looked_at_fal" }, tenant: None };
+        let mut tx = self.tx().await;
+        let word = Resolution::NotMade;
+        resolve_call::ask(&mut tx, unknown[0].id, word, "ops_1", operator).await.expect("asked for");
+        tx.commit().await.expect("a commit");
+    }
+
     /// An operator held all jobs of a kind, and wants them to go on.
     async fn holds_and_wants_released(&self, kind: &str) {
         let held: Vec<Uuid> = sqlx::query_scalar("select id from safelight.jobs where kind = $1")

@@ -9,7 +9,11 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use maud::{Markup, html};
-use safelight_jobs::operate::Operator;
+use safelight_jobs::{
+    intake::is_code,
+    operate::{self, Operator},
+    queue::By,
+};
 use subtle::ConstantTimeEq;
 
 use super::{
@@ -36,6 +40,27 @@ impl Form {
         let Some(text) = self.field(name) else { return Ok(None) };
         let why = || Error::Invalid { code: "control_impossible", why: format!("`{name}` is not a number") };
         text.parse().map(Some).map_err(|_| why())
+    }
+
+    /// Was this ticked? Nothing that cannot be taken back is done otherwise.
+    pub(super) fn confirmed(&self) -> Result<(), Error> {
+        let why = || "tick that this is meant: it cannot be taken back".to_owned();
+        self.field(SURE).map(|_| ()).ok_or_else(|| Error::BadBody { why: why() })
+    }
+
+    /// Who acts, with a reason that may be stored: asked of a form before anything else, where the act itself asks for none.
+    pub(super) fn reason(&self) -> Result<By<'_>, Error> {
+        Ok(operate::said(self.operator())?)
+    }
+
+    /// The reason as a code, for what is kept in books and in the audit log, where free text would hold names sooner or later.
+    pub(super) fn code(&self) -> Result<&str, Error> {
+        let By { why, .. } = self.reason()?;
+        let is_none = || Error::Invalid {
+            code: "not_a_code",
+            why: "`why` is a code of 3 to 64 small letters, digits and underscores, without names".to_owned(),
+        };
+        is_code(why).then_some(why).ok_or_else(is_none)
     }
 
     /// Whose session it is.
@@ -68,16 +93,35 @@ impl FromRequest<ApiState> for Form {
     }
 }
 
+/// The name of the field that says that something is meant.
+const SURE: &str = "sure";
+
+/// What cannot be taken back is ticked first: [`Form::confirmed`].
+pub(super) fn sure(what: &str) -> Markup {
+    html! { label.sure { input type="checkbox" name=(SURE) value="yes" required; span { (what) } } }
+}
+
 /// A button that opens a form with a reason; nothing for who may only look. Works without scripts and by keyboard.
 pub(super) fn button(viewer: &Viewer, action: &str, label: &str, about: &str, more: &Markup) -> Markup {
+    let why = html! { label { "Why" input name="why" type="text" required maxlength="200" autocomplete="off"; } };
+    opens(viewer, action, label, about, &html! { (more) (why) })
+}
+
+/// The same with a reason that is a code: [`Form::code`].
+pub(super) fn coded(viewer: &Viewer, action: &str, label: &str, about: &str, more: &Markup) -> Markup {
+    let why = html! { label { "Why, as a code such as " code { "support_says_so" } ", without names"
+    input name="why" type="text" required pattern="[a-z0-9_]{3,64}" title="3 to 64 small letters, digits and underscores" autocomplete="off" autocapitalize="none" spellcheck="false"; } };
+    opens(viewer, action, label, about, &html! { (more) (why) })
+}
+
+fn opens(viewer: &Viewer, action: &str, label: &str, about: &str, fields: &Markup) -> Markup {
     html! {
         @if viewer.operates() {
             details.act {
                 summary aria-label={ (label) " " (about) } { (label) }
                 form method="post" action=(action) {
                     input type="hidden" name="csrf" value=(viewer.csrf());
-                    (more)
-                    label { "Why" input name="why" type="text" required maxlength="200" autocomplete="off"; }
+                    (fields)
                     button type="submit" { (label) " " span.about { (about) } }
                 }
             }

@@ -17,7 +17,8 @@ use safelight_jobs::{
 use serde::Deserialize;
 
 use super::{
-    Page, Trouble,
+    Page, Trouble, act, decisions,
+    job::Done,
     overview::link,
     page as framed,
     parts::{self, MOST},
@@ -41,6 +42,7 @@ pub(super) struct Wanted {
 pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
+    Query(done): Query<Done>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Trouble> {
     let all = wanted.all.is_some();
@@ -51,10 +53,11 @@ pub(super) async fn page(
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
         h1 { "Cases" }
-        p.lead { "The clock runs from the receipt, whoever it is: one month. Open, verify, answer and refuse with " code { "safelight case" } ". "
+        (act::said(done.done.as_deref()))
+        p.lead { "The clock runs from the receipt, whoever it is: one month. Open one with " code { "safelight case" } ". "
             (restricted) @if restricted == 1 { " person is" } @else { " people are" } " restricted: their data are stored, and nothing is done with them." }
-        @if whole || cases_after.is_some() { (cases(&state, viewer.tenant(), all, cases_after, now).await?) }
-        @if whole || objections_after.is_some() { (objections(&state, viewer.tenant(), all, objections_after, now).await?) }
+        @if whole || cases_after.is_some() { (cases(&state, &viewer, all, cases_after, now).await?) }
+        @if whole || objections_after.is_some() { (objections(&state, &viewer, all, objections_after, now).await?) }
         @if whole || exports_before.is_some() { (exports(&state, viewer.tenant(), exports_before, now).await?) }
     };
     Ok(framed("Cases", Page::Cases, &viewer, &body))
@@ -67,28 +70,28 @@ fn later(all: bool, list: &str) -> String {
 
 async fn cases(
     state: &ApiState,
-    tenant: Option<&str>,
+    viewer: &Viewer,
     all: bool,
     after: Option<Place>,
     now: DateTime<Utc>,
 ) -> Result<Markup, sqlx::Error> {
-    let cases = intake::cases_after(&state.pool, tenant, all, after, parts::one_more(MOST)).await?;
+    let cases = intake::cases_after(&state.pool, viewer.tenant(), all, after, parts::one_more(MOST)).await?;
     let (cases, next) = parts::page(cases, MOST, CaseRow::place);
     Ok(html! {
         section {
             h2 { @if all { "All" } @else { "Open" } span.aside { "the nearest deadline first" }
                 @if all { a href="/console/cases" { "Only open ones" } } @else { a href="/console/cases?all=1" { "Closed ones too" } } }
-            @if cases.is_empty() { p.none { @if all { "There are none." } @else { "None is open." } } } @else { (table(&cases, now)) }
+            @if cases.is_empty() { p.none { @if all { "There are none." } @else { "None is open." } } } @else { (table(viewer, &cases, now)) }
             (parts::more(next, &later(all, "cases_after"), "", "Later deadlines"))
         }
     })
 }
 
-fn table(cases: &[CaseRow], now: DateTime<Utc>) -> Markup {
+fn table(viewer: &Viewer, cases: &[CaseRow], now: DateTime<Utc>) -> Markup {
     html! {
         (parts::table("Cases", &["case", "tenant", "asks for", "identity", "state", "waits for", "deletion", "#received", "#legal deadline"], cases, |case| html! {
             td { code { (case.case) } } td { (case.tenant) } td { (words::said(&case.kind)) @for one in &case.objections { ", " (words::said(&one.purpose)) " " (words::state(&one.state)) } } td { (words::state(&case.identity)) }
-            td { @if case.late { (words::state("late")) " " } (words::state(&case.state)) } td.free { (waits_for(case)) }
+            td { @if case.late { (words::state("late")) " " } (words::state(&case.state)) } td.free { (waits_for(case)) (decisions::of_case(viewer, case)) }
             td { @if let Some(deletion) = case.deletion { (link("deletions", &deletion.to_string())) } }
             td.n { (words::distance(now, case.received_at)) } td.n { (words::distance(now, case.answer_due)) }
         }))
@@ -110,18 +113,18 @@ fn waits_for(case: &CaseRow) -> &'static str {
 
 async fn objections(
     state: &ApiState,
-    tenant: Option<&str>,
+    viewer: &Viewer,
     all: bool,
     after: Option<Place>,
     now: DateTime<Utc>,
 ) -> Result<Markup, sqlx::Error> {
-    let objections = intake::objections_after(&state.pool, tenant, all, after, parts::one_more(MOST)).await?;
+    let objections = intake::objections_after(&state.pool, viewer.tenant(), all, after, parts::one_more(MOST)).await?;
     let (objections, next) = parts::page(objections, MOST, ObjectionRow::place);
     Ok(html! {
         section {
-            h2 { "Objections" span.aside { "the person is restricted until somebody decides, by " code { "safelight objection" } "; upheld, nothing is done for the purpose any more" } }
+            h2 { "Objections" span.aside { "the person is restricted until somebody decides; upheld, nothing is done for the purpose any more" } }
             (parts::listed("None is open.", "Objections", &["person", "tenant", "objects to", "state", "decided by", "why", "#received"], &objections, |objection| html! {
-                td { (link("subjects", &objection.subject.to_string())) } td { (objection.tenant) } td { (words::said(&objection.purpose)) } td { (words::state(&objection.state)) }
+                td { (link("subjects", &objection.subject.to_string())) } td { (objection.tenant) } td { (words::said(&objection.purpose)) } td { (words::state(&objection.state)) (decisions::of_objection(viewer, objection)) }
                 td { (objection.decided_by.as_deref().unwrap_or_default()) } td { (objection.why.as_deref().map(words::said).unwrap_or_default()) }
                 td.n { (words::distance(now, objection.received_at)) }
             }))

@@ -25,32 +25,44 @@ use super::{
 };
 use crate::{error::Error, state::ApiState};
 
-/// The page. For people of the house.
+/// The page. People of one tenant see and change the control of that tenant only.
 pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
     Query(done): Query<Done>,
 ) -> Result<Response, Trouble> {
-    viewer.of_the_house()?;
-    let (controls, breakers) = (queue::controls(&state.pool).await?, queue::breakers(&state.pool).await?);
-    let tenants: Vec<String> =
-        sqlx::query_scalar!("select id from safelight.tenants order by id").fetch_all(&state.pool).await?;
+    let controls = queue::controls(&state.pool).await?;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
-    let mut kinds: Vec<String> = registry::ALL.iter().map(|known| known.name.to_owned()).collect();
-    kinds.sort_unstable();
-    let providers = providers();
-    let queues: Vec<String> = Queue::ALL.iter().map(|queue| queue.as_str().to_owned()).collect();
-    let view = View { viewer: &viewer, controls: &controls, breakers: &breakers, now, page: "/console/controls" };
+    let lists = match viewer.tenant() {
+        Some(own) => {
+            let view = View { viewer: &viewer, controls: &controls, breakers: &[], now, page: "/console/controls" };
+            view.list(Scope::Tenant, "Your tenant", &[own.to_owned()])
+        }
+        None => of_all(&state, &viewer, &controls, now).await?,
+    };
     let body = html! {
         h1 { "Controls" }
         (act::said(done.done.as_deref()))
         p.lead { "A pause lets running attempts end; what waits spends nothing." }
-        (view.list(Scope::Provider, "Providers", &providers))
+        (lists)
+    };
+    Ok(framed("Controls", Page::Controls, &viewer, &body))
+}
+
+async fn of_all(state: &ApiState, viewer: &Viewer, controls: &[Control], now: DateTime<Utc>) -> Result<Markup, Error> {
+    let breakers = queue::breakers(&state.pool).await?;
+    let tenants: Vec<String> =
+        sqlx::query_scalar!("select id from safelight.tenants order by id").fetch_all(&state.pool).await?;
+    let mut kinds: Vec<String> = registry::ALL.iter().map(|known| known.name.to_owned()).collect();
+    kinds.sort_unstable();
+    let queues: Vec<String> = Queue::ALL.iter().map(|queue| queue.as_str().to_owned()).collect();
+    let view = View { viewer, controls, breakers: &breakers, now, page: "/console/controls" };
+    Ok(html! {
+        (view.list(Scope::Provider, "Providers", &providers()))
         (view.list(Scope::Queue, "Queues", &queues))
         (view.list(Scope::Tenant, "Tenants", &tenants))
         (view.list(Scope::Kind, "Kinds", &kinds))
-    };
-    Ok(framed("Controls", Page::Controls, &viewer, &body))
+    })
 }
 
 /// Whom jobs ask, by name.

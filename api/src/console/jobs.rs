@@ -128,7 +128,7 @@ impl Sought {
 }
 
 /// As a browser's field for times sends it, in UTC.
-fn instant(text: &str) -> Result<Option<DateTime<Utc>>, Error> {
+pub(super) fn instant(text: &str) -> Result<Option<DateTime<Utc>>, Error> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(None);

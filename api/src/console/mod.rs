@@ -11,6 +11,7 @@ mod cases;
 mod charts;
 mod controls;
 mod dead;
+mod decisions;
 mod deletion;
 mod deletions;
 mod door;
@@ -28,6 +29,8 @@ mod policies;
 mod providers;
 mod queues;
 mod refresh;
+mod refund;
+mod resolve;
 mod schedules;
 mod sign_in;
 mod subject;
@@ -78,14 +81,19 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/dead/{fate}", post(dead::act))
         .route("/console/orders", get(orders::page))
         .route("/console/orders/{order}", get(order::page))
+        .route("/console/orders/{order}/refund", post(refund::ask))
         .route("/console/deletions", get(deletions::page))
         .route("/console/deletions/{deletion}", get(deletion::page))
         .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))
         .route("/console/cases", get(cases::page))
+        .route("/console/cases/{case}/{act}", post(decisions::case))
+        .route("/console/objections/{subject}/{purpose}", post(decisions::objection))
         .route("/console/subjects/{subject}", get(subject::page))
         .route(queues::ADDRESS, get(queues::page))
         .route("/console/providers", get(providers::page))
+        .route("/console/calls/{intent}/resolve", post(resolve::say))
         .route("/console/sweeps", get(sweeps::page))
+        .route("/console/sweeps/{sweep}", post(sweeps::ask))
         .route("/console/policies", get(policies::page))
         .route("/console/controls", get(controls::page))
         .route("/console/controls/{scope}/{name}", post(controls::change))
@@ -95,6 +103,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/workers", get(workers::page))
         .route("/console/audit", get(audit::page))
         .route("/console/tokens", get(tokens::page))
+        .route("/console/tokens/{token}/revoke", post(tokens::revoke))
         .route("/console/sign-in", get(door::page).post(sign_in::enter))
         .route(oidc::ADDRESS, get(oidc::back).post(oidc::begin))
         .route("/console/sign-out", post(sign_in::leave))
@@ -145,7 +154,7 @@ impl Page {
         (Self::Sweeps, "/console/sweeps", "Sweeps", false),
         (Self::Policies, "/console/policies", "Policies", false),
         (Self::Providers, "/console/providers", "Providers", true),
-        (Self::Controls, "/console/controls", "Controls", true),
+        (Self::Controls, "/console/controls", "Controls", false),
         (Self::Schedules, "/console/schedules", "Schedules", true),
         (Self::Workers, "/console/workers", "Workers", true),
         (Self::Audit, "/console/audit", "Audit", true),

@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{error::Error, state::ApiState};
 
-fn amount(cents: i64, currency: &str) -> String {
+/// An amount in minor units, with its currency.
+pub(super) fn amount(cents: i64, currency: &str) -> String {
     format!(
         "{}{}.{:02} {}",
         if cents < 0 { "-" } else { "" },

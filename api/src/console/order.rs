@@ -14,7 +14,7 @@ use safelight_jobs::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Page, Trouble, money, overview::link, parts, sign_in::Viewer, watched, words};
+use super::{Page, Trouble, act, job::Done, money, overview::link, parts, refund, sign_in::Viewer, watched, words};
 use crate::{error::Error, input::At, state::ApiState};
 
 /// How often an order that is under way is looked at, in seconds.
@@ -36,6 +36,7 @@ pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
     order: Result<At<Order>, Error>,
+    Query(done): Query<Done>,
     Query(part): Query<Part>,
 ) -> Result<Response, Trouble> {
     let At(order) = order?;
@@ -57,6 +58,7 @@ pub(super) async fn page(
     let head = html! {
         p.eyebrow { a href="/console/orders" { "Orders" } " / order" }
         h1.id { (order) }
+        (act::said(done.done.as_deref()))
     };
     let body = html! {
         p.lead { (words::state(&row.state)) @if let Some(problem) = &row.problem { " " (words::said(problem)) } }
@@ -73,6 +75,7 @@ pub(super) async fn page(
             div.wide { dt { "subject" } dd { (link("subjects", &Id::<Subject>::from(row.subject_id).to_string())) } }
         }
         @if whole || money_after.is_some() { (money::of_order(&state, order, money_after).await?) }
+        @if whole { (refund::section(&state, &viewer, order).await?) }
         @if whole { (images(&state, order).await?) }
         @if whole || entries.is_some() { (timeline(&state, order, entries).await?) }
         @if whole || jobs_after.is_some() { (jobs(&state, order, jobs_after).await?) }

@@ -20,6 +20,7 @@ use super::{
     overview::link,
     page as framed,
     parts::{self, MOST},
+    resolve,
     sign_in::Viewer,
     words,
 };
@@ -35,6 +36,8 @@ const UNKNOWN: &str = "unknown.";
 pub(super) struct Part {
     /// The last of the page before, behind `unknown.` if its outcome was unknown then: it may have an end by now.
     calls_after: Option<String>,
+    /// The job that carries out what was said of a call a moment ago.
+    said: Option<String>,
 }
 
 impl Part {
@@ -61,6 +64,7 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Providers" }
         (act::said(done.done.as_deref()))
+        (resolve::said(&state.pool, part.said.as_deref()).await?)
         p.lead { "A pause, a limit, a rate and a breaker hold back all jobs that ask a provider, in the whole fleet; what waits spends nothing." }
         section aria-label="Providers" { ul.controls { @for load in &loads {
             (view.one(Scope::Provider, &load.provider, &html! {
@@ -69,7 +73,7 @@ pub(super) async fn page(
             }))
         } } }
         (calls(&state).await?)
-        (without_news(&state, now, part.last()).await?)
+        (without_news(&state, &viewer, now, part.last()).await?)
     };
     Ok(framed("Providers", Page::Providers, &viewer, &body))
 }
@@ -102,13 +106,18 @@ async fn calls(state: &ApiState) -> Result<Markup, Error> {
 /// What a call without news waits for.
 fn waits_for(state: &str) -> &'static str {
     match state {
-        "unknown" => "the outcome is looked for; after an hour a person must say it: safelight provider resolve",
+        "unknown" => "the outcome is looked for; after an hour a person must say it",
         "intended" => "its request is being made",
         _ => "the provider works on it, or its news is looked for",
     }
 }
 
-async fn without_news(state: &ApiState, now: DateTime<Utc>, after: Option<(bool, Place)>) -> Result<Markup, Error> {
+async fn without_news(
+    state: &ApiState,
+    viewer: &Viewer,
+    now: DateTime<Utc>,
+    after: Option<(bool, Place)>,
+) -> Result<Markup, Error> {
     let (known, last) = after.unzip();
     let (at, id) = place::halves(last);
     let rows = sqlx::query!(
@@ -131,7 +140,7 @@ async fn without_news(state: &ApiState, now: DateTime<Utc>, after: Option<(bool,
             (parts::listed("Every call has ended.", "Calls without an end", &["call", "tenant", "processor", "purpose", "state", "order", "#made", "waits because"], &rows, |row| html! {
                 td { code { (Id::<Intent>::from(row.id)) } } td { (row.tenant) } td { (row.processor) } td { (row.purpose) } td { (words::state(&row.state)) }
                 td { @if let Some(order) = row.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
-                td.n { (words::distance(now, row.created_at)) } td.free { (waits_for(&row.state)) }
+                td.n { (words::distance(now, row.created_at)) } td.free { (waits_for(&row.state)) @if row.state == "unknown" { (resolve::buttons(viewer, row.id.into())) } }
             }))
             (parts::more(next, "/console/providers?calls_after=", "#calls", "More calls"))
         }

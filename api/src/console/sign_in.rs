@@ -41,6 +41,8 @@ const IDLE_HOURS: i32 = 1;
 #[derive(Clone)]
 pub(super) struct Viewer {
     holder: Holder,
+    /// The token that opened the session; none: an identity provider did.
+    token: Option<Id<id::Token>>,
     /// What they signed in for.
     why: String,
     /// What a form of theirs must carry: made of the session id, which no other site knows.
@@ -72,6 +74,18 @@ impl Viewer {
     /// Who acts: the token's name, or who they are at the identity provider.
     pub(super) fn operator<'a>(&'a self, why: &'a str) -> Operator<'a> {
         self.holder.operator(why)
+    }
+
+    /// The token that opened this session, if one did.
+    pub(super) fn token(&self) -> Option<Id<id::Token>> {
+        self.token
+    }
+
+    /// Who acts, as books and audit log keep it: a code and never a name. The token's id, as of a request with it; of somebody whom
+    /// an identity provider named, a hash of the name that stands beside it in the trail.
+    pub(super) fn code(&self) -> String {
+        let hashed = || format!("oidc_{}", hex::encode(&tokens::sha256(self.operator("").by.actor)[..12]));
+        self.token.map_or_else(hashed, |token| token.to_string())
     }
 
     /// A look at one person's case is kept with who and what for, like an act.
@@ -145,7 +159,7 @@ impl FromRequestParts<ApiState> for Viewer {
         if !holder.may(Scope::Read) {
             return Err(Error::Scope { needs: "read" }.into());
         }
-        let viewer = Self { holder, why: session.why, csrf: csrf(id), refreshes };
+        let viewer = Self { holder, token: session.token_id.map(Id::from), why: session.why, csrf: csrf(id), refreshes };
         Seen::note(&parts.extensions, &viewer);
         Ok(viewer)
     }

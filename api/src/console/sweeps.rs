@@ -1,15 +1,29 @@
-//! Sweeps: what is due by its clock now and in the next days, and what the last runs found, did and left.
+//! Sweeps: what is due by its clock now and in the next days, what the last runs found, did and left, and starting one now.
 
 use axum::{
-    extract::{Query, State},
-    response::Response,
+    extract::{Path, Query, State},
+    response::{IntoResponse, Redirect, Response},
 };
 use maud::{Markup, html};
-use safelight_jobs::due::{self, Due};
+use safelight_jobs::{
+    audit::Entry,
+    due::{self, Due},
+    id::{self, Id},
+    queue,
+    run::Tx,
+    sweeps::Sweep,
+};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, overview::count, page as framed, parts, sign_in::Viewer, words};
+use super::{
+    Page, Trouble,
+    act::{self, Form},
+    overview::count,
+    page as framed, parts,
+    sign_in::Viewer,
+    words,
+};
 use crate::{error::Error, state::ApiState};
 
 /// Runs of the list.
@@ -30,9 +44,10 @@ pub(super) async fn page(
     let due = due::due(&state.pool, viewer.tenant(), due::COUNTED).await?;
     let body = html! {
         h1 { "Sweeps" }
-        p.lead { "A sweep asks the rows what is due; a late one changes nothing for readers, and a missed one is made up by the next. By hand: " code { "safelight sweep" } "." }
+        p.lead { "A sweep asks the rows what is due; a late one changes nothing for readers, and a missed one is made up by the next." }
         (table(&due))
         (last(&state).await?)
+        (start(&viewer))
         @if viewer.tenant().is_none() { (runs(&state, wanted.before).await?) }
     };
     Ok(framed("Sweeps", Page::Sweeps, &viewer, &body))
@@ -112,4 +127,44 @@ async fn runs(state: &ApiState, before: Option<Uuid>) -> Result<Markup, Error> {
             @if let Some(next) = next { p.after { a href={ "/console/sweeps?before=" (next) } rel="next" { "Older runs" } } }
         }
     })
+}
+
+/// The sweeps, each with a form that starts it now; nothing for who may only look. Felt by every tenant: for people of the house.
+fn start(viewer: &Viewer) -> Markup {
+    html! { @if viewer.operates() && viewer.tenant().is_none() {
+        section aria-label="Start a sweep now" {
+            h2 { "Start one now" span.aside { "beside its times; two of one kind do no harm" } }
+            ul.controls { @for sweep in Sweep::ALL {
+                li.control {
+                    div.control-says { strong { (sweep.as_str()) } p.small { (sweep.looks_for()) } }
+                    div.acts { (act::button(viewer, &format!("/console/sweeps/{}", sweep.as_str()), "Start", sweep.as_str(), &html! {
+                        input type="hidden" name="sweep" value=(Id::<id::Sweep>::new());
+                    })) }
+                }
+            } }
+        }
+    } }
+}
+
+/// Start one; the job that it became is shown. A form that is sent twice starts one.
+pub(super) async fn ask(
+    State(state): State<ApiState>,
+    Path(name): Path<String>,
+    form: Form,
+) -> Result<Response, Trouble> {
+    form.viewer().of_the_house()?;
+    let by = form.reason()?;
+    let sweep = Sweep::named(&name).ok_or_else(|| Error::not_found("this sweep"))?;
+    let run = form.field("sweep").and_then(|id| id.parse::<Id<id::Sweep>>().ok());
+    let run = run.ok_or_else(|| Error::BadBody { why: "`sweep` is missing, or is none".to_owned() })?;
+    let mut tx = Tx::begin(&state.pool, &state.bell).await?;
+    let asked = sweep.ask(&mut tx, format!("console:{run}"), None).await?;
+    if !asked.already {
+        let entry = Entry::new("operator", "sweep.asked", "enqueued")
+            .code("sweep", sweep.as_str())
+            .code("job", asked.id.to_string());
+        queue::note_act(&mut tx, "sweep.asked", sweep.as_str(), &asked.id.to_string(), by, entry).await?;
+    }
+    tx.commit().await?;
+    Ok(Redirect::to(&format!("/console/jobs/{}?done={}_started", asked.id, sweep.as_str())).into_response())
 }

@@ -13,6 +13,7 @@ use safelight_jobs::{
     policy::Purpose,
     queue::Wish,
     registry::{self, BadWish},
+    resolve_call::ResolveCall,
     run::Tx,
     train_model::TrainModel,
 };
@@ -97,6 +98,13 @@ pub(crate) async fn wish(
         return Err(Error::Invalid {
             code: "job_payload",
             why: "a payload holds ids and codes only: at most 128 letters, digits and `_-:.` in each text".to_owned(),
+        });
+    }
+    // It holds who said what became of a call: a person who is signed in says that, nobody else in their name.
+    if wish.kind == ResolveCall::NAME {
+        return Err(Error::Invalid {
+            code: "job_unknown_kind",
+            why: "a person says what became of a call, in the console or with `safelight provider resolve`".to_owned(),
         });
     }
     if let Some(tenant) = may_enqueue(tx, caller, wish.scope).await? {

@@ -11,16 +11,8 @@ use axum::{
 };
 use safelight_jobs::{
     audit::Entry,
-    expire_consents::ExpireConsents,
     id::{self, Id},
-    prune_history::PruneHistory,
-    reconcile_calls::ReconcileCalls,
-    reconcile_money::ReconcileMoney,
-    sweep_deletions::SweepDeletions,
-    sweep_fiscal::SweepFiscal,
-    sweep_orphans::SweepOrphans,
-    sweep_retention::SweepRetention,
-    tell_policies::TellPolicies,
+    sweeps::Sweep,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -72,19 +64,8 @@ async fn ask(state: &ApiState, sweep: &str, trace: Trace, headers: &HeaderMap) -
     let minute = sqlx::query_scalar!(r#"select floor(extract(epoch from safelight.now()) / 60)::bigint as "minute!""#)
         .fetch_one(&mut *tx)
         .await?;
-    let because = format!("cron:{minute}");
-    let enqueued = match sweep {
-        "retention" => tx.enqueue(&SweepRetention { because }).await?,
-        "deletions" => tx.enqueue(&SweepDeletions { because }).await?,
-        "orphans" => tx.enqueue(&SweepOrphans { because, most: None }).await?,
-        "reconcile" => tx.enqueue(&ReconcileCalls { because, grace_seconds: None }).await?,
-        "fiscal" => tx.enqueue(&SweepFiscal { because }).await?,
-        "history" => tx.enqueue(&PruneHistory { because }).await?,
-        "consents" => tx.enqueue(&ExpireConsents { because }).await?,
-        "notices" => tx.enqueue(&TellPolicies { because }).await?,
-        "money" => tx.enqueue(&ReconcileMoney { because, hours: None }).await?,
-        _ => return Err(Error::NotFound { what: "this sweep".to_owned() }),
-    };
+    let sweep = Sweep::named(sweep).ok_or_else(|| Error::not_found("this sweep"))?;
+    let enqueued = sweep.ask(&mut tx, format!("cron:{minute}"), None).await?;
     let outcome = if enqueued.already { "already" } else { "enqueued" };
     Entry::new("cron", "sweep.asked", outcome).write(&mut tx).await?;
     tx.commit().await?;

@@ -49,6 +49,18 @@ pub enum Resolved {
     NobodyWaits,
 }
 
+impl Resolved {
+    /// As the command line answers it and the audit log keeps it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GoesOn => "goes_on",
+            Self::Purged => "purged",
+            Self::AnotherAttempt => "another_attempt",
+            Self::NobodyWaits => "nobody_waits",
+        }
+    }
+}
+
 /// Why it was not taken. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotResolved {
@@ -93,11 +105,7 @@ pub async fn resolve(
     resolution: &Resolution,
     said: Said<'_>,
 ) -> Result<Resolved, NotResolved> {
-    for (what, text) in [("why", said.why), ("by", said.by)] {
-        if !is_code(text) {
-            return Err(NotResolved::NotACode { what });
-        }
-    }
+    in_codes(said)?;
     // The person's lock before the call's row, as everywhere.
     let subject = sqlx::query_scalar!("select subject_id from safelight.provider_calls where id = $1", call.uuid())
         .fetch_optional(&mut **tx)
@@ -130,7 +138,18 @@ pub async fn resolve(
     Ok(resolved)
 }
 
-async fn accept(tx: &mut Tx, call: Id<Intent>, request: &str) -> Result<Resolved, NotResolved> {
+/// Free text would hold names sooner or later.
+pub(crate) fn in_codes(said: Said<'_>) -> Result<(), NotResolved> {
+    let other = [("why", said.why), ("by", said.by)].into_iter().find(|(_, text)| !is_code(text));
+    other.map_or(Ok(()), |(what, _)| Err(NotResolved::NotACode { what }))
+}
+
+/// Could a provider have given this id, and is it no other call's?
+pub(crate) async fn may_be_its_request(
+    connection: &mut PgConnection,
+    call: Id<Intent>,
+    request: &str,
+) -> Result<(), NotResolved> {
     let is_id =
         |text: &str| (8..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     if !is_id(request) {
@@ -141,11 +160,13 @@ async fn accept(tx: &mut Tx, call: Id<Intent>, request: &str) -> Result<Resolved
         request,
         call.uuid()
     )
-    .fetch_one(&mut **tx)
+    .fetch_one(connection)
     .await?;
-    if taken {
-        return Err(NotResolved::RequestTaken { request: request.to_owned() });
-    }
+    if taken { Err(NotResolved::RequestTaken { request: request.to_owned() }) } else { Ok(()) }
+}
+
+async fn accept(tx: &mut Tx, call: Id<Intent>, request: &str) -> Result<Resolved, NotResolved> {
+    may_be_its_request(tx, call, request).await?;
     // The provider's own links are not known; who needs one makes it from the model and the request.
     let open = sqlx::query_scalar!(
         r#"select safelight.record_request($1, $2, null, null, null, '{}') as "open!""#,

@@ -24,7 +24,7 @@ pub use order::{Checkout, NewOrder, place, start_checkout};
 pub(crate) use part::begin_failed_order;
 pub use part::{DeletionStarted, delete_failed_order, delete_photo};
 pub use rectify::{Contested, Correction, Recipient, contest_similarity, rectify};
-pub use refund::{InReview, Paid, RefundAsked, RefundWish, ask_refund, in_review, is_code};
+pub use refund::{InReview, Paid, RefundAsked, RefundWish, ask_refund, ask_refund_once, in_review, is_code};
 pub(crate) use restrict::restrict_again;
 pub use restrict::{Ground, Told, Way, release, restrict};
 pub use subject::{Account, register};

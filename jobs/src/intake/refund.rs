@@ -73,8 +73,41 @@ pub(super) fn code<'a>(what: &str, text: &'a str) -> Result<&'a str, IntakeError
 
 /// Write a refund down and have it made. All of it: an order that is still under way is stopped in the same commit.
 pub async fn ask_refund(tx: &mut Tx, wish: &RefundWish<'_>) -> Result<RefundAsked, IntakeError> {
+    ask_as(tx, wish, Id::new()).await
+}
+
+/// The same under an id that the caller made, for a wish that may be sent twice: is it new? One that is on the books already changes
+/// nothing, whatever else it says.
+pub async fn ask_refund_once(tx: &mut Tx, wish: &RefundWish<'_>, refund: Id<id::Refund>) -> Result<bool, IntakeError> {
+    if let Paid::Order(order) = wish.paid {
+        let subject = sqlx::query_scalar!(
+            "select subject_id from safelight.orders where id = $1 and ($2::text is null or tenant = $2)",
+            order.uuid(),
+            wish.tenant
+        )
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or_else(|| IntakeError::not_found(order))?;
+        // The lock under which it is written: who sent it first has it on the books when the second one has the lock.
+        sqlx::query!("select safelight.own_subject($1)", subject).fetch_one(&mut **tx).await?;
+        let known = sqlx::query_scalar!(
+            r#"select exists (select from safelight_fiscal.refunds r join safelight_fiscal.sales s on s.stripe_session = r.stripe_session
+                where r.id = $1 and s.order_id = $2) as "known!""#,
+            refund.uuid(),
+            order.uuid()
+        )
+        .fetch_one(&mut **tx)
+        .await?;
+        if known {
+            return Ok(false);
+        }
+    }
+    ask_as(tx, wish, refund).await?;
+    Ok(true)
+}
+
+async fn ask_as(tx: &mut Tx, wish: &RefundWish<'_>, refund: Id<id::Refund>) -> Result<RefundAsked, IntakeError> {
     let (why, by) = (code("why", wish.why)?, code("by", wish.by)?);
-    let refund = Id::<id::Refund>::new();
     let (order, session) = match wish.paid {
         Paid::Order(order) => (Some(*order), None),
         Paid::Session(session) => (None, Some(session.as_str())),

@@ -143,6 +143,18 @@ pub async fn note_act(
     by: By<'_>,
     entry: Entry,
 ) -> Result<(), sqlx::Error> {
+    keep_act(tx, action, outcome, about, by).await?;
+    entry.write(tx).await
+}
+
+/// Write down who does what to what and why, beside an entry that the act writes itself.
+pub async fn keep_act(
+    tx: &mut PgConnection,
+    action: &'static str,
+    outcome: &'static str,
+    about: &str,
+    by: By<'_>,
+) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into safelight.operator_acts (action, outcome, about, actor, why) values ($1, $2, $3, $4, $5)",
         action,
@@ -153,7 +165,7 @@ pub async fn note_act(
     )
     .execute(&mut *tx)
     .await?;
-    entry.write(tx).await
+    Ok(())
 }
 
 /// The names that a control may be about. A typing error is answered, not stored: it would pause nothing and look as if.

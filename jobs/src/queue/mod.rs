@@ -29,7 +29,7 @@ pub(crate) use enqueue::forget_key;
 pub use enqueue::{EnqueueError, Enqueued, Wish, enqueue, enqueue_later};
 pub use fleet::{
     Breaker, By, Change, Control, Explanation, FleetError, Scope, breakers, change, close_breaker, controls, explain,
-    note_act,
+    keep_act, note_act,
 };
 pub use gather::Gatherer;
 pub use history::{prune_history, turn_archive};

@@ -6,6 +6,7 @@ use reqwest::RequestBuilder;
 use safelight_api::tokens::{self, Scope};
 use safelight_jobs::{id, id::Id, sweep_retention::SweepRetention};
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 
 use super::{
     Wrong, each_asked,
@@ -81,6 +82,33 @@ impl<'a> Operator<'a> {
     }
 }
 
+/// An order with a call of which nobody knows the outcome and with money, an open case and an open objection.
+async fn to_repair(house: &House, call: Id<id::Intent>, case: Id<id::Case>) -> (Id<id::Subject>, Id<id::Order>) {
+    let (bob, order) = house.app.small_halo_order().await;
+    let subject = bob.id;
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "insert into safelight.provider_calls (id, tenant, subject_id, generation, order_id, job_id, purpose, processor, model, wish,
+            token_sha256, state, policy_version)
+            select '{}', tenant, subject_id, 1, id, gen_random_uuid(), 'train', 'fal', 'flux', 'a wish', sha256('a call'), 'unknown', '2026-01-01'
+            from safelight.orders where id = '{order}';
+        insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, currency, sold_at)
+            select tenant, id, 'cs_test_near', 'pi_near', 'paid', 4900, 'eur', safelight.now() from safelight.orders where id = '{order}';
+        insert into safelight.cases (id, tenant, kind, channel, received_at, answer_due, opened_by)
+            values ('{}', '{tenant}', 'access', 'mail', safelight.now(), safelight.now() + interval '1 month', 'ops_1');
+        insert into safelight.objections (tenant, subject_id, purpose, policy_version)
+            values ('{tenant}', '{subject}', 'observe', safelight.policy_in_force('{tenant}'))",
+        call.uuid(),
+        case.uuid(),
+        order = order.uuid(),
+        subject = subject.uuid(),
+        tenant = bob.tenant,
+    )))
+    .execute(&house.app.db)
+    .await
+    .expect("something to repair");
+    (subject, order)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_form_near_a_good_one_is_done_or_refused_and_a_refusal_changes_nothing() {
     let house = House::open().await;
@@ -92,6 +120,11 @@ async fn a_form_near_a_good_one_is_done_or_refused_and_a_refusal_changes_nothing
     .execute(&house.app.db)
     .await
     .expect("something to act on");
+    let (call, case, sweep, refund) =
+        (Id::<id::Intent>::new(), Id::<id::Case>::new(), Id::<id::Sweep>::new(), Id::<id::Refund>::new());
+    let (subject, order) = to_repair(&house, call, case).await;
+    let revoked = tokens::create(&house.app.db, None, "old", &[Scope::Read]).await.expect("a token");
+    let revoked = tokens::id_of(&revoked).expect("its id");
     let mut operator = Operator::of(&house).await;
     let all = json!({
         "act": "hold", "job": job, "kind": "sweep_retention", "state": "ready", "code": "spent", "order": Id::<id::Order>::new(),
@@ -106,6 +139,21 @@ async fn a_form_near_a_good_one_is_done_or_refused_and_a_refusal_changes_nothing
         (provider.to_owned(), json!({ "act": "limit", "most": "3", "page": "/console/providers" })),
         ("/console/breakers/fal/close".to_owned(), json!({})),
         ("/console/schedules/sweep_retention".to_owned(), json!({ "act": "pause" })),
+        (
+            format!("/console/calls/{call}/resolve"),
+            json!({ "outcome": "accepted", "request": "0a1b2c3d-4e5f", "why": "looked_there" }),
+        ),
+        (
+            format!("/console/orders/{order}/refund"),
+            json!({ "refund": refund, "amount_cents": "100", "sure": "yes", "why": "goodwill" }),
+        ),
+        ("/console/sweeps/money".to_owned(), json!({ "sweep": sweep })),
+        (format!("/console/cases/{case}/refuse"), json!({ "why": "identity_unverified" })),
+        (
+            format!("/console/objections/{subject}/observe"),
+            json!({ "decision": "overridden", "told": "mail", "told_at": "2026-01-01T00:00", "why": "needed_for_safety" }),
+        ),
+        (format!("/console/tokens/{revoked}/revoke"), json!({ "sure": "yes" })),
         // Two ways of signing in, and signing out.
         ("/console/sign-in".to_owned(), json!({ "token": operator.token })),
         (SIGN_IN.to_owned(), json!({})),

@@ -120,6 +120,7 @@ const ADDRESSES: &[(&str, Opens)] = &[
         "/console/subjects/{subject}?consents_before=12&cases_before=1790000000123456.019a8f2e6c5d7b1290f3a4b5c6d7e8f9&orders_before=order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9",
         Opens::Session,
     ),
+    ("/console/providers?said=job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
     ("/console/providers?calls_after=unknown.1790000000123456.019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
     ("/console/sweeps?before=019a8f2e-6c5d-7b12-90f3-a4b5c6d7e8f9", Opens::Session),
     ("/console/policies", Opens::Session),
