@@ -6,9 +6,17 @@ use anyhow::Context;
 use clap::{Args, Command};
 use clap_complete::Shell;
 
+use crate::process::unwritten;
+
 /// Exit codes, as docs/operations.md has them.
-const CODES: &str = "0 done; 1 a fault; 2 wrong use; 3 unverified, and 4 broken, of `audit verify`; 5 there is no such thing; \
+const CODES: &str = "0 done; 1 a fault; 2 wrong use; 3 unverified, and 4 broken, of `audit verify` and `restore`; 5 there is no such thing; \
     6 it is there, and stands where this means nothing, or must be seen to its end; 7 not confirmed.";
+
+fn write_out(text: &[u8]) {
+    if let Err(error) = std::io::stdout().lock().write_all(text) {
+        unwritten(&error);
+    }
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
@@ -20,7 +28,8 @@ impl Completions {
     pub(crate) fn run(&self, mut program: Command) -> anyhow::Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut program, "safelight", &mut script);
-        Ok(std::io::stdout().write_all(&script)?)
+        write_out(&script);
+        Ok(())
     }
 }
 
@@ -38,7 +47,12 @@ impl Manual {
                 std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
                 Ok(clap_mangen::generate_to(program, folder)?)
             }
-            None => Ok(clap_mangen::Man::new(program).render(&mut std::io::stdout())?),
+            None => {
+                let mut page = Vec::new();
+                clap_mangen::Man::new(program).render(&mut page)?;
+                write_out(&page);
+                Ok(())
+            }
         }
     }
 }

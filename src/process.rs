@@ -1,6 +1,9 @@
 //! What every process does: log, stop on a signal, and say in one sentence why it could not go on.
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use safelight_jobs::{db, sealer};
 use tokio_util::sync::CancellationToken;
@@ -17,12 +20,17 @@ pub(crate) fn log(filter: &str, json: bool, traces: Option<&Traces>) {
     let filter = EnvFilter::try_new(format!("apalis_core=warn,sqlx::postgres::notice=error,{filter}"))
         .unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(traces.map(Traces::layer));
-    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let text = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_coloured());
     if json {
         registry.with(text.json().with_filter(filter)).init();
     } else {
         registry.with(text.with_target(false).compact().with_filter(filter)).init();
     }
+}
+
+/// Colours are for a person who has not asked for none (no-color.org).
+fn is_coloured() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
 /// Cancelled by the first SIGINT or SIGTERM, and, for a process that another one holds by its standard input, when that
@@ -102,10 +110,23 @@ pub(crate) fn sorry(error: &anyhow::Error) -> ExitCode {
     operator::exit_code(error).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-/// A line of a command's answer.
-#[expect(clippy::print_stdout, reason = "standard output is a command's answer")]
+/// A line of a command's answer. Who reads no further has had enough; where it cannot be written the command ends, and says so.
 pub(crate) fn say(line: impl std::fmt::Display) {
-    println!("{line}");
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+        unwritten(&error);
+    }
+}
+
+/// The answer cannot be written: nothing more is done.
+pub(crate) fn unwritten(error: &std::io::Error) -> ! {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        std::process::exit(0);
+    }
+    remark(format_args!(
+        "safelight: the answer could not be written to standard output: {error}. What was asked for may be done: look before you ask again"
+    ));
+    std::process::exit(1);
 }
 
 /// A line for the person beside the answer, which machines do not read.

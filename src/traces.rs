@@ -13,7 +13,7 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{BatchSpanProcessor, SdkTracerProvider, SpanData, SpanExporter as Exports},
 };
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use tracing_subscriber::{Layer, filter::dynamic_filter_fn, registry::LookupSpan};
 
 /// Attributes that may leave the house: ids, words of ours, numbers.
 const ALLOWED: &[&str] = &[
@@ -66,7 +66,9 @@ impl Traces {
             .with_location(false)
             .with_threads(false)
             .with_target(false)
-            .with_filter(filter_fn(|meta| meta.is_span() && SPANS.contains(&meta.name())))
+            // Not `filter_fn`: that gives no hint of a level, so whoever asks whether a line of any level would be logged
+            // leaves this layer's answer behind, and the next span is lost.
+            .with_filter(dynamic_filter_fn(|meta, _| meta.is_span() && SPANS.contains(&meta.name())))
     }
 }
 

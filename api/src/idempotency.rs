@@ -6,6 +6,8 @@
 //! codes and times only; a signed link and a job's payload are left out, and made or read anew when the answer is repeated.
 //! Source: docs.stripe.com/api/idempotent_requests, read November 2026 (keys up to 255 characters, kept for a day).
 
+use std::time::Duration;
+
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, Request, State},
@@ -17,6 +19,7 @@ use safelight_jobs::{db, run::Tx};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
@@ -31,6 +34,8 @@ use crate::{
 /// Says that an answer was given before.
 pub const REPLAYED: &str = "idempotent-replayed";
 const KEY: &str = "idempotency-key";
+/// The longest that work under a key takes, whoever waits for it: less than a place without an answer stays taken.
+const AT_MOST: Duration = Duration::from_secs(60);
 
 /// A place for one answer.
 #[derive(Debug, Clone)]
@@ -71,11 +76,17 @@ pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next:
         return claim.earlier(&state, caller.as_ref(), &hash, &body).await;
     }
     parts.extensions.insert(claim.clone());
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    if !response.status().is_success() {
-        claim.release(&state).await?;
-    }
-    Ok(response)
+    let request = Request::from_parts(parts, Body::from(body));
+    // On its own: a caller who goes away, or whose patience ends, finds its answer under the key, or the key free.
+    let answered = async move {
+        let response = tokio::time::timeout(AT_MOST, next.run(request)).await;
+        match response {
+            Ok(response) if response.status().is_success() => Ok(response),
+            Ok(response) => claim.release(&state).await.map(|()| response),
+            Err(_) => claim.release(&state).await.and(Err(Error::Internal)),
+        }
+    };
+    tokio::spawn(answered.in_current_span()).await.map_err(|_| Error::Internal)?
 }
 
 impl Claim {

@@ -10,6 +10,7 @@ pub mod codes;
 mod connections;
 mod console;
 pub mod error;
+mod house;
 pub mod idempotency;
 mod input;
 mod looks;

@@ -7,7 +7,7 @@ use safelight_jobs::{
 use sqlx::PgPool;
 
 /// The state of the house, or of one tenant in it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Numbers {
     pub(crate) queues: Vec<QueueNumbers>,
     /// Seen within a minute.
@@ -43,10 +43,12 @@ pub(crate) struct Numbers {
     pub(crate) objections_upheld: i64,
     /// Within a week: results that were taken home under a request id which a report contradicted.
     pub(crate) taken_home: i64,
-    /// Pauses and breakers that are not closed; for the house only.
+    /// Pauses, paused schedules and breakers that are not closed; for the house only.
     pub(crate) controls_set: i64,
     /// Not seen for a minute, and not gone in peace.
     pub(crate) workers_silent: i64,
+    /// Paid more than two hours ago and not at an end.
+    pub(crate) orders_late: i64,
 }
 
 /// The last run of one sweep.
@@ -141,8 +143,11 @@ impl Numbers {
                     and at > safelight.now() - interval '168 hours' and $1::text is null) as "taken_home!",
                 (select count(*) from safelight.restrictions where lifted_at is null and ($1::text is null or tenant = $1)) as "restricted!",
                 (select count(*) from safelight.controls where paused and $1::text is null)
+                    + (select count(*) from safelight.schedules where paused and $1::text is null)
                     + (select count(*) from safelight.breakers where state <> 'closed' and $1::text is null) as "controls!",
-                (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute' and $1::text is null) as "silent!""#,
+                (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute' and $1::text is null) as "silent!",
+                (select count(*) from safelight.orders where state in ('paid', 'training', 'generating')
+                    and paid_at < safelight.now() - interval '2 hours' and ($1::text is null or tenant = $1)) as "orders_late!""#,
             tenant
         )
         .fetch_one(pool)
@@ -171,6 +176,7 @@ impl Numbers {
             taken_home: row.taken_home,
             controls_set: row.controls,
             workers_silent: row.silent,
+            orders_late: row.orders_late,
         })
     }
 }

@@ -34,18 +34,38 @@ pub(crate) struct Wait {
     wait: Option<u64>,
 }
 
-/// A value's tag: the same for the same state. What only says how long it will take is not a part of it.
+/// A value's tag: the same for the same state. What only says how long it will take is not a part of it, nor are links, which are
+/// signed anew for each answer.
 pub(crate) fn tag(value: &Value) -> String {
     let mut value = value.clone();
     if let Some(fields) = value.as_object_mut() {
         fields.remove("explanation");
+        for image in fields.get_mut("images").and_then(Value::as_array_mut).into_iter().flatten() {
+            image.as_object_mut().map(|image| image.remove("url"));
+        }
     }
     format!("\"{}\"", &hex::encode(Sha256::digest(value.to_string().as_bytes()))[..32])
 }
 
+/// The tag of what an answer shows.
+pub(crate) fn tag_of<V: Serialize>(view: &V) -> Result<String, Error> {
+    serde_json::to_value(view).map(|value| tag(&value)).map_err(|_| Error::Internal)
+}
+
+/// What `If-None-Match` says is known: tags, weak ones too, which a proxy makes of ours, or any (RFC 9110, 13.1.2).
+#[derive(Clone, Copy)]
+struct Known<'a>(&'a str);
+
+impl Known<'_> {
+    fn has(self, tag: &str) -> bool {
+        let strong = |known: &str| known.trim().trim_start_matches("W/") == tag;
+        self.0.trim() == "*" || self.0.split(',').any(strong)
+    }
+}
+
 /// One request that waits for news, or does not.
 pub(crate) struct Waiting<'a> {
-    known: Option<&'a str>,
+    known: Option<Known<'a>>,
     until: Instant,
     _seat: Option<SemaphorePermit<'a>>,
 }
@@ -53,7 +73,7 @@ pub(crate) struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     /// Take a seat, if the request asked for one and there is one.
     pub(crate) fn begin(waiters: &'a Semaphore, headers: &'a HeaderMap, wait: &Wait) -> Self {
-        let known = headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok());
+        let known = headers.get(header::IF_NONE_MATCH).and_then(|tag| tag.to_str().ok()).map(Known);
         let seat = wait.wait.filter(|seconds| *seconds > 0).and_then(|_| waiters.try_acquire().ok());
         let longest = Duration::from_secs(wait.wait.unwrap_or(0)).min(LONGEST);
         let until = Instant::now() + if seat.is_some() { longest } else { Duration::ZERO };
@@ -65,7 +85,7 @@ impl<'a> Waiting<'a> {
     pub(crate) async fn answer<V: Serialize>(&self, view: &V, ended: bool) -> Result<Option<Response>, Error> {
         let value = serde_json::to_value(view).map_err(|_| Error::Internal)?;
         let tag = tag(&value);
-        let same = self.known == Some(tag.as_str());
+        let same = self.known.is_some_and(|known| known.has(&tag));
         let settled = if self.known.is_some() { !same } else { ended };
         if settled || ended || Instant::now() >= self.until {
             let mut response = if same {
@@ -80,5 +100,32 @@ impl<'a> Waiting<'a> {
         }
         tokio::time::sleep(LOOK.min(self.until - Instant::now())).await;
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tag_is_known_alone_in_a_list_weakened_and_among_any() {
+        for known in ["\"a\"", "W/\"a\"", "\"b\", W/\"a\"", "*", " \"a\" "] {
+            assert!(Known(known).has("\"a\""), "{known}");
+        }
+        for known in ["\"b\"", "a", "", "\"ab\"", "W/"] {
+            assert!(!Known(known).has("\"a\""), "{known}");
+        }
+    }
+
+    #[test]
+    fn links_that_are_signed_anew_are_no_news() {
+        let order = |state: &str, url: &str| json!({ "state": state, "images": [{ "position": 1, "url": url }] });
+        assert_eq!(
+            tag(&order("delivered", "https://store/1?X-Amz-Date=1")),
+            tag(&order("delivered", "https://store/1?X-Amz-Date=2"))
+        );
+        assert_ne!(tag(&order("delivered", "x")), tag(&order("generating", "x")));
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     stop::Stop,
 };
 
+/// Codes of waits as long as this one stand in [`crate::queue::REFUSED_US`], which the console and an alert look at.
 const A_PERSON_ACTS: Duration = Duration::from_secs(15 * 60);
 
 fn busy(who: &str, after: Option<Duration>) -> Stop {
@@ -118,6 +119,27 @@ impl From<AuthError> for Stop {
             AuthError::Refused { .. } => Self::retry("auth_refused", error),
             AuthError::Busy { after } => busy("supabase", Some(after)),
             AuthError::Unreachable { .. } => Self::trouble(Processor::Supabase, "auth_unreachable", error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::queue::REFUSED_US;
+
+    #[test]
+    fn whoever_waits_for_a_person_is_counted_among_those() {
+        let source = include_str!("client_errors.rs").split("#[cfg(test)]").next().unwrap();
+        let waits: Vec<&str> =
+            source.split("wait(A_PERSON_ACTS, \"").skip(1).map(|rest| rest.split(':').next().unwrap()).collect();
+        assert!(waits.len() > 5, "{waits:?}");
+        assert_eq!(
+            waits.len(),
+            source.matches("A_PERSON_ACTS").count() - 1,
+            "each wait names its code where it is made"
+        );
+        for code in waits {
+            assert!(REFUSED_US.contains(&code), "{code}");
         }
     }
 }

@@ -131,13 +131,28 @@ pub struct Row {
     pub paused: bool,
     /// Looked at until here.
     pub last_tick: DateTime<Utc>,
+    /// Who paused or resumed it last.
+    pub actor: String,
+    /// And why.
+    pub why: Option<String>,
+}
+
+impl Row {
+    /// When its next tick is, from `now` on; none while it is paused.
+    #[must_use]
+    pub fn next(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        Schedule::from_str(&self.cron).ok().filter(|_| !self.paused)?.after(&now).next()
+    }
 }
 
 /// All schedules that some process has looked at.
 pub async fn list(pool: &PgPool) -> Result<Vec<Row>, sqlx::Error> {
-    sqlx::query_as!(Row, "select name, cron, catch_up, paused, last_tick from safelight.schedules order by name")
-        .fetch_all(pool)
-        .await
+    sqlx::query_as!(
+        Row,
+        "select name, cron, catch_up, paused, last_tick, actor, why from safelight.schedules order by name"
+    )
+    .fetch_all(pool)
+    .await
 }
 
 /// Pause or resume one, with its audit entry. Answers whether there is one of that name.

@@ -52,6 +52,20 @@ impl App {
     }
 }
 
+/// `safelight policy show koselfie | head -1`.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_reads_no_further_ends_a_command_in_peace() {
+    for words in [&["policy", "show", "koselfie"][..], &["completions", "bash"], &["manual"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_safelight"));
+        command.args(words).stdin(std::process::Stdio::null()).kill_on_drop(true);
+        let (reads, writes) = std::io::pipe().unwrap();
+        drop(reads);
+        let output = command.stdout(writes).output().await.unwrap();
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), complaint.as_str()), (Some(0), ""), "{words:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_is_explained_held_released_retried_and_cancelled_from_the_command_line() {
     let app = App::spawn().await;

@@ -81,7 +81,9 @@ async fn one_trace_runs_from_the_request_over_the_job_to_the_provider_and_carrie
     let (collector, endpoint) = Collector::listens().await;
     let (ann, order) = app.pro_order().await;
     let batch_delay = ("OTEL_BSP_SCHEDULE_DELAY", "100".to_owned());
-    let fleet = Fleet::start_with(&app, &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), batch_delay]).await;
+    // As in production: whether a line would be logged is asked before each span.
+    let log = ("SAFELIGHT_LOG", "info".to_owned());
+    let fleet = Fleet::start_with(&app, &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), batch_delay, log]).await;
     app.pays(order).await;
 
     let whole = async {

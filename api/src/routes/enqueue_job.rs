@@ -2,7 +2,7 @@
 //! needs the scope `sweep`. A payload holds ids and codes, never a text about a person.
 
 use axum::{extract::State, http::StatusCode, response::Response};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use safelight_jobs::{
     check_image::CheckImage,
     compare_faces::CompareFaces,
@@ -111,20 +111,15 @@ pub(crate) async fn wish(
         has_purpose(state, &tenant, wish.kind)?;
     }
     if let Some(run_at) = run_at {
-        let too_far = sqlx::query_scalar!(
-            r#"select $1 > safelight.now() + make_interval(days => $2) as "far!""#,
-            run_at,
-            i32::try_from(DAYS_AHEAD).unwrap_or(i32::MAX)
-        )
-        .fetch_one(&mut **tx)
-        .await?;
-        if too_far {
+        let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&mut **tx).await?;
+        if run_at > now + TimeDelta::days(DAYS_AHEAD) {
             return Err(Error::Invalid {
                 code: "run_at_too_far",
                 why: format!("`run_at` is more than {DAYS_AHEAD} days ahead"),
             });
         }
-        wish.run_at = Some(run_at);
+        // What is due already is due now, and no older than it is.
+        wish.run_at = Some(run_at.max(now));
     }
     Ok(wish)
 }

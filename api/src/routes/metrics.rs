@@ -1,6 +1,6 @@
 //! Numbers for Prometheus: what this process counted, and what the database says about queues, calls and deletions.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use axum::{
     extract::State,
@@ -10,17 +10,22 @@ use axum::{
 
 use safelight_jobs::{
     queue::{self, Filter},
-    sealer::{self, Lag},
+    schedule,
+    sealer::Lag,
 };
 use sqlx::PgPool;
 
 use crate::{
     caller::bearer,
     error::Error,
+    house::{self, House},
     numbers::{self, Numbers, SweepNumbers},
     openapi::Problem,
     state::ApiState,
 };
+
+/// For the database's numbers: less than the ten seconds for which Prometheus waits.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The numbers, as Prometheus reads them.
 #[utoipa::path(get, path = "/metrics", tag = "operations", operation_id = "metrics", security((), ("metrics" = [])),
@@ -32,13 +37,28 @@ pub(crate) async fn metrics(State(state): State<ApiState>, headers: HeaderMap) -
     {
         return Err(Error::MetricsRefused);
     }
-    let numbers = Numbers::read(&state.pool, None).await?;
     let mut text = state.metrics.as_ref().map(|handle| handle.render()).unwrap_or_default();
-    write(&mut text, &numbers);
-    write_sweeps(&mut text, &numbers::sweeps(&state.pool).await?);
-    write_log(&mut text, &sealer::lag(&state.pool).await?);
-    write_operations(&mut text, &state.pool).await?;
+    // What this process counted is told also where the database is away, and that it is.
+    let of_the_database = tokio::time::timeout(PATIENCE, of_the_database(&state.pool)).await;
+    let numbers = of_the_database.map_err(|_| None).and_then(|read| read.map_err(Some));
+    family(&mut text, "safelight_database_up", "1: the database answers, and the numbers of it follow.");
+    line(&mut text, "safelight_database_up", i64::from(numbers.is_ok()));
+    match numbers {
+        Ok(numbers) => text.push_str(&numbers),
+        Err(error) => tracing::warn!(?error, "metrics without the database's numbers"),
+    }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
+async fn of_the_database(pool: &PgPool) -> Result<String, sqlx::Error> {
+    let mut text = String::new();
+    let numbers = Numbers::read(pool, None).await?;
+    write(&mut text, &numbers);
+    let house = House::read(pool).await?;
+    write_sweeps(&mut text, &house.sweeps);
+    write_log(&mut text, &house.lag);
+    write_operations(&mut text, pool, &numbers, &house).await?;
+    Ok(text)
 }
 
 fn write(text: &mut String, numbers: &Numbers) {
@@ -82,6 +102,7 @@ fn write(text: &mut String, numbers: &Numbers) {
         ("safelight_deletions_open", "Deletions that are not complete.", numbers.deletions_open),
         ("safelight_deletions_stuck", "Deletions that need a person.", numbers.deletions_stuck),
         ("safelight_deletions_late", "Open deletions past their legal deadline.", numbers.deletions_late),
+        ("safelight_orders_late", "Orders paid over two hours ago and not at an end.", numbers.orders_late),
         ("safelight_artifacts_due", "Objects past their term that no deletion has removed yet.", numbers.due_artifacts),
         ("safelight_objects_missing", "Rows whose object the store does not have.", numbers.missing_objects),
         (
@@ -169,31 +190,38 @@ fn line(text: &mut String, name: &str, number: i64) {
 }
 
 /// What answers an operator's questions and stands in no number above.
-async fn write_operations(text: &mut String, pool: &PgPool) -> Result<(), sqlx::Error> {
+async fn write_operations(
+    text: &mut String,
+    pool: &PgPool,
+    numbers: &Numbers,
+    of_the_house: &House,
+) -> Result<(), sqlx::Error> {
     family(text, "safelight_breaker_open", "1 while a provider is left alone because it failed again and again.");
     for breaker in queue::breakers(pool).await? {
         let open = i64::from(breaker.state != "closed");
         line(text, &format!("safelight_breaker_open{{provider=\"{}\"}}", breaker.provider), open);
     }
-    family(text, "safelight_paused", "1 for each queue, kind, tenant and provider that somebody paused.");
+    family(text, "safelight_paused", "1 for each queue, kind, tenant, provider and schedule that somebody paused.");
     for control in queue::controls(pool).await?.iter().filter(|control| control.paused) {
         line(text, &format!("safelight_paused{{scope=\"{}\",name=\"{}\"}}", control.scope, control.name), 1);
+    }
+    for schedule in schedule::list(pool).await?.iter().filter(|schedule| schedule.paused) {
+        line(text, &format!("safelight_paused{{scope=\"schedule\",name=\"{}\"}}", schedule.name), 1);
     }
     family(text, "safelight_dead_letters_by", "Jobs that gave up, by kind and code.");
     for group in queue::dead_letters(pool, Filter::default()).await? {
         let name = format!("safelight_dead_letters_by{{kind=\"{}\",code=\"{}\"}}", group.kind, group.code);
         line(text, &name, group.count);
     }
-    let rows = sqlx::query!(
-        r#"select verdict as "verdict!", count(*) as "count!" from (
-            select verdict from safelight.job_attempts where at > clock_timestamp() - interval '10 minutes' limit 100000) recent
-        group by 1"#
-    )
-    .fetch_all(pool)
-    .await?;
+    family(text, "safelight_jobs_refused_us", "Jobs that wait because a provider refuses our key or our account.");
+    for code in queue::REFUSED_US {
+        let jobs = of_the_house.refused_us.iter().find(|(known, _)| known == code).map_or(0, |(_, jobs)| *jobs);
+        line(text, &format!("safelight_jobs_refused_us{{code=\"{code}\"}}"), jobs);
+    }
+    let attempts = house::attempts(pool).await?;
     family(text, "safelight_attempts_10m", "Attempts of the last ten minutes that did not simply succeed, by verdict.");
     for verdict in ["retry", "wait", "gave_up", "crashed", "released", "cancelled"] {
-        let count = rows.iter().find(|row| row.verdict == verdict).map_or(0, |row| row.count);
+        let count = attempts.iter().find(|(known, _)| known == verdict).map_or(0, |(_, count)| *count);
         line(text, &format!("safelight_attempts_10m{{verdict=\"{verdict}\"}}"), count);
     }
     family(
@@ -205,46 +233,34 @@ async fn write_operations(text: &mut String, pool: &PgPool) -> Result<(), sqlx::
         line(text, &format!("safelight_pickup_milliseconds{{queue=\"{}\",quantile=\"0.5\"}}", row.queue), row.p50);
         line(text, &format!("safelight_pickup_milliseconds{{queue=\"{}\",quantile=\"0.95\"}}", row.queue), row.p95);
     }
-    let row = sqlx::query!(
-        r#"select count(*) filter (where live) as "under_way!", count(*) filter (where dead) as "stuck!",
-            coalesce(max(floor(extract(epoch from safelight.now() - asked_at))) filter (where live), 0)::bigint as "oldest!"
-        from (select b.asked_at, exists (select from safelight.jobs j where j.id = b.job_id) as live,
-                exists (select from safelight.dead_letters d where d.id = b.job_id) as dead
-            from safelight.bulk_acts b where b.finished_at is null order by b.asked_at desc limit 1000) o"#
-    )
-    .fetch_one(pool)
-    .await?;
     for (name, help, count) in [
-        ("safelight_bulk_acts_under_way", "Acts on many jobs that are not over.", row.under_way),
-        ("safelight_bulk_acts_stuck", "Acts on many jobs whose own job gave up in the middle.", row.stuck),
-        ("safelight_bulk_act_oldest_seconds", "How long ago the oldest of those under way was asked for.", row.oldest),
-    ] {
-        family(text, name, help);
-        line(text, name, count);
-    }
-    let row = sqlx::query!(
-        r#"select (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute') as "silent!",
-            (select coalesce(max(extract(epoch from safelight.now() - last_tick)), 0)::bigint from safelight.schedules where not paused) as "behind!",
-            (select count(*) from safelight.sweeps s where s.finished_at > safelight.now() - interval '15 minutes' and s.residue is null) as "unchecked!",
-            (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_user_tables where schemaname = 'safelight' and relname = 'jobs') as "dead!",
-            pg_total_relation_size('safelight.jobs') as "bytes!""#
-    )
-    .fetch_one(pool)
-    .await?;
-    for (name, help, count) in [
-        ("safelight_workers_silent", "Workers that said nothing for a minute and did not go in peace.", row.silent),
+        ("safelight_bulk_acts_under_way", "Acts on many jobs that are not over.", of_the_house.bulk_under_way),
+        (
+            "safelight_bulk_acts_stuck",
+            "Acts on many jobs whose own job gave up in the middle.",
+            of_the_house.bulk_stuck,
+        ),
+        (
+            "safelight_bulk_act_oldest_seconds",
+            "How long ago the oldest of those under way was asked for.",
+            of_the_house.bulk_oldest_seconds,
+        ),
+        (
+            "safelight_workers_silent",
+            "Workers that said nothing for a minute and did not go in peace.",
+            numbers.workers_silent,
+        ),
         (
             "safelight_schedule_behind_seconds",
             "How long ago the schedule that was looked at last was looked at.",
-            row.behind,
+            of_the_house.schedule_behind_seconds,
         ),
         (
-            "safelight_sweeps_unchecked",
-            "Sweeps of a quarter of an hour that could not look what was still due.",
-            row.unchecked,
+            "safelight_jobs_dead_tuples",
+            "Dead rows of the hot table that vacuum has not taken yet.",
+            of_the_house.dead_tuples,
         ),
-        ("safelight_jobs_dead_tuples", "Dead rows of the hot table that vacuum has not taken yet.", row.dead),
-        ("safelight_jobs_bytes", "Size of the hot table with its indexes.", row.bytes),
+        ("safelight_jobs_bytes", "Size of the hot table with its indexes.", of_the_house.bytes),
     ] {
         family(text, name, help);
         line(text, name, count);

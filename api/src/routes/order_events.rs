@@ -6,7 +6,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
-    http::HeaderMap,
+    http::{HeaderMap, StatusCode},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -68,7 +68,8 @@ impl Stream {
 /// next request. The stream ends when the order has ended, or after 25 seconds: then come back.
 #[utoipa::path(get, path = "/v1/orders/{order}/events", tag = "orders", operation_id = "followOrder",
     params(("order" = String, Path, description = "order_…"), WhatFor), security(("token" = ["read"])),
-    responses((status = 200, description = "Events", body = OrderView, content_type = "text/event-stream"), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "Events", body = OrderView, content_type = "text/event-stream"), (status = 204, description = "The order has ended, and `last-event-id` says that its end is known: do not come back"),
+        (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn follow(
     caller: To<Read>,
     State(state): State<ApiState>,
@@ -82,6 +83,12 @@ pub(crate) async fn follow(
     caller.looks_at(&state, &order.to_string(), entry).await?;
     let seat = Arc::clone(&state.waiters).try_acquire_owned().map_err(|_| Error::Busy)?;
     let known = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    // No content is how a stream tells a browser not to come back (HTML, 9.2.3).
+    if stands.has_ended()
+        && known.is_some_and(|id| waiting::tag_of(&stands).is_ok_and(|tag| tag.trim_matches('"') == id))
+    {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let stream = Stream {
         state,
         order,

@@ -228,6 +228,24 @@ impl House {
         }
     }
 
+    /// Until a session of this database waits for a lock.
+    pub(crate) async fn somebody_is_blocked(&self) {
+        let blocked = "from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        while self.count(blocked).await == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The same request again while the first one is under way.
+    pub(crate) async fn until_answered<F: Future<Output = Answer>>(&self, asks: impl Fn() -> F) -> Answer {
+        loop {
+            let answer = asks().await;
+            if answer.code() != "idempotency_in_flight" {
+                return answer;
+            }
+        }
+    }
+
     /// A number that the database answers with.
     pub(crate) async fn count(&self, sql: &str) -> i64 {
         sqlx::query_scalar(AssertSqlSafe(format!("select count(*) {sql}")))

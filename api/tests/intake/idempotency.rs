@@ -48,6 +48,26 @@ async fn the_same_key_for_another_request_is_refused() {
 }
 
 #[tokio::test]
+async fn a_caller_who_goes_away_in_the_middle_finds_the_answer_under_the_key() {
+    let house = House::build().await;
+    let token = house.backend("koselfie").await;
+    let body = json!({ "email": "ann@example.org" });
+    let mut held = safelight_jobs::db::begin(&house.owner).await.expect("a transaction");
+    sqlx::query("lock table safelight.subjects in exclusive mode").execute(&mut *held).await.expect("a lock");
+    let gone = async {
+        tokio::select! {
+            answer = house.post_once(&token, "key", "/v1/subjects", body.clone()) => panic!("it was held: {}", answer.text),
+            () = house.somebody_is_blocked() => {}
+        }
+    };
+    gone.await;
+    held.rollback().await.expect("the lock is gone");
+    let answer = house.until_answered(|| house.post_once(&token, "key", "/v1/subjects", body.clone())).await;
+    assert_eq!((answer.status, answer.header("idempotent-replayed")), (StatusCode::CREATED, "true"));
+    assert_eq!(house.count("from safelight.subjects").await, 1);
+}
+
+#[tokio::test]
 async fn ten_at_once_are_one_effect() {
     let house = House::build().await;
     let token = house.backend("koselfie").await;

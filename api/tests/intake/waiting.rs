@@ -87,6 +87,9 @@ async fn an_orders_progress_is_followed_and_nothing_is_sent_twice() {
             request.headers_mut().insert("last-event-id", known.parse().expect("an id"));
         }
         let response = house.app.clone().oneshot(request).await.expect("an answer");
+        if response.status() == StatusCode::NO_CONTENT {
+            return "do not come back".to_owned();
+        }
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let mut body = response.into_body().into_data_stream();
         let mut events = String::new();
@@ -103,7 +106,7 @@ async fn an_orders_progress_is_followed_and_nothing_is_sent_twice() {
     assert_eq!(events.matches("event: order").count(), 2, "as it was, and the change: {events}");
     assert!(events.contains("\"state\":\"placed\"") && events.contains("\"state\":\"refused\""), "{events}");
     let last = events.rsplit("id: ").next().and_then(|rest| rest.lines().next()).expect("an id").to_owned();
-    assert_eq!(follow(&last).await.matches("event: order").count(), 0, "known, and over");
+    assert_eq!(follow(&last).await, "do not come back", "known, and over");
     let other = house.backend("koselfie").await;
     assert_eq!(house.get(&other, &format!("/v1/orders/{order}/events")).await.code(), "not_found");
 }

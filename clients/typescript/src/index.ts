@@ -70,7 +70,7 @@ async function patient(options: Options, request: Request): Promise<Response> {
     let seconds = 2 ** tried * 0.25 * (0.5 + Math.random());
     try {
       const response = await send(request.clone());
-      if (tried >= retries || (response.status !== 429 && response.status !== 503)) return response;
+      if (tried >= retries || !(await passes(response))) return response;
       seconds = Number(response.headers.get("retry-after") ?? seconds);
     } catch (error) {
       if (tried >= retries || request.signal.aborted) throw error;
@@ -79,7 +79,16 @@ async function patient(options: Options, request: Request): Promise<Response> {
   }
 }
 
-/** Follow an order until it has ended: its state at once, and again with each change. Comes back by itself when the stream ends. */
+/** Will the same request fare better in a moment? Under its key it is the same request, also where the first is still under way. */
+async function passes(response: Response): Promise<boolean> {
+  if (response.status === 429 || response.status === 503) return true;
+  return response.status === 409 && (await refusal(response.clone())).code === "idempotency_in_flight";
+}
+
+/**
+ * Follow an order until it has ended: its state at once, and again with each change. Comes back by itself when the stream ends or breaks;
+ * it gives up when the intake cannot be reached as often in a row as a request is sent again.
+ */
 export async function* followOrder(options: Options, order: string, signal?: AbortSignal): AsyncGenerator<Order> {
   const ended = ["delivered", "refused", "expired", "refund_review"];
   let last: string | undefined;
@@ -88,13 +97,19 @@ export async function* followOrder(options: Options, order: string, signal?: Abo
     if (last !== undefined) headers.set("last-event-id", last);
     const request = new Request(`${options.url}/v1/orders/${encodeURIComponent(order)}/events`, { headers, ...(signal && { signal }) });
     const response = await patient(options, request);
+    if (response.status === 204) return;
     if (!response.ok || response.body === null) throw await refusal(response);
-    for await (const event of events(response.body)) {
-      last = event.id ?? last;
-      const view = JSON.parse(event.data) as Order;
+    const stream = events(response.body);
+    for (;;) {
+      // Only the reading: what the caller does with an event may fail with its own errors.
+      const next = await stream.next().catch(() => undefined);
+      if (next === undefined || next.done) break;
+      last = next.value.id ?? last;
+      const view = JSON.parse(next.value.data) as Order;
       yield view;
       if (ended.includes(view.state)) return;
     }
+    signal?.throwIfAborted();
   }
 }
 

@@ -3411,6 +3411,13 @@ export interface operations {
                     "text/event-stream": components["schemas"]["OrderView"];
                 };
             };
+            /** @description The order has ended, and `last-event-id` says that its end is known: do not come back */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {

@@ -34,5 +34,5 @@ pub use fleet::{
 pub use gather::Gatherer;
 pub use history::{prune_history, turn_archive};
 pub use lease::{Kept, Lease, disown, forget_worker, give_back, keep, open_lanes, register_worker, rescue};
-pub use numbers::{COUNTED, ProviderLoad, QueueNumbers, numbers, provider_loads};
+pub use numbers::{COUNTED, ProviderLoad, QueueNumbers, REFUSED_US, numbers, provider_loads, refused_us};
 pub use settle::{KEY_LIFETIME_HOURS, Outcome, Verdict, provider_is_well, settle, settle_within};

@@ -86,3 +86,36 @@ pub async fn provider_loads(pool: &PgPool) -> Result<Vec<ProviderLoad>, sqlx::Er
     .fetch_all(pool)
     .await
 }
+
+/// Codes of jobs that wait because a provider refuses the house itself: a key, a balance, or a place that is not set. They go on by
+/// themselves a quarter of an hour after a person mended it.
+pub const REFUSED_US: [&str; 8] = [
+    "fal_without_money",
+    "fal_key_refused",
+    "fal_admin_key_missing",
+    "stripe_key_refused",
+    "store_key_refused",
+    "resend_key_refused",
+    "auth_key_refused",
+    "no_ledger",
+];
+
+/// How many jobs wait with each code of [`REFUSED_US`], of one tenant or of the house; looked for among those that are due within a
+/// wait's length, [`COUNTED`] of each queue.
+pub async fn refused_us(pool: &PgPool, tenant: Option<&str>) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    let codes = REFUSED_US.map(str::to_owned);
+    let names = Queue::ALL.map(|queue| queue.as_str().to_owned());
+    let rows = sqlx::query!(
+        r#"select j.why as "code!", count(*) as "jobs!" from unnest($3::text[]) q(name) cross join lateral (
+            select why, tenant from safelight.jobs where state = 3 and queue = q.name and run_at < safelight.now() + interval '20 minutes'
+            order by run_at limit $4) j
+        where j.why = any ($1) and ($2::text is null or j.tenant = $2) group by j.why order by j.why"#,
+        &codes,
+        tenant,
+        &names,
+        i64::from(COUNTED)
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.code, row.jobs)).collect())
+}

@@ -11,7 +11,7 @@ use crate::db;
 const MOST_COUNTED: i64 = 100_000;
 
 /// How far the sealer is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Lag {
     /// Entries in the log.
     pub size: i64,

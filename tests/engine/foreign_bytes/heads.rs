@@ -123,6 +123,7 @@ const ADDRESSES: &[(&str, Opens)] = &[
     ("/console/providers?said=job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
     ("/console/providers?calls_after=unknown.1790000000123456.019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
     ("/console/sweeps?before=019a8f2e-6c5d-7b12-90f3-a4b5c6d7e8f9", Opens::Session),
+    ("/console/findings", Opens::Session),
     ("/console/policies", Opens::Session),
     ("/console/controls?done=paused", Opens::Session),
     ("/console/schedules?done=paused", Opens::Session),
