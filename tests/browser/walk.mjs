@@ -9,7 +9,7 @@ const { CONSOLE, OPERATOR, READER, GIVEN, CHROMIUM = "/usr/bin/chromium", PICTUR
 const given = JSON.parse(GIVEN ?? "{}");
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const DESK = { width: 1280, height: 900 }, PHONE = { width: 390, height: 844 };
-const PAGES = ["", "/queues", "/jobs", "/dead", "/orders", "/deletions", "/cases", "/sweeps", "/policies", "/providers", "/controls", "/schedules",
+const PAGES = ["", "/queues", "/jobs", "/dead", "/orders", "/deletions", "/cases", "/sweeps", "/findings", "/policies", "/providers", "/controls", "/schedules",
     "/workers", "/audit", "/tokens", "/bulk"];
 
 const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
@@ -251,6 +251,7 @@ const chapters = {
         await page.waitForURL(link);
         assert.doesNotMatch(await body(page), /too late/);
         // A bare id in quotes, pasted from somewhere.
+        await page.goto(`${CONSOLE}/console/queues`);
         await page.getByLabel("Id of a job").fill(` "${given.job.replace("job_", "")}", `);
         await page.keyboard.press("Enter");
         await page.waitForURL(link);

@@ -15,11 +15,23 @@ use crate::{error::Error, state::ApiState};
 /// Rows of one page.
 const MOST: i64 = 50;
 
-/// Which part of the acts.
-#[derive(Deserialize)]
+/// How many of the newest acts are looked through for one person's.
+const WINDOW: i64 = 20_000;
+
+/// Which part of the acts. An empty field does not narrow.
+#[derive(Deserialize, Default)]
+#[serde(default)]
 pub(super) struct Wanted {
+    about: String,
+    who: String,
     before: Option<Uuid>,
     entries_before: Option<i64>,
+}
+
+impl Wanted {
+    fn is_narrow(&self) -> bool {
+        !self.about.trim().is_empty() || !self.who.trim().is_empty()
+    }
 }
 
 /// The page. For people of the house.
@@ -32,14 +44,16 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Audit" }
         (log(&state).await?)
-        (entries::section(&state, wanted.entries_before).await?)
-        (acts(&state, wanted.before).await?)
+        @if wanted.entries_before.is_none() { (acts(&state, &wanted).await?) }
+        @if !wanted.is_narrow() && wanted.before.is_none() { (entries::section(&state, wanted.entries_before).await?) }
     };
     Ok(framed("Audit", Page::Audit, &viewer, &body))
 }
 
 async fn log(state: &ApiState) -> Result<Markup, Error> {
     let lag = sealer::lag(&state.pool).await?;
+    let refused =
+        sqlx::query_scalar!(r#"select not safelight.may_claim() as "refused!""#).fetch_one(&state.pool).await?;
     let last =
         sqlx::query!("select size, signed_at, key_ids from safelight.audit_checkpoints order by size desc limit 1")
             .fetch_optional(&state.pool)
@@ -49,6 +63,8 @@ async fn log(state: &ApiState) -> Result<Markup, Error> {
             .fetch_all(&state.pool)
             .await?;
     Ok(html! {
+        @if refused { p.verdict.lit { "This database was restored or moved and is not compared with the erasure ledger: nothing is worked on. "
+            code { "safelight restore check" } ", then " code { "safelight restore replay" } "." } }
         section aria-label="The sealed log" {
             dl.facts {
                 div { dt { "entries in the log" } dd { (lag.size) } }
@@ -71,26 +87,49 @@ async fn log(state: &ApiState) -> Result<Markup, Error> {
     })
 }
 
-async fn acts(state: &ApiState, before: Option<Uuid>) -> Result<Markup, Error> {
+async fn acts(state: &ApiState, wanted: &Wanted) -> Result<Markup, Error> {
+    let word = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    // What an act was about has an index; who acted is looked for among the newest.
     let rows = sqlx::query!(
-        r#"select id, at, actor, why, action, outcome, about from safelight.operator_acts
-        where $1::uuid is null or id < $1 order by id desc limit $2"#,
-        before,
+        r#"select id as "id!", at as "at!", actor as "actor!", why as "why!", action as "action!", outcome as "outcome!", about as "about!" from (
+            select * from safelight.operator_acts where ($1::uuid is null or id < $1) and ($2::text is null or about = $2) order by id desc limit $3) newest
+        where $4::text is null or actor = $4 order by id desc limit $5"#,
+        wanted.before,
+        word(&wanted.about),
+        WINDOW,
+        word(&wanted.who),
         MOST
     )
     .fetch_all(&state.pool)
     .await?;
     let next = rows.get(MOST as usize - 1).map(|row| row.id);
     Ok(html! {
-        section {
+        section #acts {
             h2 { "What operators did and looked at" }
-            (parts::listed("Nothing yet.", "Acts", &["at", "who", "did", "about", "why"], &rows, |row| html! {
+            form.filter method="get" action="/console/audit" role="search" {
+                label.wide { "About" input name="about" type="text" value=(wanted.about) placeholder="order_…" autocomplete="off" spellcheck="false"; }
+                label { "Who" input name="who" type="text" value=(wanted.who) autocomplete="off" spellcheck="false"; }
+                button type="submit" { "Find" }
+            }
+            (parts::listed(if wanted.is_narrow() { "None matches." } else { "Nothing yet." }, "Acts", &["at", "who", "did", "about", "why"], &rows, |row| html! {
                 td { (words::time(row.at)) } td { (row.actor) } td { (words::said(&row.action.replace('.', " "))) " " (words::state(&row.outcome)) }
                 td { @match page_of(&row.about) { Some(page) => { a.id href=(page) { (row.about) } }, None => (row.about) } } td.free { (row.why) }
             }))
-            @if let Some(next) = next { p.after { a href={ "/console/audit?before=" (next) } rel="next" { "Older" } } }
+            @if let Some(next) = next { p.after { a href=(address(wanted, next)) rel="next" { "Older" } } }
         }
     })
+}
+
+/// The address of a later page of the acts.
+fn address(wanted: &Wanted, before: Uuid) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in [("about", wanted.about.trim()), ("who", wanted.who.trim())] {
+        if !value.is_empty() {
+            query.append_pair(name, value);
+        }
+    }
+    query.append_pair("before", &before.to_string());
+    format!("/console/audit?{}", query.finish())
 }
 
 /// The page of what an act was about, if it has one.

@@ -24,6 +24,7 @@ use super::{
     jobs::{Sought, table},
     overview::link,
     page as framed, parts,
+    refresh::Again,
     sign_in::Viewer,
     watched, words,
 };
@@ -167,8 +168,9 @@ pub(super) async fn page(
         }
         @if act.state() == "stopped" { p.after { "Its job was cancelled or gave up; what was done stays done. A dead letter that is redriven goes on where it was." } }
     };
-    let seconds = (act.state() == "under_way").then_some(EVERY);
-    Ok(watched("Act on many jobs", Page::Jobs, &viewer, &head, &body, seconds))
+    let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
+    let again = (act.state() == "under_way").then_some(Again { seconds: EVERY, now });
+    Ok(watched("Act on many jobs", Page::Jobs, &viewer, &head, &body, again))
 }
 
 fn progress(act: &BulkAct) -> Markup {

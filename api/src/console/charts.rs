@@ -5,7 +5,7 @@ use chrono::{DateTime, Timelike, Utc};
 use maud::{Markup, html};
 use safelight_jobs::due;
 
-use super::words;
+use super::{needs, words};
 use crate::{
     error::Error,
     numbers::{self, Numbers},
@@ -137,7 +137,7 @@ fn ages(numbers: &Numbers, pickup: &[numbers::Pickup]) -> Markup {
             text x="0" y=(rounded(y + step - 3.5)) { (queue.name) }
             line.axis x1=(LEFT) x2=(LEFT + wide) y1=(rounded(y + step - 2.0)) y2=(rounded(y + step - 2.0)) {}
             @if let Some(seconds) = queue.oldest_seconds {
-                rect class=[Some(if seconds > OLD { "gave_up" } else { "age" })] x=(LEFT) width=(rounded(along(seconds * 1000, wide).max(1.5))) y=(rounded(y + 3.0)) height=(rounded(step - 6.0)) {}
+                rect class=[Some(if seconds > needs::OLD { "gave_up" } else { "age" })] x=(LEFT) width=(rounded(along(seconds * 1000, wide).max(1.5))) y=(rounded(y + 3.0)) height=(rounded(step - 6.0)) {}
             }
             @if let Some(p95) = p95(queue.name) {
                 rect.mark x=(rounded(LEFT + along(p95, wide))) width="2" y=(rounded(y + 1.5)) height=(rounded(step - 3.0)) {}
@@ -151,7 +151,12 @@ fn ages(numbers: &Numbers, pickup: &[numbers::Pickup]) -> Markup {
             "Bar: how long the oldest job has been due; the longest is {} in {name}. Mark: within which 19 of 20 started lately.",
             words::age(seconds)
         ),
-        None => "Nothing is due and waits. Mark: within which 19 of 20 jobs started lately.".to_owned(),
+        None => match numbers.queues.iter().map(|queue| queue.aside).sum::<i64>() {
+            0 => "Nothing is due and waits. Mark: within which 19 of 20 jobs started lately.".to_owned(),
+            aside => {
+                format!("No ready job waits; {aside} are set aside. Mark: within which 19 of 20 jobs started lately.")
+            }
+        },
     };
     figure(
         "ages",
@@ -167,9 +172,6 @@ fn ages(numbers: &Numbers, pickup: &[numbers::Pickup]) -> Markup {
         },
     )
 }
-
-/// A job that has been due for longer needs a look, in seconds: the alert `QueueOld` says so, too.
-const OLD: i64 = 300;
 
 async fn dues(state: &ApiState, tenant: Option<&str>) -> Result<Markup, Error> {
     let due = due::due(&state.pool, tenant, due::COUNTED).await?;
@@ -193,7 +195,9 @@ async fn dues(state: &ApiState, tenant: Option<&str>) -> Result<Markup, Error> {
     } else {
         let more = if bounded { " or more" } else { "" };
         format!(
-            "{all}{more} objects reach their term within seven days; {open} open deletions reach their legal deadline."
+            "{all}{more} {} their term within seven days; {open} open {} legal deadline.",
+            if all == 1 { "object reaches" } else { "objects reach" },
+            if open == 1 { "deletion reaches its" } else { "deletions reach their" }
         )
     };
     let most = objects.iter().copied().max().unwrap_or_default().max(1);

@@ -9,7 +9,7 @@ use safelight_jobs::{
     look, queue,
 };
 
-use super::{Page, Trouble, overview::link, sign_in::Viewer, watched, words};
+use super::{Page, Trouble, overview::link, refresh::Again, sign_in::Viewer, watched, words};
 use crate::{
     error::Error,
     input::At,
@@ -85,7 +85,8 @@ pub(super) async fn page(
                 @for step in &steps { li {
                     span.when { (words::said(&step.class)) span.small { " at " (step.processor) } }
                     span.what {
-                        (words::state(&step.state)) " "
+                        // What comes after the step that is stuck has not been tried.
+                        (words::state(if step.state == "stuck" && step.tries == 0 && step.code.is_none() { "not_reached" } else { &step.state })) " "
                         strong { (step.deleted) } " of " (step.planned) " deleted"
                         span.small {
                             @if let Some(evidence) = &step.evidence { " · " (evidence) }
@@ -104,8 +105,8 @@ pub(super) async fn page(
             } }
         }
     };
-    let seconds = row.completed_at.is_none().then_some(EVERY);
-    Ok(watched("Deletion", Page::Deletions, &viewer, &head, &body, seconds))
+    let again = row.completed_at.is_none().then_some(Again { seconds: EVERY, now: row.now });
+    Ok(watched("Deletion", Page::Deletions, &viewer, &head, &body, again))
 }
 
 /// Its certificate, as a page to print.

@@ -77,13 +77,13 @@ async fn open(
     Ok(html! {
         section {
             h2 { "Open" span.aside { "the nearest deadline first" } }
-            (parts::listed("None is open.", "Open deletions", &["deletion", "tenant", "because of", "state", "#steps seen", "waits for", "#requested", "#legal deadline"], &rows, |row| html! {
-                td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td { (row.tenant) } td { (words::said(&row.trigger)) }
+            (parts::listed("None is open.", "Open deletions", &["deletion", "#legal deadline", "state", "#steps seen", "waits for", "because of", "#requested", "tenant"], &rows, |row| html! {
+                td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td.n { (words::distance(now, row.answer_due)) }
                 td { @if row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
                 td.n { (row.settled) " of " (row.steps) }
-                td { (waits::said(waiting.get(key(row.id.into()).as_str()), "the sweep of deletions drives it again within the hour"))
+                td.free { (waits::said(waiting.get(key(row.id.into()).as_str()), "the sweep of deletions drives it again within the hour"))
                     @if let Some(steps) = &row.waits { span.small { "; " (words::said(steps)) } } }
-                td.n { (words::distance(now, row.requested_at)) } td.n { (words::distance(now, row.answer_due)) }
+                td { (words::said(&row.trigger)) } td.n { (words::distance(now, row.requested_at)) } td { (row.tenant) }
             }))
             @if let Some(next) = next { p.after { a href={ "/console/deletions?open_after=" (next) } rel="next" { "Later deadlines" } } }
         }

@@ -212,16 +212,16 @@ fn form(wanted: &Sought, viewer: &Viewer) -> Markup {
 
 pub(super) fn table(jobs: &[search::Job], now: DateTime<Utc>) -> Markup {
     html! {
-        (parts::table("Jobs", &["job", "kind", "state", "code", "tenant", "order", "#attempts", "#waits", "#made", "#ended"], jobs, |job| html! {
+        (parts::table("Jobs", &["job", "kind", "state", "code", "#attempts", "#waits", "#made", "#ended", "order", "tenant"], jobs, |job| html! {
             td { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) }
             td { (words::said(&job.kind)) }
             td { (words::state(&job.state)) }
             td { (job.code.as_deref().map(words::said).unwrap_or_default()) }
-            td { (job.tenant.as_deref().unwrap_or("–")) }
-            td { @if let Some(order) = job.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
             td.n { (job.attempt) } td.n { (job.waits) }
             td.n { (words::distance(now, job.created_at)) }
             td.n { @match job.ended_at { Some(at) => (words::distance(now, at)), None => span.none { "–" } } }
+            td { @if let Some(order) = job.order_id { (link("orders", &Id::<Order>::from(order).to_string())) } }
+            td { (job.tenant.as_deref().unwrap_or("–")) }
         }))
     }
 }

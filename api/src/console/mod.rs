@@ -17,9 +17,11 @@ mod deletions;
 mod door;
 mod entries;
 mod find;
+mod findings;
 mod job;
 mod jobs;
 mod money;
+mod needs;
 mod oidc;
 mod order;
 mod orders;
@@ -52,6 +54,7 @@ use axum::{
 };
 use maud::{DOCTYPE, Markup, html};
 
+use refresh::Again;
 use sign_in::Viewer;
 use trouble::Trouble;
 
@@ -93,6 +96,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/providers", get(providers::page))
         .route("/console/calls/{intent}/resolve", post(resolve::say))
         .route("/console/sweeps", get(sweeps::page))
+        .route("/console/findings", get(findings::page))
         .route("/console/sweeps/{sweep}", post(sweeps::ask))
         .route("/console/policies", get(policies::page))
         .route("/console/controls", get(controls::page))
@@ -132,6 +136,7 @@ enum Page {
     Deletions,
     Cases,
     Sweeps,
+    Findings,
     Providers,
     Controls,
     Schedules,
@@ -143,7 +148,7 @@ enum Page {
 
 impl Page {
     /// Address, name, and whether it is for people of the house only.
-    const ALL: [(Self, &'static str, &'static str, bool); 15] = [
+    const ALL: [(Self, &'static str, &'static str, bool); 16] = [
         (Self::Overview, "/console", "Overview", false),
         (Self::Queues, queues::ADDRESS, "Queues", false),
         (Self::Jobs, "/console/jobs", "Jobs", false),
@@ -152,6 +157,7 @@ impl Page {
         (Self::Deletions, "/console/deletions", "Deletions", false),
         (Self::Cases, "/console/cases", "Cases", false),
         (Self::Sweeps, "/console/sweeps", "Sweeps", false),
+        (Self::Findings, "/console/findings", "Findings", false),
         (Self::Policies, "/console/policies", "Policies", false),
         (Self::Providers, "/console/providers", "Providers", true),
         (Self::Controls, "/console/controls", "Controls", false),
@@ -168,9 +174,9 @@ fn page(title: &str, place: Page, viewer: &Viewer, body: &Markup) -> Response {
 }
 
 /// A page of which a part is shown again every so many seconds; none: nothing is under way.
-fn watched(title: &str, place: Page, viewer: &Viewer, head: &Markup, part: &Markup, seconds: Option<u32>) -> Response {
-    let body = html! { (head) (refresh::part(seconds, part)) };
-    document(StatusCode::OK, title, &frame(Some(place), viewer, &body), seconds.is_some())
+fn watched(title: &str, place: Page, viewer: &Viewer, head: &Markup, part: &Markup, again: Option<Again>) -> Response {
+    let body = html! { (head) (refresh::part(again, part)) };
+    document(StatusCode::OK, title, &frame(Some(place), viewer, &body), again.is_some())
 }
 
 /// The menu, the box that opens an id, and what is between them and the end of a page.

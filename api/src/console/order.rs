@@ -14,7 +14,10 @@ use safelight_jobs::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Page, Trouble, act, job::Done, money, overview::link, parts, refund, sign_in::Viewer, watched, words};
+use super::{
+    Page, Trouble, act, job::Done, money, overview::link, parts, refresh::Again, refund, sign_in::Viewer, watched,
+    words,
+};
 use crate::{error::Error, input::At, state::ApiState};
 
 /// How often an order that is under way is looked at, in seconds.
@@ -62,7 +65,7 @@ pub(super) async fn page(
     };
     let body = html! {
         p.lead { (words::state(&row.state)) @if let Some(problem) = &row.problem { " " (words::said(problem)) } }
-        (waits(&state, order, &row.state, row.checkout_at.is_some()).await?)
+        (waits(&state, order, &row.state, row.problem.as_deref(), row.checkout_at.is_some()).await?)
         dl.facts {
             div { dt { "tenant" } dd { (row.tenant) } }
             div { dt { "plan" } dd { (row.plan) @if row.needs_model { ", with a model" } } }
@@ -82,18 +85,27 @@ pub(super) async fn page(
         @if whole || calls_after.is_some() { (calls(&state, order, calls_after).await?) }
     };
     let works = matches!(row.state.as_str(), "placed" | "paid" | "training" | "generating");
-    Ok(watched("Order", Page::Orders, &viewer, &head, &body, works.then_some(EVERY)))
+    let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
+    Ok(watched("Order", Page::Orders, &viewer, &head, &body, works.then_some(Again { seconds: EVERY, now })))
 }
 
 /// Why nothing has come of it yet: the page that a customer waits for, or what its jobs and calls wait for.
-async fn waits(state: &ApiState, order: Id<Order>, stands: &str, checkout: bool) -> Result<Markup, Error> {
+async fn waits(
+    state: &ApiState,
+    order: Id<Order>,
+    stands: &str,
+    problem: Option<&str>,
+    checkout: bool,
+) -> Result<Markup, Error> {
     match stands {
         "placed" if checkout => return Ok(html! { p.after { "It waits for the payment at Stripe." } }),
         "placed" => return Ok(html! { p.after { "It waits for its checkout to begin." } }),
         "refund_review" => {
-            return Ok(
-                html! { p.after { "It waits for a person: mend the cause and redrive its dead letter, or " code { "safelight refund" } "." } },
-            );
+            return Ok(html! { p.after {
+                "It waits for a person: "
+                @if problem == Some("work_died") { "mend the cause and redrive its dead letter, or give the money back." }
+                @else { "nothing of it goes on by itself. Give the money back." }
+            } });
         }
         "paid" | "training" | "generating" => {}
         _ => return Ok(html! {}),
@@ -107,7 +119,7 @@ async fn waits(state: &ApiState, order: Id<Order>, stands: &str, checkout: bool)
     .fetch_all(&state.pool)
     .await?;
     let calls = sqlx::query!(
-        r#"select processor, count(*) as "number!", min(created_at) as "first!", bool_or(state = 'unknown') as "unknown!"
+        r#"select processor, count(*) as "number!", min(created_at) as "first!", count(*) filter (where state = 'unknown') as "unknown!"
         from safelight.provider_calls where order_id = $1 and state in ('intended', 'unknown', 'submitted') group by processor"#,
         order.uuid()
     )
@@ -120,7 +132,7 @@ async fn waits(state: &ApiState, order: Id<Order>, stands: &str, checkout: bool)
             ul.why {
                 @for job in &jobs { li { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) " " (words::said(&job.kind)) ": " strong { (words::said(&job.code)) } ", " (job.detail) "." } }
                 @for call in &calls { li { (call.number) " calls at " (call.processor) " without an end, the first of " (words::time(call.first))
-                    @if call.unknown { "; the outcome of one is " (words::state("unknown")) } "." } }
+                    @if call.unknown > 0 { "; the outcome of " (call.unknown) " is " (words::state("unknown")) } "." } }
             }
         }
     })
@@ -263,14 +275,14 @@ async fn jobs(state: &ApiState, order: Id<Order>, after: Option<Place>) -> Resul
     Ok(html! {
         section {
             h2 { "Jobs" }
-            (parts::listed("There are none.", "Jobs", &["kind", "state", "why", "#attempts", "#waits", "#ran", "on the way", "job"], &rows, |row| html! {
-                th scope="row" { (words::said(&row.kind)) }
+            (parts::listed("There are none.", "Jobs", &["job", "kind", "state", "why", "#attempts", "#waits", "#ran", "on the way"], &rows, |row| html! {
+                td { (link("jobs", &Id::<id::Job>::from(row.id).to_string())) }
+                td { (words::said(&row.kind)) }
                 td { (words::state(&row.state)) }
                 td { (row.why.as_deref().map(words::said).unwrap_or_default()) }
                 td.n { (row.attempt) } td.n { (row.waits) }
                 td.n { @match row.ran_ms { Some(ms) if ms >= 0 => { (ms) " ms" }, _ => span.none { "–" } } }
-                td { (row.tries.as_deref().map(words::said).unwrap_or_default()) }
-                td { (link("jobs", &Id::<id::Job>::from(row.id).to_string())) }
+                td.free { (row.tries.as_deref().map(words::said).unwrap_or_default()) }
             }))
             (parts::more(next, &later(order, "jobs_after"), "", "Later jobs"))
         }
@@ -298,7 +310,7 @@ async fn calls(state: &ApiState, order: Id<Order>, after: Option<Place>) -> Resu
                 td { code { (Id::<Intent>::from(row.id)) } }
                 td { (row.processor) } td { (row.purpose) } td { (row.model) }
                 td { (words::state(&row.state)) } td { (row.code.as_deref().map(words::said).unwrap_or_default()) }
-                td { @match row.purge.as_str() { "none" => "kept", "wanted" => "to be purged", "purged" => "purged", _ => "not purged" } }
+                td { @match row.purge.as_str() { "none" if matches!(row.state.as_str(), "refused" | "unknown" | "intended") => "–", "none" => "kept", "wanted" => "to be purged", "purged" => "purged", _ => "not purged" } }
                 td { (words::time(row.created_at)) } td { (words::maybe_time(row.submitted_at)) }
                 td { (words::maybe_time(row.collected_at.or(row.finished_at))) }
             }))

@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use safelight_jobs::id::{Id, Order};
 use serde::Deserialize;
 
-use super::{Page, Trouble, jobs::meant, money, overview::link, page as framed, parts, sign_in::Viewer, words};
+use super::{Page, Trouble, jobs::meant, money, overview::link, page as framed, parts, sign_in::Viewer, waits, words};
 use crate::state::ApiState;
 
 /// Rows of one page.
@@ -67,16 +67,19 @@ pub(super) async fn page(
             .fetch_optional(&state.pool)
             .await?,
         };
+    let under_way = rows.iter().filter(|row| waits::is_under_way(&row.state)).map(|row| row.id).collect();
+    let waiting = waits::of_orders(&state.pool, under_way).await?;
     let body = html! {
         h1 { "Orders" }
         (form(&wanted, &viewer))
         @if before.is_none() { (money::to_look_at(&state, tenant.as_deref(), money_after, &address(&wanted, "money_after", "")).await?) }
         @if money_after.is_none() { section aria-label="Found" {
             @if rows.is_empty() { p.none { "No order matches" @if last.is_some() { " among the newest " (WINDOW) } "." } } @else {
-                (parts::table("Orders", &["order", "tenant", "plan", "state", "problem", "#placed", "paid", "delivered"], &rows, |row| html! {
-                    td { (link("orders", &Id::<Order>::from(row.id).to_string())) } td { (row.tenant) } td { (row.plan) } td { (words::state(&row.state)) }
-                    td { (row.problem.as_deref().map(words::said).unwrap_or_default()) }
+                (parts::table("Orders", &["order", "state", "problem", "#placed", "paid", "delivered", "plan", "tenant"], &rows, |row| html! {
+                    td { (link("orders", &Id::<Order>::from(row.id).to_string())) } td { (words::state(&row.state)) }
+                    td { (waits::order_said(&row.state, row.problem.as_deref(), waiting.get(&row.id))) }
                     td.n { (words::distance(row.now, row.created_at)) } td { (words::maybe_time(row.paid_at)) } td { (words::maybe_time(row.delivered_at)) }
+                    td { (row.plan) } td { (row.tenant) }
                 }))
             }
             @if let Some(last) = last { p.after { a href=(address(&wanted, "before", &Id::<Order>::from(last).to_string())) rel="next" { "Older" } } }

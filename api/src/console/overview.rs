@@ -8,8 +8,8 @@ use safelight_jobs::{
     queue::COUNTED,
 };
 
-use super::{Page, Trouble, charts, parts, sign_in::Viewer, watched, words};
-use crate::{error::Error, numbers::Numbers, state::ApiState};
+use super::{Page, Trouble, charts, needs, parts, refresh::Again, sign_in::Viewer, waits, watched, words};
+use crate::{error::Error, house::House, numbers::Numbers, state::ApiState};
 
 /// How often it is looked at, in seconds.
 const EVERY: u32 = 15;
@@ -23,58 +23,19 @@ pub(super) async fn page(State(state): State<ApiState>, viewer: Viewer) -> Resul
     let tenant = viewer.tenant();
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let numbers = Numbers::read(&state.pool, tenant).await?;
+    let house = match tenant {
+        None => Some(House::read(&state.pool).await?),
+        Some(_) => None,
+    };
     let head = html! { h1 { "Overview" } };
     let body = html! {
-        (needs(&numbers, tenant.is_none()))
+        (needs::section(&numbers, house.as_ref()))
         (charts::section(&state, tenant, &numbers).await?)
         (queues(&numbers))
         (orders(&state, tenant, now).await?)
         (deletions(&state, tenant, now).await?)
     };
-    Ok(watched("Overview", Page::Overview, &viewer, &head, &body, Some(EVERY)))
-}
-
-/// A call that is unknown for longer than this needs a person: webhook and listing have had their time.
-const UNKNOWN_TOO_LONG_SECONDS: i64 = 3600;
-
-fn needs(numbers: &Numbers, house: bool) -> Markup {
-    let opens = |page: &str| {
-        house || !Page::ALL.iter().any(|(_, address, _, of_the_house)| *of_the_house && page.starts_with(address))
-    };
-    let too_long = numbers.oldest_unknown_seconds > UNKNOWN_TOO_LONG_SECONDS;
-    let cards = [
-        (numbers.deletions_late, "deletions past their deadline", "/console/deletions"),
-        (numbers.cases_late, "cases past their deadline", "/console/cases"),
-        (numbers.deletions_stuck, "deletions stuck", "/console/deletions"),
-        (
-            numbers.unknown_calls,
-            if too_long { "provider calls unknown (call_unknown_too_long)" } else { "provider calls unknown" },
-            "/console/providers#calls",
-        ),
-        (numbers.taken_home, "results that may be another person's", "/console/audit"),
-        (numbers.refund_reviews, "refund reviews", "/console/orders?state=refund_review"),
-        (numbers.differences, "differences in money", "/console/orders?state=refund_review"),
-        (numbers.sales_without_rule, "sales without a fiscal rule", "/console/sweeps"),
-        (numbers.dead_letters, "dead letters", "/console/dead"),
-        (numbers.overdue_artifacts, "objects an hour past their term", "/console/sweeps"),
-        (numbers.missing_objects, "rows without their object", "/console/sweeps"),
-        (numbers.claims_refused, "database that must be compared with the erasure ledger", "/console/audit"),
-        (numbers.controls_set, "pauses and open breakers", "/console/controls"),
-        (numbers.workers_silent, "workers silent", "/console/workers"),
-    ];
-    let calm = cards.iter().all(|(count, ..)| *count == 0);
-    html! {
-        section.needs aria-label="What needs a person" {
-            p class={ "verdict" @if !calm { " lit" } } {
-                @if calm { "Nothing needs a person now." } @else { "This needs a look." }
-            }
-            ul.cards {
-                @for (count, what, page) in cards {
-                    li class={ "card" @if count > 0 { " lit" } } { strong { (count) } @if count > 0 && opens(page) { a href=(page) { (what) } } @else { span { (what) } } }
-                }
-            }
-        }
-    }
+    Ok(watched("Overview", Page::Overview, &viewer, &head, &body, Some(Again { seconds: EVERY, now })))
 }
 
 fn queues(numbers: &Numbers) -> Markup {
@@ -112,6 +73,8 @@ async fn orders(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> R
     )
     .fetch_all(&state.pool)
     .await?;
+    let under_way = recent.iter().filter(|row| waits::is_under_way(&row.state)).map(|row| row.id).collect();
+    let waiting = waits::of_orders(&state.pool, under_way).await?;
     Ok(html! {
         section {
             h2 { "Orders" span.aside { "the newest " (TALLIED) " counted" } }
@@ -119,11 +82,11 @@ async fn orders(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> R
                 ul.tally { @for row in &states {
                     li { strong { (row.count) } " " (words::state(&row.state)) " " span.dimmed { (row.tenant) } }
                 } }
-                (parts::table("Newest orders", &["order", "tenant", "plan", "state", "problem", "#placed"], &recent, |row| html! {
+                (parts::table("Newest orders", &["order", "state", "problem", "#placed", "plan", "tenant"], &recent, |row| html! {
                     td { (link("orders", &Id::<Order>::from(row.id).to_string())) }
-                    td { (row.tenant) } td { (row.plan) } td { (words::state(&row.state)) }
-                    td { (row.problem.as_deref().map(words::said).unwrap_or_default()) }
-                    td.n { (words::distance(now, row.created_at)) }
+                    td { (words::state(&row.state)) }
+                    td { (waits::order_said(&row.state, row.problem.as_deref(), waiting.get(&row.id))) }
+                    td.n { (words::distance(now, row.created_at)) } td { (row.plan) } td { (row.tenant) }
                 }))
             }
         }
@@ -153,12 +116,12 @@ async fn deletions(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -
     Ok(html! {
         section {
             h2 { "Deletions" }
-            (parts::listed("None is open.", "Open deletions", &["open deletion", "tenant", "because of", "state", "#steps seen", "#legal deadline"], &rows, |row| html! {
+            (parts::listed("None is open.", "Open deletions", &["open deletion", "#legal deadline", "state", "#steps seen", "because of", "tenant"], &rows, |row| html! {
                 td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) }
-                td { (row.tenant) } td { (words::said(&row.trigger)) }
+                td.n { (words::distance(now, row.answer_due)) }
                 td { @if row.answer_due < now { (words::state("late")) " " } (words::state(&row.state)) }
                 td.n { (row.settled) " of " (row.steps) }
-                td.n { (words::distance(now, row.answer_due)) }
+                td { (words::said(&row.trigger)) } td { (row.tenant) }
             }))
             @if !finished.is_empty() {
                 p.after { "Completed last: " @for (n, row) in finished.iter().enumerate() {

@@ -28,6 +28,8 @@ use crate::{error::Error, state::ApiState};
 
 /// How many of the newest calls are counted by what became of them.
 const TALLIED: i64 = 20_000;
+/// Rows of that table at most.
+const GROUPS: usize = 200;
 /// Before the place of a call in an address.
 const UNKNOWN: &str = "unknown.";
 
@@ -87,11 +89,14 @@ async fn calls(state: &ApiState) -> Result<Markup, Error> {
         r#"select processor as "processor!", purpose as "purpose!", state as "state!", code, count(*) as "number!", max(created_at) as "last!",
             safelight.now() as "now!"
         from (select processor, purpose, state, code, created_at from safelight.provider_calls order by id desc limit $1) newest
-        group by 1, 2, 3, 4 order by 1, 2, 3, 5 desc, 4 limit 200"#,
-        TALLIED
+        group by 1, 2, 3, 4 order by 5 desc, 1, 2, 3, 4 limit $2"#,
+        TALLIED,
+        parts::one_more(GROUPS)
     )
     .fetch_all(&state.pool)
     .await?;
+    let (mut rows, more) = parts::page(rows, GROUPS, |_| ());
+    rows.sort_by(|a, b| (&a.processor, &a.purpose, &a.state).cmp(&(&b.processor, &b.purpose, &b.state)));
     Ok(html! {
         section {
             h2 { "What became of calls" span.aside { "the newest " (TALLIED) " counted" } }
@@ -99,6 +104,7 @@ async fn calls(state: &ApiState) -> Result<Markup, Error> {
                 th scope="row" { (row.processor) } td { (row.purpose) } td { (words::state(&row.state)) }
                 td { (row.code.as_deref().map(words::said).unwrap_or_default()) } td.n { (row.number) } td.n { (words::distance(row.now, row.last)) }
             }))
+            @if more.is_some() { p.small { "The " (GROUPS) " outcomes with the most calls; others are not shown." } }
         }
     })
 }

@@ -6,6 +6,10 @@
 const NAME = "under-way";
 const part = () => document.getElementById(NAME);
 
+function stale(isStale) {
+    document.getElementById("stale")?.toggleAttribute("hidden", !isStale);
+}
+
 function isInUse(part) {
     const selected = document.getSelection();
     const reads = selected && !selected.isCollapsed && part.contains(selected.anchorNode);
@@ -26,9 +30,11 @@ async function lookAgain() {
             const answer = await fetch(location.href, { headers: { "safelight-refresh": "1" }, redirect: "manual", cache: "no-store" });
             // The session ended: the door says so.
             if (answer.type === "opaqueredirect") return location.reload();
+            stale(!answer.ok);
             if (answer.ok) put(new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(NAME));
         } catch {
-            // Away for a moment.
+            // Away for a moment, and whoever looks is told.
+            stale(true);
         }
     }
     again();

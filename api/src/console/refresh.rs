@@ -7,7 +7,10 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use chrono::{DateTime, Utc};
 use maud::{Markup, html};
+
+use super::words;
 
 /// Where the script lies.
 pub(super) const ADDRESS: &str = "/console/refresh.js";
@@ -21,9 +24,24 @@ pub(super) fn asks(headers: &HeaderMap) -> bool {
     headers.contains_key(HEADER)
 }
 
-/// A part of a page that is shown again every so many seconds; none: it is over, and stays as it is.
-pub(super) fn part(seconds: Option<u32>, body: &Markup) -> Markup {
-    html! { div #under-way data-refresh=[seconds] { (body) } }
+/// That a part of a page is shown again.
+#[derive(Clone, Copy)]
+pub(super) struct Again {
+    /// How often, in seconds.
+    pub(super) seconds: u32,
+    /// As of when it is, by the database.
+    pub(super) now: DateTime<Utc>,
+}
+
+/// A part of a page that is shown again; none: it is over, and stays as it is.
+pub(super) fn part(again: Option<Again>, body: &Markup) -> Markup {
+    html! {
+        @if again.is_some() { p #stale role="status" hidden { "This page cannot be refreshed at the moment: what it shows is of the time below it." } }
+        div #under-way data-refresh=[again.map(|again| again.seconds)] {
+            (body)
+            @if let Some(again) = again { p.as-of { "As of " (words::time(again.now)) ", refreshed by itself while nothing in it is open or selected." } }
+        }
+    }
 }
 
 /// The script.

@@ -159,7 +159,8 @@ impl FromRequestParts<ApiState> for Viewer {
         if !holder.may(Scope::Read) {
             return Err(Error::Scope { needs: "read" }.into());
         }
-        let viewer = Self { holder, token: session.token_id.map(Id::from), why: session.why, csrf: csrf(id), refreshes };
+        let viewer =
+            Self { holder, token: session.token_id.map(Id::from), why: session.why, csrf: csrf(id), refreshes };
         Seen::note(&parts.extensions, &viewer);
         Ok(viewer)
     }

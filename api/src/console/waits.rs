@@ -1,4 +1,4 @@
-//! Why work that belongs to something is not done yet: what its job waits for, found by the job's key.
+//! Why work that belongs to something is not done yet: what its job waits for, found by the job's key or by its order.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use safelight_jobs::{
     job::JobKey,
 };
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::{overview::link, words};
 
@@ -28,8 +29,37 @@ pub(super) async fn of(pool: &PgPool, keys: &[JobKey]) -> Result<BTreeMap<String
     )
     .fetch_all(pool)
     .await?;
-    let waits = |job: uuid::Uuid, code, detail| Waits { job: job.into(), code, detail };
+    let waits = |job: Uuid, code, detail| Waits { job: job.into(), code, detail };
     Ok(rows.into_iter().map(|row| (row.key, waits(row.job_id, row.code, row.detail))).collect())
+}
+
+/// What the first job of each order waits for, for orders that are under way.
+pub(super) async fn of_orders(pool: &PgPool, orders: Vec<Uuid>) -> Result<BTreeMap<Uuid, String>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select w.order_id as "order_id!", e.code as "code!" from unnest($1::uuid[]) w(order_id)
+        cross join lateral (select j.id from safelight.jobs j where j.order_id = w.order_id order by j.state = 1 desc, j.run_at, j.id limit 1) j
+        cross join lateral safelight.explain_job(j.id) e"#,
+        &orders
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.order_id, row.code)).collect())
+}
+
+/// Is work of an order in this state under way?
+pub(super) fn is_under_way(state: &str) -> bool {
+    matches!(state, "paid" | "training" | "generating")
+}
+
+/// The problem of an order, or what it waits for: where it is under way and no job of it is there, it waits for a provider.
+pub(super) fn order_said(state: &str, problem: Option<&str>, waits: Option<&String>) -> Markup {
+    html! {
+        @match (problem, waits) {
+            (Some(problem), _) => (words::said(problem)),
+            (None, Some(code)) => { span.small { "waits: " (words::said(code)) } },
+            (None, None) => { @if is_under_way(state) { span.small { "waits: a provider works" } } },
+        }
+    }
 }
 
 /// In words, with the job; `none` where there is no such job.

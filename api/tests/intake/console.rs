@@ -91,6 +91,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/console/queues", "oldest ready"),
     ("/console/providers", "fal"),
     ("/console/sweeps", "<h1>Sweeps"),
+    ("/console/findings", "There are none."),
     ("/console/policies", "haloprofile"),
     ("/console/controls", "Pause"),
     ("/console/schedules", "Schedules"),
@@ -246,7 +247,7 @@ async fn the_overview_draws_what_ended_how_old_work_is_and_what_is_due_and_says_
     for words in [
         "6 done, 1 cancelled, 1 gave up; 1 in the busiest minute.",
         "Nothing is due and waits.",
-        "3 objects reach their term within seven days; 1 open deletions reach their legal deadline.",
+        "3 objects reach their term within seven days; 1 open deletion reaches its legal deadline.",
         "<title id=\"finished-title\">Jobs ended a minute, last hour</title>",
         "– · 3 s",
         "day 2<tspan class=\"deadline\"> · 1</tspan>",

@@ -168,7 +168,13 @@ async fn what_belongs_to_one_order_job_or_person_goes_on_behind_a_link_too() {
             insert into safelight.cases (id, tenant, subject_id, kind, channel, received_at, answer_due, state, opened_by, closed_at)
             select safelight.uuid_v7(), 'koselfie', '{subject}', 'access', 'mail', now(), now(), 'answered', 'ops_1', now() from generate_series(1, 120) n;
             insert into safelight.deletions (id, tenant, subject_id, trigger, state, answer_due, completed_at)
-            select safelight.uuid_v7(), 'koselfie', '{subject}', 'retention', 'complete', now() + interval '30 days', now() from generate_series(1, 120)",
+            select safelight.uuid_v7(), 'koselfie', '{subject}', 'retention', 'complete', now() + interval '30 days', now() from generate_series(1, 120);
+            insert into safelight.orders (id, tenant, subject_id, batch_id, plan, state, problem, needs_model, images_wanted, amount_cents, currency)
+            select safelight.uuid_v7(), 'koselfie', subject_id, batch_id, plan, 'refused', 'listed_' || n, needs_model, 1, 100, 'eur'
+            from safelight.orders, generate_series(1, 120) n where id = '{order}';
+            insert into safelight.consents (id, tenant, subject_id, event, purpose, capture_point, batch_id, wording_sha256, policy_version, actor)
+            select safelight.uuid_v7(), 'koselfie', '{subject}', 'granted', 'listed', 'upload', gen_random_uuid(), encode(sha256(n::text::bytea), 'hex'),
+                '{policy}', 'subject' from generate_series(1, 120) n",
             order = order.uuid(),
             subject = subject.uuid(),
             policy = crate::house::POLICY,
@@ -193,8 +199,44 @@ async fn what_belongs_to_one_order_job_or_person_goes_on_behind_a_link_too() {
             (of_person.clone(), "Older restrictions", "<td>accuracy</td><td><time datetime=\"", vec![50, 50, 20]),
             (of_person.clone(), "Older cases", "<code>case_", vec![50, 50, 20]),
             (of_person.clone(), "Older objections", "<td>ops_", vec![50, 50, 20]),
+            (of_person.clone(), "Older orders", "<td>listed ", vec![50, 50, 20]),
+            (of_person.clone(), "Older consents", "<td>listed</td><td><code>batch_", vec![50, 50, 20]),
             (of_person, "Older deletions", "/console/deletions/deletion_", vec![50, 50, 20]),
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn of_very_many_outcomes_of_calls_the_most_frequent_are_shown_and_the_page_says_that_there_are_others() {
+    let house = House::build().await;
+    house
+        .run(&format!(
+            "insert into safelight.subjects (id, tenant) values (safelight.uuid_v7(), 'koselfie');
+            insert into safelight.provider_calls (id, tenant, subject_id, generation, job_id, purpose, processor, model, wish, token_sha256, state, code, policy_version)
+            select safelight.uuid_v7(), tenant, s.id, 1, gen_random_uuid(), 'generate', 'fal', 'a model', n || ':' || often, sha256(convert_to(n || ':' || often, 'UTF8')),
+                'refused', 'seen_' || n, '{policy}' from safelight.subjects s, generate_series(1, 200) n, generate_series(1, 1 + (n % 2)) often",
+            policy = crate::house::POLICY
+        ))
+        .await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let others = "others are not shown";
+    let page = operator.opens("/console/providers").await.text;
+    assert_eq!((page.matches("<td>seen ").count(), page.contains(others)), (200, false), "{page}");
+
+    house
+        .run(
+            "insert into safelight.provider_calls (id, tenant, subject_id, generation, job_id, purpose, processor, model, wish, token_sha256, state, code,
+                policy_version)
+            select safelight.uuid_v7(), tenant, subject_id, 1, gen_random_uuid(), 'generate', 'fal', 'a model', 'another', sha256('another'), 'refused', 'seldom',
+                policy_version from safelight.provider_calls where wish = '1:1'",
+        )
+        .await;
+    let page = operator.opens("/console/providers").await.text;
+    assert_eq!(
+        (page.matches("<td>seen ").count() + page.matches("<td>seldom").count(), page.contains(others)),
+        (200, true),
+        "{page}"
+    );
+    assert!(page.contains("<td>seen 99<"), "of what came twice nothing is left out: {page}");
 }

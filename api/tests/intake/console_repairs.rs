@@ -208,7 +208,10 @@ async fn a_token_is_revoked_and_the_sessions_own_one_closes_the_session() {
     let done = operator.presses(page, &revoke(own), "&sure=yes").await;
     assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
     let closed = operator.opens(page).await;
-    assert_eq!((closed.status, closed.header("location")), (StatusCode::SEE_OTHER, "/console/sign-in"));
+    assert_eq!(
+        (closed.status, closed.header("location")),
+        (StatusCode::SEE_OTHER, "/console/sign-in?to=%2Fconsole%2Ftokens")
+    );
     assert_eq!(house.count("from safelight.audit_entries where action = 'token.revoke'").await, 2);
 }
 

@@ -205,10 +205,10 @@ async fn an_error_stands_in_the_frame_in_neutral_words_and_leads_back() {
     let hidden = opens(&house, &format!("/console/orders/{order}"), &[("cookie", &tenants)]).await;
     assert_eq!(hidden.status, StatusCode::NOT_FOUND);
     assert!(hidden.text.contains("or is not of this tenant") && hidden.text.contains("<nav "), "{}", hidden.text);
-    let of_the_house = opens(&house, "/console/controls", &[("cookie", &tenants)]).await;
+    let of_the_house = opens(&house, "/console/providers", &[("cookie", &tenants)]).await;
     assert_eq!(of_the_house.status, StatusCode::FORBIDDEN);
     assert!(of_the_house.text.contains("<a href=\"/console\">On to overview</a>"), "{}", of_the_house.text);
-    assert!(!of_the_house.text.contains("href=\"/console/controls\""), "and to no page that is refused again");
+    assert!(!of_the_house.text.contains("href=\"/console/providers\""), "and to no page that is refused again");
     let slip = opens(&house, "/console/jobs/", &[("cookie", &session)]).await;
     assert_eq!((slip.status, slip.header("location")), (StatusCode::SEE_OTHER, "/console/jobs"));
 }
