@@ -47,6 +47,8 @@ pub(crate) fn tag(value: &Value) -> String {
 pub(crate) struct Waiting<'a> {
     known: Option<&'a str>,
     until: Instant,
+    /// Closed when the process stops.
+    waiters: &'a Semaphore,
     _seat: Option<SemaphorePermit<'a>>,
 }
 
@@ -57,7 +59,7 @@ impl<'a> Waiting<'a> {
         let seat = wait.wait.filter(|seconds| *seconds > 0).and_then(|_| waiters.try_acquire().ok());
         let longest = Duration::from_secs(wait.wait.unwrap_or(0)).min(LONGEST);
         let until = Instant::now() + if seat.is_some() { longest } else { Duration::ZERO };
-        Self { known, until, _seat: seat }
+        Self { known, until, waiters, _seat: seat }
     }
 
     /// The answer, if what was read is news or the time is over; else none, after a moment: read again. `ended`: nothing will
@@ -67,7 +69,7 @@ impl<'a> Waiting<'a> {
         let tag = tag(&value);
         let same = self.known == Some(tag.as_str());
         let settled = if self.known.is_some() { !same } else { ended };
-        if settled || ended || Instant::now() >= self.until {
+        if settled || ended || Instant::now() >= self.until || self.waiters.is_closed() {
             let mut response = if same {
                 StatusCode::NOT_MODIFIED.into_response()
             } else {
