@@ -19,6 +19,7 @@ use clap::Args;
 pub(crate) use ledgering::Ledgering;
 pub(crate) use operators::Operators;
 pub(crate) use reporting::Reporting;
+use safelight_api::Limits;
 use safelight_faces::{FaceEngine, ModelFiles};
 use safelight_jobs::{
     db::{Address, Pooler},
@@ -344,6 +345,9 @@ pub(crate) struct Listening {
     /// let twice as many in
     #[arg(long, env = "SAFELIGHT_TOKEN_PER_MINUTE")]
     pub(crate) token_per_minute: Option<u32>,
+    /// Connections that are open at once; 800 if not given. More need more open files (`ulimit -n`, LimitNOFILE)
+    #[arg(long, env = "SAFELIGHT_MOST_CONNECTIONS")]
+    most_connections: Option<usize>,
     /// Supabase, https://REF.supabase.co: its signed-in users may use their own rights at /v1/me; without it nobody may
     #[arg(long, env = "SUPABASE_URL")]
     supabase_url: Option<String>,
@@ -356,6 +360,11 @@ impl Listening {
     /// Where to listen.
     pub(crate) fn address(&self) -> String {
         self.port.map_or_else(|| self.listen.clone(), |port| format!("0.0.0.0:{port}"))
+    }
+    /// What its connections may cost.
+    pub(crate) fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits { connections: self.most_connections.unwrap_or(usual.connections), ..usual }
     }
     /// Stripe's webhook secrets.
     pub(crate) fn stripe_webhook_secrets(&self) -> Vec<Secret> {

@@ -56,9 +56,10 @@ impl Api {
         let state = ApiState::new(pool, bell, self.house.vault()?, policies, self.store.client()?, Some(fal), config)
             .with_metrics(recorder)
             .with_sign_in(self.listening.sign_in()?)
-            .with_operators(self.operators.sign_in(self.house.public_url())?);
+            .with_operators(self.operators.sign_in(self.house.public_url())?)
+            .with_stop(stop.clone());
         tracing::info!(%address, "listening");
-        safelight_api::serve(listener, safelight_api::router(state), stop).await?;
+        safelight_api::serve_within(listener, safelight_api::router(state), stop, self.listening.limits()).await?;
         Ok(())
     }
 }

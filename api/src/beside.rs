@@ -15,7 +15,7 @@ use safelight_jobs::providers::Secret;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{caller::bearer, error::Error, layered, routes::health};
+use crate::{REQUEST_LIFE, caller::bearer, error::Error, layered, routes::health};
 
 #[derive(Clone)]
 struct Beside {
@@ -35,7 +35,7 @@ pub async fn serve_beside(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let router = Router::new().route("/metrics", get(metrics)).route("/health", get(health::health));
-    crate::serve(listener, layered(router).with_state(Beside { counted, secret }), stop).await
+    crate::serve(listener, layered(router, REQUEST_LIFE).with_state(Beside { counted, secret }), stop).await
 }
 
 async fn metrics(State(beside): State<Beside>, headers: HeaderMap) -> Result<Response, Error> {

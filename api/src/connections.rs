@@ -1,6 +1,11 @@
-//! Connections: takes them, ends those whose request does not come, and stops in good order. Never looks into a request.
+//! Connections: takes them, ends those whose request does not come or whose answer is not read, and stops in good order. Never
+//! looks into a request, and never speaks anything but HTTP/1: what is encrypted ends in front of this, and a proxy asks with it.
 
-use std::{io, time::Duration};
+mod flow;
+mod limits;
+mod open;
+
+use std::{future::Future, io, io::Write, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -8,31 +13,41 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tower::Service;
 
-/// How long the head of a request may take, and a connection be idle between two. Longer than clients keep one that is idle, so
-/// that it is they who close it. Who sends a letter a minute holds a socket so long, and never one of the seats.
-const HEAD_LIFE: Duration = Duration::from_secs(120);
+use self::{
+    flow::Flow,
+    open::{Open, Place},
+};
+use crate::request;
 
-/// Answer until `stop`; then take no more and let what is under way come to its end.
+pub use self::limits::Limits;
+
+/// Answer until `stop`, with the usual limits; then take no more and let what is under way come to its end.
 ///
 /// # Errors
 /// The listener failed.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> io::Result<()> {
-    serve_with(listener, router, stop, HEAD_LIFE).await
+    serve_within(listener, router, stop, Limits::default()).await
 }
 
-pub(crate) async fn serve_with(
+/// The same with these limits.
+///
+/// # Errors
+/// The listener failed.
+pub async fn serve_within(
     listener: TcpListener,
     router: Router,
     stop: CancellationToken,
-    head_life: Duration,
+    limits: Limits,
 ) -> io::Result<()> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(head_life);
-    http.http2().timer(TokioTimer::new()).keep_alive_interval(head_life);
+    // Reading which version it is would have no limit, and one connection of HTTP/2 is as good as a hundred.
+    let mut http = auto::Builder::new(TokioExecutor::new()).http1_only();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(limits.head);
     let under_way = GracefulShutdown::new();
+    let open = Open::new(limits.connections, limits.spare);
     loop {
         let stream = tokio::select! {
             taken = listener.accept() => match taken {
@@ -44,13 +59,45 @@ pub(crate) async fn serve_with(
             },
             () = stop.cancelled() => break,
         };
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
-        tokio::spawn(under_way.watch(connection));
+        let Some(place) = open.take() else {
+            send_away(stream);
+            continue;
+        };
+        let (one, router) = (Arc::clone(&place.one), router.clone());
+        let service = tower::service_fn(move |request| Arc::clone(&one).answers(router.clone().call(request)));
+        let stream = TokioIo::new(Flow::new(stream, limits.unread));
+        let connection = http.serve_connection(stream, TowerToHyperService::new(service)).into_owned();
+        tokio::spawn(carry(under_way.watch(connection), place, limits.first));
     }
     drop(listener);
-    under_way.shutdown().await;
+    if tokio::time::timeout(limits.grace, under_way.shutdown()).await.is_err() {
+        let connections = open.cut_all();
+        tracing::warn!(connections, "stopped without waiting any longer for what was under way");
+    }
     Ok(())
+}
+
+/// One connection until it ends by itself, is cut, or has asked nothing in time.
+async fn carry(connection: impl Future, place: Place, first: Duration) {
+    let late = async {
+        tokio::time::sleep(first).await;
+        if place.one.has_asked() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        _ = connection => {}
+        () = place.one.cut.cancelled() => {}
+        () = late => metrics::counter!("safelight_http_connections_cut_total", "why" => "nothing_asked").increment(1),
+    }
+}
+
+/// Each that is open has a request: say so, as far as it can be said without waiting for anybody.
+fn send_away(stream: TcpStream) {
+    metrics::counter!("safelight_http_connections_refused_total").increment(1);
+    if let Ok(mut stream) = stream.into_std() {
+        let _ = stream.write(request::overloaded().as_bytes());
+    }
 }
 
 /// One that broke while it was taken is the caller's affair. Any other error is this process's: too many open files, mostly, which
@@ -64,53 +111,4 @@ async fn no_connection(error: &io::Error) {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::routing::get;
-    use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpStream,
-    };
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_request_whose_head_does_not_end_loses_its_connection() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new().route("/", get(|| async { "done" }));
-        let stop = CancellationToken::new();
-        let server = tokio::spawn(serve_with(listener, router, stop.clone(), Duration::from_millis(50)));
-        let mut slow = TcpStream::connect(address).await.unwrap();
-        slow.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ").await.unwrap();
-        let mut answer = Vec::new();
-        let ends = tokio::time::timeout(Duration::from_secs(20), slow.read_to_end(&mut answer)).await;
-        ends.expect("the intake closes it").unwrap();
-        stop.cancel();
-        server.await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn stopping_lets_what_is_under_way_end_and_takes_no_more() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, reached) = (CancellationToken::new(), CancellationToken::new());
-        let (asked, goes_on) = (reached.clone(), CancellationToken::new());
-        let wait = goes_on.clone();
-        let slow = move || async move {
-            asked.cancel();
-            wait.cancelled().await;
-            "done"
-        };
-        let server = tokio::spawn(serve(listener, Router::new().route("/", get(slow)), stop.clone()));
-        let mut under_way = TcpStream::connect(address).await.unwrap();
-        under_way.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
-        reached.cancelled().await;
-        stop.cancel();
-        goes_on.cancel();
-        let mut answer = String::new();
-        under_way.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
-        server.await.unwrap().unwrap();
-        assert!(TcpStream::connect(address).await.is_err());
-    }
-}
+mod tests;

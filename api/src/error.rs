@@ -1,6 +1,6 @@
 //! What a caller is told when something was not done: RFC 9457 `application/problem+json` with a stable code.
 //!
-//! Every error here changed nothing. None carries personal data, a secret, or a value that the caller sent. The request id
+//! Every error here changed nothing, but for [`Error::OutcomeUnknown`], of which nobody knows. None carries personal data, a secret, or a value that the caller sent. The request id
 //! is added on the way out ([`crate::request`]).
 
 use axum::{
@@ -148,9 +148,15 @@ pub enum Error {
     /// 409. The store cannot sign links.
     #[error("objects lie in a folder, and a folder cannot sign links; configure an S3 store")]
     LinksNotSupported,
-    /// 408. The request took too long.
-    #[error("the request took too long and was given up; nothing of it was kept unless it was committed before")]
+    /// 408. The request's body took too long.
+    #[error("the body did not come to its end in time, and nothing was done; send the request again")]
     TooSlow,
+    /// 503. Our answer took too long.
+    #[error(
+        "the answer took too long and was given up; whether anything was done is not known: send the same request again with \
+        the same `idempotency-key`, and it has no second effect"
+    )]
+    OutcomeUnknown,
     /// 503. The database does not answer.
     #[error("the database does not answer; ask again shortly")]
     DatabaseDown,
@@ -210,6 +216,7 @@ impl Error {
             }
             Self::TooOften { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy
+            | Self::OutcomeUnknown
             | Self::Overloaded
             | Self::KeysUnavailable { .. }
             | Self::DatabaseDown
@@ -253,6 +260,7 @@ impl Error {
             Self::KeysUnavailable { .. } => "keys_unavailable",
             Self::LinksNotSupported => "links_not_supported",
             Self::TooSlow => "request_timeout",
+            Self::OutcomeUnknown => "outcome_unknown",
             Self::DatabaseDown => "database_unavailable",
             Self::StorageDown => "storage_unavailable",
             Self::TooOften { .. } => "rate_limited",

@@ -34,7 +34,7 @@ pub(crate) struct Problem {
     info(
         title = "Safelight",
         description = "The intake of a job system behind AI photo services. Every POST takes an `Idempotency-Key`; every \
-            refusal is a problem with a stable code and changed nothing.",
+            refusal is a problem with a stable code and changed nothing, but for `outcome_unknown`, of which nobody knows.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     servers((url = "/", description = "Where this description is served")),

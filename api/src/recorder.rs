@@ -52,6 +52,15 @@ pub fn metrics_recorder() -> Result<PrometheusHandle, RecorderError> {
                 "safelight_http_overloaded_total",
                 "Requests that found no seat and were sent away."
             );
+            metrics::describe_counter!(
+                "safelight_http_connections_refused_total",
+                "Connections that found no place: each that was open had a request."
+            );
+            metrics::describe_counter!(
+                "safelight_http_connections_cut_total",
+                "Connections that were ended from here, by why: nothing was asked in time, or there were too many."
+            );
+            metrics::describe_counter!("safelight_error_reports_total", "Error reports, by what became of them.");
             metrics::describe_histogram!("safelight_job_seconds", "How long attempts took, by job.");
             metrics::describe_counter!("safelight_job_attempts_total", "Attempts, by job and verdict.");
             let upkeep = HANDLE.get_or_init(|| handle.clone()).clone();

@@ -2,12 +2,12 @@
 //!
 //! The log line names the route's pattern, never the path: a path may hold a token of a webhook.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::{
     body::Body,
-    extract::{MatchedPath, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -30,7 +30,7 @@ const LONGEST_ID: usize = 64;
 pub(crate) async fn around(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let method = request.method().clone();
+    let method = word(request.method());
     let trace = Trace::of(request.headers());
     let span = tracing::info_span!("request", request.id = %id, trace.id = %trace.id(), http.method = %method, http.route = %route);
     traces::continues(&span, &trace.0);
@@ -50,7 +50,7 @@ pub(crate) async fn around(request: Request, next: Next) -> Response {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         let status = response.status().as_u16();
         let duration = began.elapsed();
-        let labels = [("method", method.to_string()), ("route", route), ("status", status.to_string())];
+        let labels = [("method", method.to_owned()), ("route", route), ("status", status.to_string())];
         metrics::counter!("safelight_http_requests_total", &labels).increment(1);
         metrics::histogram!("safelight_http_request_seconds", &labels[..2]).record(duration.as_secs_f64());
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -59,6 +59,17 @@ pub(crate) async fn around(request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// The method as a label: one of those that HTTP has, never the caller's own text.
+fn word(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
+/// The layer that gives up what takes too long. It may be given up between a commit and its answer.
+pub(crate) async fn in_time(State(life): State<Duration>, request: Request, next: Next) -> Result<Response, Error> {
+    tokio::time::timeout(life, next.run(request)).await.map_err(|_| Error::OutcomeUnknown)
 }
 
 /// A caller may name its request; anything unusual is replaced.
@@ -80,20 +91,13 @@ fn written_down(mut response: Response, request_id: &str) -> Response {
         None if is_bare_refusal(&response) => Problem::from(&Error::of_status(response.status())),
         None => return response,
     };
-    let body = json!({
-        "type": format!("urn:safelight:problem:{}", problem.code),
-        "title": problem.title,
-        "status": problem.status.as_u16(),
-        "detail": problem.detail,
-        "code": problem.code,
-        "request_id": request_id,
-    });
+    let body = body(&problem, request_id);
     let allow = response.headers_mut().remove(header::ALLOW);
     let rates: Vec<_> = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"]
         .into_iter()
         .filter_map(|name| response.headers_mut().remove(name).map(|value| (name, value)))
         .collect();
-    let mut answer = Response::new(Body::from(body.to_string()));
+    let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = problem.status;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -114,6 +118,29 @@ fn written_down(mut response: Response, request_id: &str) -> Response {
         _ => {}
     }
     answer
+}
+
+fn body(problem: &Problem, request_id: &str) -> String {
+    json!({
+        "type": format!("urn:safelight:problem:{}", problem.code),
+        "title": problem.title,
+        "status": problem.status.as_u16(),
+        "detail": problem.detail,
+        "code": problem.code,
+        "request_id": request_id,
+    })
+    .to_string()
+}
+
+/// What a connection is told that finds no place: the whole answer, as it goes over the line.
+pub(crate) fn overloaded() -> String {
+    let (problem, id) = (Problem::from(&Error::Overloaded), Uuid::now_v7().simple().to_string());
+    let body = body(&problem, &id);
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+        {REQUEST_ID}: {id}\r\ncache-control: no-store\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 /// The console answers refusals with pages of its own.

@@ -12,6 +12,7 @@ use safelight_jobs::{
 };
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::{error::Error, operators::OperatorSignIn, rates::Rates, waiting};
 
@@ -116,6 +117,17 @@ impl ApiState {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             inner.operators = operators;
         }
+        self
+    }
+
+    /// When this stops, nobody waits for news any more: who does is answered as things stand. Call it inside the runtime.
+    #[must_use]
+    pub fn with_stop(self, stop: CancellationToken) -> Self {
+        let waiters = Arc::clone(&self.waiters);
+        tokio::spawn(async move {
+            stop.cancelled().await;
+            waiters.close();
+        });
         self
     }
 

@@ -67,6 +67,8 @@ impl Known<'_> {
 pub(crate) struct Waiting<'a> {
     known: Option<Known<'a>>,
     until: Instant,
+    /// Closed when the process stops.
+    waiters: &'a Semaphore,
     _seat: Option<SemaphorePermit<'a>>,
 }
 
@@ -77,7 +79,7 @@ impl<'a> Waiting<'a> {
         let seat = wait.wait.filter(|seconds| *seconds > 0).and_then(|_| waiters.try_acquire().ok());
         let longest = Duration::from_secs(wait.wait.unwrap_or(0)).min(LONGEST);
         let until = Instant::now() + if seat.is_some() { longest } else { Duration::ZERO };
-        Self { known, until, _seat: seat }
+        Self { known, until, waiters, _seat: seat }
     }
 
     /// The answer, if what was read is news or the time is over; else none, after a moment: read again. `ended`: nothing will
@@ -87,7 +89,7 @@ impl<'a> Waiting<'a> {
         let tag = tag(&value);
         let same = self.known.is_some_and(|known| known.has(&tag));
         let settled = if self.known.is_some() { !same } else { ended };
-        if settled || ended || Instant::now() >= self.until {
+        if settled || ended || Instant::now() >= self.until || self.waiters.is_closed() {
             let mut response = if same {
                 StatusCode::NOT_MODIFIED.into_response()
             } else {

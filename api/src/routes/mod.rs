@@ -26,10 +26,10 @@ pub(crate) mod sweeps;
 pub(crate) mod uploads;
 pub(crate) mod webhooks;
 
-use axum::{extract::DefaultBodyLimit, middleware};
+use axum::middleware;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{caller, idempotency, person, state::ApiState};
+use crate::{caller, console, idempotency, person, state::ApiState};
 
 /// The largest JSON body, in bytes.
 const MOST_JSON: usize = 64 * 1024;
@@ -38,13 +38,22 @@ const MOST_STRIPE: usize = 256 * 1024;
 /// The largest report of fal, in bytes.
 const MOST_FAL: usize = 1024 * 1024;
 
+/// The largest body that a route takes, in bytes. The door reads no more.
+pub(crate) fn most_body(route: &str) -> usize {
+    match route {
+        "/webhooks/stripe" => MOST_STRIPE,
+        "/webhooks/fal/{token}" => MOST_FAL,
+        _ if route.starts_with("/console") => console::MOST_FORM,
+        _ => MOST_JSON,
+    }
+}
+
 /// Everything that needs a token.
 pub(crate) fn v1(state: &ApiState) -> OpenApiRouter<ApiState> {
     described()
         // Layers wrap from below: the token comes first, then the key.
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::layer))
         .layer(middleware::from_fn_with_state(state.clone(), caller::authenticate))
-        .layer(DefaultBodyLimit::max(MOST_JSON))
 }
 
 /// The routes under `/v1`, without their layers.
@@ -98,7 +107,6 @@ pub(crate) fn me(state: &ApiState) -> OpenApiRouter<ApiState> {
     of_a_person()
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::layer))
         .layer(middleware::from_fn_with_state(state.clone(), person::authenticate))
-        .layer(DefaultBodyLimit::max(MOST_JSON))
 }
 
 /// The routes under `/v1/me`, without their layers.
@@ -115,8 +123,8 @@ pub(crate) fn of_a_person() -> OpenApiRouter<ApiState> {
 /// Everything that proves itself in another way, or shows no one's data.
 pub(crate) fn open() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
-        .merge(OpenApiRouter::new().routes(routes!(webhooks::stripe)).layer(DefaultBodyLimit::max(MOST_STRIPE)))
-        .merge(OpenApiRouter::new().routes(routes!(webhooks::fal)).layer(DefaultBodyLimit::max(MOST_FAL)))
+        .routes(routes!(webhooks::stripe))
+        .routes(routes!(webhooks::fal))
         .routes(routes!(sweeps::by_get, sweeps::by_post))
         .routes(routes!(health::health))
         .routes(routes!(health::ready))

@@ -1,5 +1,5 @@
 //! An order's progress as it happens, over server-sent events: its state at once, and again with each change, until it has
-//! ended. A stream lasts less than half a minute, so that a deploy need not wait for it; browsers and clients come back by
+//! ended. A stream lasts less than half a minute, and ends when the process stops; browsers and clients come back by
 //! themselves and say what they know, and nothing is sent twice.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -47,7 +47,7 @@ struct Stream {
 
 impl Stream {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
-        while !self.over && Instant::now() < self.until {
+        while !self.over && Instant::now() < self.until && !self.state.waiters.is_closed() {
             let view: OrderView = orders::view(&self.state, self.order, self.tenant.as_deref()).await.ok()?;
             let value = serde_json::to_value(&view).ok()?;
             let tag = waiting::tag(&value);

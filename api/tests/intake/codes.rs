@@ -10,7 +10,8 @@ fn page() -> String {
         "# Error codes\n\n\
         Every refusal of the intake is a problem (RFC 9457, `application/problem+json`) with `type`, `title`, `status`, `detail`,\n\
         `code` and `request_id`. Branch on `code`: it never changes its meaning. `detail` is a sentence for a person and may change.\n\
-        A request that was refused changed nothing. This page is the table of `api/src/codes.rs`; a test holds it to it and writes it\n\
+        A request that was refused changed nothing; only of `outcome_unknown` nobody knows, and the same request may be sent again with\n\
+        the same idempotency key. This page is the table of `api/src/codes.rs`; a test holds it to it and writes it\n\
         with `SAFELIGHT_WRITE_DOCS=1 cargo test -p safelight-api codes`.\n\n\
         | code | status | what it means |\n|---|---|---|\n",
     );

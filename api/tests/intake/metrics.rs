@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use safelight_api::metrics_recorder;
 
-use crate::house::House;
+use crate::house::{House, request};
 
 fn file(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
@@ -66,6 +66,22 @@ async fn every_metric_of_an_alert_or_a_panel_is_there() {
         "safelight_bulk_act_oldest_seconds 7200\n",
     ] {
         assert!(answer.text.contains(line), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_the_caller_made_up_is_counted_as_another() {
+    let counted = metrics_recorder().expect("a recorder");
+    let house = House::build().await;
+    for made_up in ["BREW", "get", "XGET"] {
+        let method = Method::from_bytes(made_up.as_bytes()).expect("a method");
+        let answer = house.send(request(method, "/v1/jobs", "", None)).await;
+        assert!(answer.status.is_client_error(), "{}", answer.text);
+    }
+    let shown = counted.render();
+    assert!(shown.contains("safelight_http_requests_total{method=\"other\""), "{shown}");
+    for made_up in ["BREW", "\"get\"", "XGET"] {
+        assert!(!shown.contains(made_up), "{made_up}");
     }
 }
 

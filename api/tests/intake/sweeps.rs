@@ -46,6 +46,14 @@ async fn a_cron_may_get_or_post_and_calls_in_one_minute_are_one_job() {
 }
 
 #[tokio::test]
+async fn who_asks_for_the_head_of_an_answer_starts_nothing() {
+    let house = House::build().await;
+    let answer = ask(&house, Method::HEAD, "deletions", Some(SWEEP_SECRET)).await;
+    assert_eq!((answer.status, answer.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET, POST"));
+    assert_eq!(house.count(JOBS).await, 0);
+}
+
+#[tokio::test]
 async fn a_wrong_or_missing_secret_starts_nothing() {
     let house = House::build().await;
     let token = house.token(None, &safelight_api::tokens::Scope::ALL).await;

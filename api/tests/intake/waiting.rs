@@ -1,6 +1,9 @@
 //! Waiting for news, how often a token may ask, and the trace that a request belongs to.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use axum::{
     body::Body,
@@ -10,6 +13,8 @@ use futures::StreamExt;
 use safelight_api::tokens::{self, Scope, Terms};
 use safelight_jobs::id::{self, Id};
 use serde_json::json;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::house::{Answer, House, request};
@@ -109,6 +114,36 @@ async fn an_orders_progress_is_followed_and_nothing_is_sent_twice() {
     assert_eq!(follow(&last).await, "do not come back", "known, and over");
     let other = house.backend("koselfie").await;
     assert_eq!(house.get(&other, &format!("/v1/orders/{order}/events")).await.code(), "not_found");
+}
+
+#[tokio::test]
+async fn when_the_process_stops_nobody_waits_for_news_any_more() {
+    let house = House::build().await;
+    let token = house.backend("haloprofile").await;
+    let subject = house.person(&token).await;
+    let order = house.order(&token, subject, "cs_test_stop").await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("http://{}/v1/orders/{order}", listener.local_addr().expect("an address"));
+    let stop = CancellationToken::new();
+    let router = safelight_api::router(house.state.clone().with_stop(stop.clone()));
+    let server = tokio::spawn(safelight_api::serve(listener, router, stop.clone()));
+    let began = Instant::now();
+    let asks = |path: &str| {
+        let line = format!("curl -sS -H 'authorization: Bearer {token}' '{address}{path}'");
+        Command::new("bash").arg("-c").arg(line).stdout(Stdio::piped()).spawn().expect("curl").wait_with_output()
+    };
+    let (waits, follows) = (tokio::spawn(asks("?wait=25")), tokio::spawn(asks("/events")));
+    while house.state.waiting() < 2 {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    for one in [waits, follows] {
+        let output = one.await.expect("a task").expect("an answer");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains("\"state\":\"placed\""), "{text}");
+    }
+    server.await.expect("it ends").expect("well");
+    assert!(began.elapsed() < Duration::from_secs(15), "nobody was waited for: {:?}", began.elapsed());
 }
 
 #[tokio::test]
