@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use safelight_jobs::{
     db::{self, Role},
     due,
@@ -19,7 +22,8 @@ use crate::{config, process::say};
 #[derive(Debug, Args)]
 pub(crate) struct Sweep {
     /// Which one
-    kind: Kind,
+    #[arg(value_parser = names())]
+    kind: sweeps::Sweep,
     /// How far back money is compared, in hours; three days if none
     #[arg(long)]
     hours: Option<u32>,
@@ -36,56 +40,24 @@ pub(crate) struct Sweep {
     database: config::Database,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// What is due by its clock
-    Retention,
-    /// Open deletions: those that nobody works on, those that are stuck
-    Deletions,
-    /// Objects without a row, rows without an object
-    Orphans,
-    /// Provider calls without news, and paid orders that stand still
-    Reconcile,
-    /// Consents of checkouts that nobody paid
-    Consents,
-    /// Our books and calls against Stripe's and Fal's lists
-    Money,
-    /// Sales that tax law asks for no longer, and orders that nobody paid
-    Fiscal,
-    /// Finished jobs, attempts and keys that are too old
-    History,
-    /// Policies that are told by mail: whom they have not reached
-    Notices,
-}
-
-impl Kind {
-    fn named(self) -> sweeps::Sweep {
-        match self {
-            Self::Retention => sweeps::Sweep::Retention,
-            Self::Deletions => sweeps::Sweep::Deletions,
-            Self::Orphans => sweeps::Sweep::Orphans,
-            Self::Reconcile => sweeps::Sweep::Reconcile,
-            Self::Consents => sweeps::Sweep::Consents,
-            Self::Money => sweeps::Sweep::Money,
-            Self::Fiscal => sweeps::Sweep::Fiscal,
-            Self::History => sweeps::Sweep::History,
-            Self::Notices => sweeps::Sweep::Notices,
-        }
-    }
+/// The names of the sweeps, each with what it looks for.
+fn names() -> impl TypedValueParser<Value = sweeps::Sweep> {
+    let known = sweeps::Sweep::ALL.map(|sweep| PossibleValue::new(sweep.as_str()).help(sweep.looks_for()));
+    PossibleValuesParser::new(known).try_map(|name| sweeps::Sweep::named(&name).ok_or("there is no such sweep"))
 }
 
 impl Sweep {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
         if self.dry_run {
-            anyhow::ensure!(self.kind == Kind::Retention, "--dry-run is there for `retention` only");
+            anyhow::ensure!(self.kind == sweeps::Sweep::Retention, "--dry-run is there for `retention` only");
             return print_due(&due::due(&pool, None, i32::MAX).await?, self.json);
         }
         let because = format!("cli:{}", Id::<id::Sweep>::new());
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
-        let enqueued = self.kind.named().ask(&mut tx, because.clone(), self.hours).await?;
+        let enqueued = self.kind.ask(&mut tx, because.clone(), self.hours).await?;
         tx.commit().await?;
-        let waits = self.kind == Kind::Money && self.wait_seconds > 0;
+        let waits = self.kind == sweeps::Sweep::Money && self.wait_seconds > 0;
         if !waits {
             if self.json {
                 say(json!({ "job": enqueued.id }));

@@ -66,7 +66,7 @@ const POLICY: &str =
 /// Where something is under way: our own script as well, which asks us and nobody else.
 const WATCHED: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// The largest form, in bytes.
-pub(crate) const MOST_FORM: usize = 4 * 1024;
+const MOST_FORM: usize = 4 * 1024;
 
 /// All pages.
 pub(crate) fn router() -> Router<ApiState> {

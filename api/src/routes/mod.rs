@@ -29,21 +29,24 @@ pub(crate) mod webhooks;
 use axum::middleware;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{caller, console, idempotency, person, state::ApiState};
+use crate::{caller, idempotency, person, state::ApiState};
 
-/// The largest JSON body, in bytes.
+/// The largest bulk of jobs, in bytes: as many as one takes, each with a time and some ids.
+const MOST_BULK: usize = 256 * 1024;
+/// The largest JSON body of any other route, in bytes.
 const MOST_JSON: usize = 64 * 1024;
 /// The largest event of Stripe, in bytes; real ones are a few kilobytes.
 const MOST_STRIPE: usize = 256 * 1024;
 /// The largest report of fal, in bytes.
 const MOST_FAL: usize = 1024 * 1024;
 
-/// The largest body that a route takes, in bytes. The door reads no more.
+/// The largest body that a route takes, in bytes. The door reads no more. A form of the console may be smaller only, and the console
+/// says so itself, on a page.
 pub(crate) fn most_body(route: &str) -> usize {
     match route {
         "/webhooks/stripe" => MOST_STRIPE,
         "/webhooks/fal/{token}" => MOST_FAL,
-        _ if route.starts_with("/console") => console::MOST_FORM,
+        "/v1/jobs/bulk" => MOST_BULK,
         _ => MOST_JSON,
     }
 }

@@ -209,3 +209,17 @@ async fn a_foreign_pages_script_is_told_of_no_permission() {
         }
     }
 }
+
+#[tokio::test]
+async fn five_hundred_jobs_with_a_time_each_fit_into_one_request() {
+    let house = House::build().await;
+    let token = house.backend("haloprofile").await;
+    let subject = house.person(&token).await;
+    let order = house.order(&token, subject, "cs_test_bulk").await;
+    let one = json!({ "payload": { "order": order, "event": "evt_1NG8Du2eZvKYlo2CUI79vXWy" }, "run_at": "2026-11-28T05:00:00.000000Z" });
+    let many = json!({ "kind": "confirm_payment", "jobs": vec![one; 500] });
+    assert!(many.to_string().len() > 64 * 1024);
+    let answer = house.post(&token, "/v1/jobs/bulk", many).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    assert_eq!(house.count("from safelight.jobs where kind = 'confirm_payment'").await, 1, "one wish");
+}

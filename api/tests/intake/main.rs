@@ -12,6 +12,7 @@ mod console_find;
 mod console_large;
 mod console_lists;
 mod console_money;
+mod console_needs;
 mod console_oidc;
 mod console_pages;
 mod console_refresh;
