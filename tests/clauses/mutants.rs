@@ -1,6 +1,7 @@
-//! Which clauses have a rule that `./dev mutants` takes out. Reads the list; takes nothing out itself.
+//! Which clauses have a rule that `./dev mutants` takes out, and that each rule of the list still stands where the list says. Reads the
+//! list; takes nothing out itself.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 /// A clause's id, as it begins the name of a test.
 fn is_id(word: &str) -> bool {
@@ -31,4 +32,21 @@ fn each_clause_that_software_keeps_has_a_rule_that_is_taken_out() {
         .collect();
     assert_eq!(left, Vec::<&str>::new(), "these clauses have no mutant in tests/mutants.toml");
     assert!(taken_out.len() > 85, "{taken_out:?}");
+}
+
+/// Who changes the code of a rule finds out here, and not when the list is run again.
+#[test]
+fn each_rule_of_the_list_stands_once_where_the_list_says() {
+    let list: toml::Table = include_str!("../mutants.toml").parse().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut in_source = 0;
+    for mutant in list["mutant"].as_array().unwrap() {
+        let said = |name: &str| mutant.get(name).and_then(toml::Value::as_str);
+        let rule = said("rule").unwrap_or_default();
+        let (Some(file), Some(old)) = (said("file"), said("old")) else { continue };
+        let text = std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert_eq!(text.matches(old).count(), 1, "{file}: {rule}: {old}");
+        in_source += 1;
+    }
+    assert!(in_source > 30, "{in_source}");
 }
