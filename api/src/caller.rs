@@ -16,6 +16,7 @@ use safelight_jobs::{
     run::Tx,
 };
 use subtle::ConstantTimeEq;
+use uuid::Uuid;
 
 use crate::{
     error::Error,
@@ -67,6 +68,8 @@ impl Holder {
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     pub(crate) token: id::Id<id::Token>,
+    /// The first token of those that replaced each other, down to this one: their idempotency keys are the same.
+    pub(crate) line: Uuid,
     holder: Holder,
     per_minute: Option<i32>,
 }
@@ -99,7 +102,7 @@ pub(crate) async fn still_holds(state: &ApiState, token: Id<id::Token>) -> Resul
 
 async fn by_id(state: &ApiState, token: Id<id::Token>) -> Result<(Caller, Vec<u8>), Error> {
     let row = sqlx::query!(
-        r#"select tenant, name, scopes, per_minute, secret_sha256 from safelight.tokens
+        r#"select tenant, name, scopes, per_minute, secret_sha256, coalesce(line, id) as "line!" from safelight.tokens
         where id = $1 and revoked_at is null and (expires_at is null or expires_at > safelight.now())"#,
         token.uuid()
     )
@@ -107,7 +110,7 @@ async fn by_id(state: &ApiState, token: Id<id::Token>) -> Result<(Caller, Vec<u8
     .await?
     .ok_or(Error::BadToken)?;
     let holder = Holder { name: row.name, tenant: row.tenant, scopes: tokens::named(&row.scopes) };
-    Ok((Caller { token, holder, per_minute: row.per_minute }, row.secret_sha256))
+    Ok((Caller { token, line: row.line, holder, per_minute: row.per_minute }, row.secret_sha256))
 }
 
 /// The layer around `/v1`: no route below it is reached without a token that holds.

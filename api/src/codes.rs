@@ -35,6 +35,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("idempotency_key_reused", 409, "The key was used for another request"),
     ("identity_unverified", 409, "Nobody has verified who it is"),
     ("internal", 500, "A fault of ours"),
+    ("job_key", 422, "A key of your own that is no plain word"),
     ("job_key_conflict", 409, "The same job with another payload"),
     ("job_must_end", 409, "The job ends only when its promise was seen"),
     ("job_payload", 422, "The payload does not fit the kind of job"),

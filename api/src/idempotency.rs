@@ -18,12 +18,11 @@ use axum::{
 use safelight_jobs::{db, run::Tx};
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::{
-    caller::{Caller, To, bearer},
+    caller::{Caller, To},
     error::Error,
     input,
     person::Person,
@@ -40,7 +39,7 @@ const AT_MOST: Duration = Duration::from_secs(60);
 /// A place for one answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
-    /// Whose key it is: a token's id, or what stands for a person ([`Person::stands_for`]).
+    /// Whose key it is: a token, with those that replaced it ([`Caller::line`]), or what stands for a person ([`Person::stands_for`]).
     holder: Uuid,
     key: String,
 }
@@ -50,11 +49,9 @@ pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next:
     let Some(key) = request.headers().get(KEY).cloned() else { return Ok(next.run(request).await) };
     let caller = request.extensions().get::<Caller>().cloned();
     let person = request.extensions().get::<Person>().cloned();
-    // A backend's body may name a person. With the token's secret in it, the hash tells nothing to who has only the database. What
-    // a person sends about themselves names nobody, and their sign-in is another one every hour.
-    let (holder, secret) = match (&caller, person) {
-        (Some(caller), _) => (caller.token.uuid(), bearer(request.headers()).unwrap_or_default().to_owned()),
-        (None, Some(person)) => (person.stands_for, String::new()),
+    let holder = match (&caller, person) {
+        (Some(caller), _) => caller.line,
+        (None, Some(person)) => person.stands_for,
         (None, None) => return Ok(next.run(request).await),
     };
     if request.method() != Method::POST {
@@ -64,16 +61,12 @@ pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next:
     let (mut parts, body) = request.into_parts();
     let whole = Request::from_parts(parts.clone(), body);
     let body = Bytes::from_request(whole, &state).await.map_err(input::broken)?;
-    let hash = Sha256::new()
-        .chain_update(secret.as_bytes())
-        .chain_update(parts.uri.path().as_bytes())
-        .chain_update(parts.uri.query().unwrap_or_default().as_bytes())
-        .chain_update([0])
-        .chain_update(&body)
-        .finalize();
+    // A body may name a person.
+    let address = parts.uri.path_and_query().map_or("", |address| address.as_str());
+    let marks = state.vault.marks(&[address.as_bytes(), &[0], &body].concat());
     let claim = Claim { holder, key };
-    if !claim.take(&state, &hash).await? {
-        return claim.earlier(&state, caller.as_ref(), &hash, &body).await;
+    if !claim.take(&state, marks.first().ok_or(Error::Internal)?).await? {
+        return claim.earlier(&state, caller.as_ref(), &marks, &body).await;
     }
     parts.extensions.insert(claim.clone());
     let request = Request::from_parts(parts, Body::from(body));
@@ -91,7 +84,7 @@ pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next:
 
 impl Claim {
     /// Take the place for this key. False: somebody has it.
-    async fn take(&self, state: &ApiState, hash: &[u8]) -> Result<bool, Error> {
+    async fn take(&self, state: &ApiState, mark: &[u8]) -> Result<bool, Error> {
         let mut tx = safelight_jobs::db::begin(&state.pool).await?;
         // Over: answers older than a day, and places whose process died before it answered. A request is given up long
         // before that, so nobody works for such a place any more.
@@ -115,7 +108,7 @@ impl Claim {
             on conflict do nothing"#,
             self.holder,
             self.key,
-            hash
+            mark
         )
         .execute(&mut *tx)
         .await?;
@@ -128,7 +121,7 @@ impl Claim {
         &self,
         state: &ApiState,
         caller: Option<&Caller>,
-        hash: &[u8],
+        marks: &[[u8; 32]],
         request: &[u8],
     ) -> Result<Response, Error> {
         let known = sqlx::query!(
@@ -140,7 +133,7 @@ impl Claim {
         .await?
         // Released a moment ago.
         .ok_or(Error::KeyInFlight)?;
-        if known.request_sha256 != hash {
+        if !marks.iter().any(|mark| mark[..] == known.request_sha256) {
             return Err(Error::KeyReused);
         }
         let (Some(status), Some(mut body)) = (known.status, known.body) else { return Err(Error::KeyInFlight) };

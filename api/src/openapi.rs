@@ -12,6 +12,8 @@ use utoipa::{
 
 use crate::routes;
 
+mod headers;
+
 /// What an answer that did nothing says (RFC 9457).
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Problem {
@@ -60,6 +62,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(routes::described().into_openapi());
     document.merge(routes::of_a_person().into_openapi());
+    headers::describe(&mut document);
     document.merge(routes::open().into_openapi());
     for operation in document.paths.paths.values_mut().flat_map(operations) {
         // Said of all that asks for nothing: it is open on purpose.

@@ -97,6 +97,7 @@ fn described(operation: &Operation<'_>, document: &Value) -> Markup {
             p { (operation.text("summary")) " " (operation.text("description")) }
             p.small { "Takes " (operation.needs()) "." }
             @if !parameters.is_empty() { dl.terms { @for parameter in parameters {
+                @let parameter = told(parameter, "parameters", document);
                 dt { code { (parameter["name"].as_str().unwrap_or_default()) } span.small { " in the " (parameter["in"].as_str().unwrap_or_default()) } }
                 dd { (parameter["description"].as_str().unwrap_or_default()) }
             } } }
@@ -110,10 +111,15 @@ fn described(operation: &Operation<'_>, document: &Value) -> Markup {
     }
 }
 
+/// What is said here, or where it is said once for all.
+fn told<'a>(said: &'a Value, kind: &str, document: &'a Value) -> &'a Value {
+    let known = said["$ref"].as_str().and_then(|at| at.rsplit('/').next());
+    known.map_or(said, |name| &document["components"][kind][name])
+}
+
 /// A schema's fields; those of what it refers to.
 fn schema(schema: &Value, document: &Value) -> Markup {
-    let known = schema["$ref"].as_str().and_then(|at| at.rsplit('/').next());
-    let schema = known.map_or(schema, |name| &document["components"]["schemas"][name]);
+    let schema = told(schema, "schemas", document);
     let needed = |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|field| field == name));
     html! { @if let Some(fields) = schema["properties"].as_object() {
         dl.terms { @for (name, field) in fields {

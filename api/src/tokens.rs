@@ -173,14 +173,14 @@ async fn note(
     Entry::new("operator", action, outcome).code("token", id.to_string()).write(tx).await
 }
 
-/// Make a new token with the name, tenant, scopes, rate and end of this one, and answer its text. The old one opens for `hours`
+/// Make a new token with the name, tenant, scopes, rate, end and idempotency keys of this one, and answer its text. The old one opens for `hours`
 /// more, so that whoever holds it can be given the new one without an outage; zero: not any more. None: it does not hold.
 pub async fn rotate(pool: &PgPool, old: Id<Token>, hours: i32) -> Result<Option<Secret>, TokenError> {
     let (id, secret) = fresh();
     let mut write = db::begin(pool).await?;
     let made = sqlx::query!(
-        r#"insert into safelight.tokens (id, tenant, name, secret_sha256, scopes, per_minute, expires_at)
-        select $1, tenant, name, $2, scopes, per_minute, expires_at from safelight.tokens
+        r#"insert into safelight.tokens (id, tenant, name, secret_sha256, scopes, per_minute, expires_at, line)
+        select $1, tenant, name, $2, scopes, per_minute, expires_at, coalesce(line, id) from safelight.tokens
         where id = $3 and revoked_at is null and (expires_at is null or expires_at > safelight.now()) for update"#,
         id.uuid(),
         &sha256(&secret)[..],

@@ -76,6 +76,7 @@ struct Master {
     cipher: XChaCha20Poly1305,
     fingerprint: String,
     ledger: LedgerKey,
+    marks: Hmac<Sha256>,
 }
 
 impl Master {
@@ -85,7 +86,9 @@ impl Master {
         let digest = Sha256::new().chain_update(b"safelight master key").chain_update(&bytes).finalize();
         let fingerprint = hex::encode(&digest[..8]);
         let ledger = LedgerKey::of(&bytes, &fingerprint).ok_or(VaultError::MasterKey)?;
-        Ok(Self { cipher, fingerprint, ledger })
+        let mut marks = <Hmac<Sha256> as Mac>::new_from_slice(&bytes).map_err(|_| VaultError::MasterKey)?;
+        marks.update(b"safelight request ");
+        Ok(Self { cipher, fingerprint, ledger, marks })
     }
 }
 
@@ -112,6 +115,14 @@ impl Vault {
     pub fn ledger_keys(&self) -> LedgerKeys {
         let former = self.former.as_ref().map(|master| master.ledger.clone());
         LedgerKeys { current: self.master.ledger.clone(), former }
+    }
+
+    /// What stands for a request where what it says must not: who has only the database cannot try words against it. First by the
+    /// master key of now, then by the one before.
+    #[must_use]
+    pub fn marks(&self, request: &[u8]) -> Vec<[u8; 32]> {
+        let masters = [Some(&self.master), self.former.as_ref()].into_iter().flatten();
+        masters.map(|master| master.marks.clone().chain_update(request).finalize().into_bytes().into()).collect()
     }
 
     /// Fingerprint of the master key that wraps from now on.

@@ -11,7 +11,7 @@ use safelight_jobs::{
     job::{Job, Scope as Whose},
     measure_selfies::MeasureSelfies,
     policy::Purpose,
-    queue::Wish,
+    queue::{OwnKey, Wish},
     registry::{self, BadWish},
     resolve_call::ResolveCall,
     run::Tx,
@@ -43,6 +43,11 @@ pub(crate) struct NewJob {
     /// The kind's payload: ids only.
     #[schema(value_type = Object)]
     payload: Value,
+    /// Your own key, of at most 128 letters, digits and `_-:.`: the same key of your tenant and this kind again is the same job, whatever
+    /// became of it, and with another payload a conflict. It is kept for 30 days after the job was due. Without one the payload
+    /// alone makes a wish the same, which holds with one as well.
+    #[schema(example = "compare-again-2026-11")]
+    key: Option<String>,
     /// Not before this instant; now if none.
     run_at: Option<DateTime<Utc>>,
 }
@@ -66,9 +71,9 @@ pub(crate) async fn enqueue(
     State(state): State<ApiState>,
     body: Json<NewJob>,
 ) -> Result<Response, Error> {
-    let NewJob { kind, payload, run_at } = body.value;
+    let NewJob { kind, payload, key, run_at } = body.value;
     let mut tx = caller.begin(&state).await?;
-    let mut wish = wish(&state, &mut tx, &caller, &kind, payload, run_at).await?;
+    let mut wish = wish(&state, &mut tx, &caller, &kind, Asked { payload, key, run_at }).await?;
     wish.traceparent = caller.traceparent();
     let enqueued = wish.enqueue(&mut tx).await?;
     tx.ring(enqueued.queue);
@@ -76,15 +81,28 @@ pub(crate) async fn enqueue(
     caller.finish(tx, StatusCode::ACCEPTED, &answer).await
 }
 
+/// One wish as it was asked for.
+pub(super) struct Asked {
+    pub(super) payload: Value,
+    pub(super) key: Option<String>,
+    pub(super) run_at: Option<DateTime<Utc>>,
+}
+
 /// A wish of this caller, if it may have it.
-pub(crate) async fn wish(
+pub(super) async fn wish(
     state: &ApiState,
     tx: &mut Tx,
     caller: &Caller,
     kind: &str,
-    payload: Value,
-    run_at: Option<DateTime<Utc>>,
+    Asked { payload, key, run_at }: Asked,
 ) -> Result<Wish, Error> {
+    let fields: Vec<String> = payload
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, _)| name.clone())
+        .collect();
     let mut wish = registry::wish(kind, payload).map_err(|error| match error {
         BadWish::UnknownKind(_) => Error::Invalid {
             code: "job_unknown_kind",
@@ -94,11 +112,28 @@ pub(crate) async fn wish(
             Error::Invalid { code: "job_payload", why: format!("the payload of `{kind}`: {}", input::unfit(&source)) }
         }
     })?;
+    // Left out it would be a promise that nothing keeps.
+    if let Some(unknown) = fields.iter().find(|field| wish.payload.get(field).is_none()) {
+        let named = if input::is_plain_word(unknown) { format!(" `{unknown}`") } else { String::new() };
+        return Err(Error::Invalid {
+            code: "job_payload",
+            why: format!("the payload of `{}` has no field{named}", wish.kind),
+        });
+    }
     if !holds_plain_words_only(&wish.payload) {
         return Err(Error::Invalid {
             code: "job_payload",
             why: "a payload holds ids and codes only: at most 128 letters, digits and `_-:.` in each text".to_owned(),
         });
+    }
+    if let Some(key) = key {
+        if key.is_empty() || !input::is_plain_word(&key) {
+            return Err(Error::Invalid {
+                code: "job_key",
+                why: "`key` is 1 to 128 letters, digits and `_-:.`".to_owned(),
+            });
+        }
+        wish.own_key = Some(OwnKey { holder: caller.sees_only().map(str::to_owned), key });
     }
     // It holds who said what became of a call: a person who is signed in says that, nobody else in their name.
     if wish.kind == ResolveCall::NAME {

@@ -18,7 +18,7 @@ use crate::{
     error::Error,
     input::Json,
     openapi::Problem,
-    routes::enqueue_job,
+    routes::enqueue_job::{self, Asked},
     state::ApiState,
 };
 
@@ -43,6 +43,8 @@ pub(crate) struct NewItem {
     /// The kind's payload: ids only.
     #[schema(value_type = Object)]
     payload: Value,
+    /// Your own key, as for a single job.
+    key: Option<String>,
     /// Not before this instant; now if none.
     run_at: Option<DateTime<Utc>>,
 }
@@ -82,7 +84,8 @@ pub(crate) async fn enqueue(
     let mut tx = caller.begin(&state).await?;
     let mut wishes = Vec::with_capacity(jobs.len());
     for (number, item) in jobs.into_iter().enumerate() {
-        let wish = enqueue_job::wish(&state, &mut tx, &caller, &kind, item.payload, item.run_at).await;
+        let NewItem { payload, key, run_at } = item;
+        let wish = enqueue_job::wish(&state, &mut tx, &caller, &kind, Asked { payload, key, run_at }).await;
         let mut wish = wish.map_err(|error| match error {
             Error::Invalid { code, why } => Error::Invalid { code, why: format!("item {number}: {why}") },
             other => other,

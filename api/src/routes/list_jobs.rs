@@ -93,6 +93,24 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// Of words that a list reads among others.
+    pub(super) fn new(cursor: Option<String>, limit: Option<usize>) -> Self {
+        Self { cursor, limit }
+    }
+
+    /// Rows to read: one more than a page, which says whether there is another.
+    pub(super) fn rows(&self) -> i64 {
+        i64::try_from(self.most()).unwrap_or(i64::MAX).saturating_add(1)
+    }
+
+    /// What was read, as one page, and where the next one goes on.
+    pub(super) fn cut<T, K>(&self, mut lines: Vec<T>, id: impl Fn(&T) -> Id<K>) -> (Vec<T>, Option<Id<K>>) {
+        let more = lines.len() > self.most();
+        lines.truncate(self.most());
+        let next = lines.last().filter(|_| more).map(id);
+        (lines, next)
+    }
+
     /// Where the page before ended.
     pub(crate) fn cursor<K: id::Kind>(&self) -> Result<Option<Id<K>>, Error> {
         let bad = |bad: id::BadId| Error::BadId(bad.to_string());

@@ -11,7 +11,11 @@ pub(crate) mod enqueue_jobs;
 pub(crate) mod health;
 pub(crate) mod images;
 pub(crate) mod jobs;
+pub(crate) mod list_consents;
+pub(crate) mod list_deletions;
 pub(crate) mod list_jobs;
+pub(crate) mod list_orders;
+pub(crate) mod list_uploads;
 pub(crate) mod me;
 pub(crate) mod metrics;
 pub(crate) mod objections;
@@ -21,15 +25,17 @@ pub(crate) mod orders;
 pub(crate) mod refunds;
 pub(crate) mod rights;
 pub(crate) mod schedules;
+pub(crate) mod standing;
 pub(crate) mod subjects;
 pub(crate) mod sweeps;
 pub(crate) mod uploads;
 pub(crate) mod webhooks;
 
 use axum::middleware;
+use safelight_jobs::id::{BadId, Id, Kind};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{caller, idempotency, person, state::ApiState};
+use crate::{caller, error::Error, idempotency, person, state::ApiState};
 
 /// The largest bulk of jobs, in bytes: as many as one takes, each with a time and some ids.
 const MOST_BULK: usize = 256 * 1024;
@@ -51,6 +57,21 @@ pub(crate) fn most_body(route: &str) -> usize {
     }
 }
 
+/// The id that a list is narrowed to.
+fn an_id<K: Kind>(word: Option<String>) -> Result<Option<Id<K>>, Error> {
+    word.map(|word| word.parse().map_err(|bad: BadId| Error::BadId(bad.to_string()))).transpose()
+}
+
+/// The state that a list is narrowed to is one of these. An unknown one would find nothing, which reads like an answer.
+fn a_state(word: Option<&str>, known: &[&str]) -> Result<(), Error> {
+    match word {
+        Some(word) if !known.contains(&word) => {
+            Err(Error::Invalid { code: "unknown_word", why: format!("a state is one of: {}", known.join(", ")) })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Everything that needs a token.
 pub(crate) fn v1(state: &ApiState) -> OpenApiRouter<ApiState> {
     described()
@@ -63,7 +84,9 @@ pub(crate) fn v1(state: &ApiState) -> OpenApiRouter<ApiState> {
 pub(crate) fn described() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(subjects::register))
+        .routes(routes!(standing::read))
         .routes(routes!(subjects::open_batch))
+        .routes(routes!(list_uploads::read))
         .routes(routes!(subjects::erase))
         .routes(routes!(rights::rectify))
         .routes(routes!(rights::contest))
@@ -72,11 +95,11 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(objections::object))
         .routes(routes!(rights::export))
         .routes(routes!(rights::read_export))
-        .routes(routes!(consents::grant))
+        .routes(routes!(consents::grant, list_consents::list))
         .routes(routes!(consents::withdraw))
         .routes(routes!(uploads::slot))
         .routes(routes!(uploads::arrived))
-        .routes(routes!(orders::place))
+        .routes(routes!(orders::place, list_orders::list))
         .routes(routes!(orders::read))
         .routes(routes!(order_events::follow))
         .routes(routes!(orders::checkout))
@@ -85,6 +108,7 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
         .routes(routes!(deletions::delete_photo))
         .routes(routes!(deletions::delete_failed_order))
         .routes(routes!(deletions::read))
+        .routes(routes!(list_deletions::list))
         .routes(routes!(certificates::read))
         .routes(routes!(certificates::read_page))
         .routes(routes!(jobs::kinds))

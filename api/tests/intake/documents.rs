@@ -72,6 +72,37 @@ fn the_description_is_openapi_3_1_and_says_of_each_operation_what_it_takes_and_a
 }
 
 #[tokio::test]
+async fn the_description_names_the_headers_that_are_taken_and_told() {
+    let house = House::build().await;
+    let token = house.backend("koselfie").await;
+    let document = document();
+    let named = |said: &Value, name: &str| {
+        let of = |known: &Value| known["$ref"].as_str().is_some_and(|at| at.ends_with(&format!("/{name}")));
+        said["parameters"].as_array().is_some_and(|all| all.iter().any(of))
+    };
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, said) in methods.as_object().expect("methods") {
+            let takes = path.starts_with("/v1/") && method == "post";
+            assert_eq!(named(said, "idempotency-key"), takes, "{method} {path}");
+            assert_eq!(named(said, "if-none-match"), said.to_string().contains("\"name\":\"wait\""), "{method} {path}");
+        }
+    }
+    // What is told is there.
+    let subject = house.person(&token).await;
+    let order = house.order(&token, subject, "cs_test_headers").await;
+    let path = format!("/v1/orders/{order}");
+    let answer = house.get(&token, &path).await;
+    let told =
+        document["paths"]["/v1/orders/{order}"]["get"]["responses"]["200"]["headers"].as_object().expect("headers");
+    assert!(told.len() > 4, "{told:?}");
+    for (name, at) in told {
+        assert!(!answer.header(name).is_empty(), "{name}");
+        let at = at["$ref"].as_str().expect("a reference").trim_start_matches('#');
+        assert!(document.pointer(at).is_some_and(|known| known["description"].is_string()), "{at}");
+    }
+}
+
+#[tokio::test]
 async fn the_reference_names_every_operation_and_needs_no_network() {
     let house = House::build().await;
     let page = house.get("", "/docs").await;

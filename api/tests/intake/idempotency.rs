@@ -1,7 +1,7 @@
 //! The same request again gets the same answer and has no second effect.
 
 use axum::http::StatusCode;
-use safelight_api::tokens::Scope;
+use safelight_api::tokens::{self, Scope};
 use safelight_jobs::id::{self, Id, Kind};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -358,4 +358,23 @@ async fn a_persons_key_outlasts_their_sign_in_and_is_nobody_elses() {
             .await,
         0
     );
+}
+
+#[tokio::test]
+async fn a_key_outlasts_the_rotation_of_its_token_and_is_no_other_tokens() {
+    let house = House::build().await;
+    let token = house.backend("koselfie").await;
+    let body = json!({ "email": "ann@example.org" });
+    let first = house.post_once(&token, "key", "/v1/subjects", body.clone()).await;
+    let known = tokens::list(&house.owner).await.expect("a list")[0].id;
+    let second = tokens::rotate(&house.owner, known, 1).await.expect("rotated").expect("it held");
+    let id = tokens::id_of(&second).expect("an id");
+    let third = tokens::rotate(&house.owner, id, 1).await.expect("rotated").expect("it held");
+    for token in [token.as_str(), second.expose(), third.expose()] {
+        let again = house.post_once(token, "key", "/v1/subjects", body.clone()).await;
+        assert_eq!((&again.body, again.header("idempotent-replayed")), (&first.body, "true"));
+        let other = house.post_once(token, "key", "/v1/subjects", json!({ "email": "bob@example.org" })).await;
+        assert_eq!(other.code(), "idempotency_key_reused");
+    }
+    assert_eq!(house.count("from safelight.subjects").await, 1);
 }

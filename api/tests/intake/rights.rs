@@ -13,6 +13,11 @@ use crate::{
 /// Every route that needs a token, and the scopes that open it.
 pub(crate) const ROUTES: &[(&str, &str, &[Scope])] = &[
     ("post", "/v1/subjects", &[Scope::Enqueue]),
+    ("get", "/v1/subjects/{subject}", &[Scope::Read, Scope::Operate]),
+    ("get", "/v1/subjects/{subject}/consents", &[Scope::Read, Scope::Operate]),
+    ("get", "/v1/batches/{batch}", &[Scope::Read, Scope::Operate]),
+    ("get", "/v1/orders", &[Scope::Read, Scope::Operate]),
+    ("get", "/v1/deletions", &[Scope::Read, Scope::Operate]),
     ("post", "/v1/subjects/{subject}/batches", &[Scope::Enqueue]),
     ("post", "/v1/subjects/{subject}/erase", &[Scope::Enqueue]),
     ("post", "/v1/subjects/{subject}/rectify", &[Scope::Enqueue]),

@@ -73,6 +73,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/batches/{batch}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read an act of uploading with its photos. */
+        get: operations["readBatch"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/batches/{batch}/uploads": {
         parameters: {
             query?: never;
@@ -230,6 +247,23 @@ export interface paths {
          *     purges alone.
          */
         post: operations["actOnDeadLetters"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/deletions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List deletions, newest first. */
+        get: operations["listDeletions"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -502,7 +536,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** List orders, newest first. */
+        get: operations["listOrders"];
         put?: never;
         /** Place an order. */
         post: operations["placeOrder"];
@@ -674,6 +709,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/subjects/{subject}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** See how a person stands. What was there is gone after an erasure; that it was done is told on. */
+        get: operations["readSubject"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/subjects/{subject}/batches": {
         parameters: {
             query?: never;
@@ -698,7 +750,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** List what a person agreed to, took back, and what ran out, newest first. */
+        get: operations["listConsents"];
         put?: never;
         /** Record one consent. */
         post: operations["grantConsent"];
@@ -963,6 +1016,18 @@ export interface components {
             /** @description `image/jpeg`, `image/png` or `image/webp`, read from the bytes. */
             content_type: string;
         };
+        /** @description An act of uploading as it stands. */
+        BatchView: {
+            /**
+             * @description The act.
+             * @example batch_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            batch: string;
+            /** @description Whose. */
+            subject: string;
+            /** @description Its photos, in the order of their places. Those that were deleted are not there any more. */
+            uploads: components["schemas"]["Photo"][];
+        };
         /** @description A provider's breaker. */
         BreakerView: {
             /**
@@ -1077,6 +1142,42 @@ export interface components {
              */
             job: string;
         };
+        /** @description Something that was said about a consent. */
+        ConsentLine: {
+            /** @description Who said it: `subject`, `operator` or `system`. */
+            actor: string;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description For which act of uploading. */
+            batch?: string | null;
+            /** @description Where: `sign_up`, `upload`, `checkout` or `settings`. */
+            capture_point: string;
+            /** @description `granted`, `withdrawn` or `expired`. */
+            event: string;
+            /**
+             * @description The event.
+             * @example grant_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            grant: string;
+            /** @description For which order. */
+            order?: string | null;
+            /** @description The policy version that was shown. */
+            policy_version: string;
+            /** @description For what. */
+            purpose: string;
+            /** @description SHA-256 of the sentence that stood beside the box; none where nothing was shown. */
+            wording_sha256?: string | null;
+        };
+        /** @description A page of them. */
+        Consents: {
+            /** @description Newest first. */
+            consents: components["schemas"]["ConsentLine"][];
+            /** @description Send it as `cursor`, for what is older; none: that was all. */
+            next?: string | null;
+        };
         /** @description What is to be changed; what is left out stays. */
         ControlChange: {
             /**
@@ -1162,6 +1263,37 @@ export interface components {
              */
             deletion: string;
         };
+        /** @description One deletion of a list, without its steps. */
+        DeletionLine: {
+            /**
+             * Format: date-time
+             * @description The legal deadline of an answer.
+             */
+            answer_due: string;
+            /**
+             * Format: date-time
+             * @description When everything was seen to be gone.
+             */
+            completed_at?: string | null;
+            /**
+             * @description The deletion.
+             * @example deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            deletion: string;
+            /** @description The purpose that was withdrawn or objected to. */
+            purpose?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            requested_at: string;
+            /** @description As in the deletion itself. */
+            state: string;
+            /** @description Whose data. */
+            subject: string;
+            /** @description As in the deletion itself. */
+            trigger: string;
+        };
         /** @description A deletion as it stands. */
         DeletionView: {
             /**
@@ -1201,6 +1333,16 @@ export interface components {
             subject: string;
             /** @description `erasure`, `retention`, `withdrawal`, `objection`, `one_photo` or `failed_order`. */
             trigger: string;
+        };
+        /** @description A page of deletions. */
+        Deletions: {
+            /** @description Newest first. */
+            deletions: components["schemas"]["DeletionLine"][];
+            /**
+             * @description Send it as `cursor`, for what is older; none: that was all. Where no person is named a page looks through the newest that are
+             *     left: it may be short, or empty, and yet have a next one.
+             */
+            next?: string | null;
         };
         /** @description What was done. */
         Done: {
@@ -1510,30 +1652,6 @@ export interface components {
             /** @description Everything was looked at; else there may be more. */
             whole: boolean;
         };
-        /** @description How a person stands. */
-        Me: {
-            /**
-             * Format: date-time
-             * @description Its legal deadline.
-             */
-            answer_due?: string | null;
-            /** @description For each purpose the last that was said, by the person or by time. */
-            consents: components["schemas"]["Said"][];
-            /**
-             * @description The erasure that is under way.
-             * @example deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
-             */
-            erasure?: string | null;
-            /** @description What the person objected to, the oldest first. */
-            objections: components["schemas"]["ObjectedTo"][];
-            /** @description `active`, `restricted` or `erasing`. */
-            state: string;
-            /**
-             * @description The person.
-             * @example subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
-             */
-            subject: string;
-        };
         /** @description What is corrected; what is left out stays. */
         NewAccount: {
             /** @description Mail address. */
@@ -1579,6 +1697,8 @@ export interface components {
         };
         /** @description One of them. */
         NewItem: {
+            /** @description Your own key, as for a single job. */
+            key?: string | null;
             /** @description The kind's payload: ids only. */
             payload: Record<string, never>;
             /**
@@ -1589,6 +1709,13 @@ export interface components {
         };
         /** @description A job to enqueue. */
         NewJob: {
+            /**
+             * @description Your own key, of at most 128 letters, digits and `_-:.`: the same key of your tenant and this kind again is the same job, whatever
+             *     became of it, and with another payload a conflict. It is kept for 30 days after the job was due. Without one the payload
+             *     alone makes a wish the same, which holds with one as well.
+             * @example compare-again-2026-11
+             */
+            key?: string | null;
             /**
              * @description One of `GET /v1/jobs/kinds`.
              * @example train_model
@@ -1679,6 +1806,44 @@ export interface components {
              */
             batch: string;
         };
+        /** @description One order of a list, without its images. */
+        OrderLine: {
+            /**
+             * Format: int64
+             * @description The price in minor units.
+             */
+            amount_cents: number;
+            /**
+             * Format: date-time
+             * @description When it was placed.
+             */
+            created_at: string;
+            /** @description Lower-case code. */
+            currency: string;
+            /**
+             * Format: date-time
+             * @description When it was delivered.
+             */
+            delivered_at?: string | null;
+            /**
+             * @description The order.
+             * @example order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            order: string;
+            /**
+             * Format: date-time
+             * @description When it was paid.
+             */
+            paid_at?: string | null;
+            /** @description The plan. */
+            plan: string;
+            /** @description Why it was refused or is in refund review. */
+            problem?: string | null;
+            /** @description As in the order itself. */
+            state: string;
+            /** @description The buyer. */
+            subject: string;
+        };
         /** @description An order as it stands. */
         OrderView: {
             /**
@@ -1752,6 +1917,16 @@ export interface components {
              */
             subject: string;
         };
+        /** @description A page of orders. */
+        Orders: {
+            /**
+             * @description Send it as `cursor`, for what is older; none: that was all. Where no person is named a page looks through the newest that are
+             *     left: it may be short, or empty, and yet have a next one.
+             */
+            next?: string | null;
+            /** @description Newest first. */
+            orders: components["schemas"]["OrderLine"][];
+        };
         /** @description What a job was given. */
         Payload: {
             /**
@@ -1761,6 +1936,33 @@ export interface components {
             job: string;
             /** @description Ids and codes. */
             payload: Record<string, never>;
+        };
+        /** @description One photo. */
+        Photo: {
+            /**
+             * @description The photo.
+             * @example artifact_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            artifact: string;
+            /**
+             * Format: int64
+             * @description Its size.
+             */
+            bytes?: number | null;
+            /** @description What it is, read from the bytes. */
+            content_type?: string | null;
+            /**
+             * Format: date-time
+             * @description When it is deleted.
+             */
+            delete_after?: string | null;
+            /** @description `expected`: there is a place; `stored`: its bytes arrived; `withheld`; or `gone`: its time is over, or it is being deleted. */
+            state: string;
+            /**
+             * Format: date-time
+             * @description When it arrived.
+             */
+            uploaded_at?: string | null;
         };
         /** @description A placed order and its price. */
         Placed: {
@@ -2012,6 +2214,30 @@ export interface components {
              */
             until: string | null;
         };
+        /** @description How a person stands. */
+        Standing: {
+            /**
+             * Format: date-time
+             * @description Its legal deadline.
+             */
+            answer_due?: string | null;
+            /** @description For each purpose the last that was said, by the person or by time. */
+            consents: components["schemas"]["Said"][];
+            /**
+             * @description The erasure that is under way, or done.
+             * @example deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            erasure?: string | null;
+            /** @description What the person objected to, the oldest first. */
+            objections: components["schemas"]["ObjectedTo"][];
+            /** @description `active`, `restricted`, `erasing` or `erased`. */
+            state: string;
+            /**
+             * @description The person.
+             * @example subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
+             */
+            subject: string;
+        };
         /** @description Something that a deletion does not take. */
         StaysView: {
             /** @description Which kinds of data; none: it names nobody. */
@@ -2135,9 +2361,29 @@ export interface components {
         Word: "accuracy" | "unlawful" | "claims" | "objection";
     };
     responses: never;
-    parameters: never;
+    parameters: {
+        /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+        "idempotency-key": string;
+        /** @description The tag that you know: 304 while it is still the same */
+        "if-none-match": string;
+    };
     requestBodies: never;
-    headers: never;
+    headers: {
+        /** @description The same for the same state; send it as `if-none-match` */
+        etag: string;
+        /** @description `true`: given before under the same key, and nothing was done again */
+        "idempotent-replayed": string;
+        /** @description Requests a minute that the token, or the person, may make */
+        "ratelimit-limit": number;
+        /** @description How many of them are left */
+        "ratelimit-remaining": number;
+        /** @description Seconds until all are there again; with 429 until the next one is let in */
+        "ratelimit-reset": number;
+        /** @description With 429 and 503: seconds to wait */
+        "retry-after": number;
+        /** @description Tell it to us when you ask; the caller's own, where it sent one */
+        "x-request-id": string;
+    };
     pathItems: never;
 }
 export type $defs = Record<string, never>;
@@ -2284,10 +2530,60 @@ export interface operations {
             };
         };
     };
+    readBatch: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
+            path: {
+                /** @description batch_… */
+                batch: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As it stands */
+            200: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchView"];
+                };
+            };
+            /** @description Refused, and nothing changed: `code` says why */
+            "4XX": {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     makeUploadSlot: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description batch_… */
                 batch: string;
@@ -2299,6 +2595,11 @@ export interface operations {
             /** @description Made */
             201: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2308,6 +2609,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2319,7 +2625,10 @@ export interface operations {
     closeBreaker: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description Whose */
                 provider: string;
@@ -2335,6 +2644,11 @@ export interface operations {
             /** @description Closed */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2344,6 +2658,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2369,6 +2688,10 @@ export interface operations {
             /** @description A page */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2378,6 +2701,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2389,7 +2717,10 @@ export interface operations {
     askBulkAct: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2402,6 +2733,11 @@ export interface operations {
             /** @description Asked for */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2411,6 +2747,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2458,6 +2799,10 @@ export interface operations {
             /** @description What matches */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2467,6 +2812,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2490,6 +2840,10 @@ export interface operations {
             /** @description The act */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2499,6 +2853,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2519,6 +2878,10 @@ export interface operations {
             /** @description The controls */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2528,6 +2891,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2539,7 +2907,10 @@ export interface operations {
     changeControl: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description `queue`, `kind`, `tenant` or `provider` */
                 scope: string;
@@ -2557,6 +2928,11 @@ export interface operations {
             /** @description Stored; counts for every process at its next claim */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2566,6 +2942,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2593,6 +2974,10 @@ export interface operations {
             /** @description The groups */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2602,6 +2987,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2613,7 +3003,10 @@ export interface operations {
     actOnDeadLetters: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description `redrive` or `discard` */
                 fate: string;
@@ -2629,6 +3022,11 @@ export interface operations {
             /** @description Done */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2638,6 +3036,64 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listDeletions: {
+        parameters: {
+            query?: {
+                /** @description Of one person: `subject_…`. */
+                subject?: string;
+                /** @description `open` (all but the complete ones), `fenced`, `planned`, `deleting`, `stuck` or `complete`. */
+                state?: string;
+                /** @description The `next` of the page before. */
+                cursor?: string;
+                /** @description Entries of one page: 50 if none is said, 200 at the most. */
+                limit?: number;
+            };
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deletions"];
+                };
+            };
+            /** @description Refused, and nothing changed: `code` says why */
+            "4XX": {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2667,6 +3123,10 @@ export interface operations {
             /** @description The deletion */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2676,6 +3136,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2705,6 +3170,10 @@ export interface operations {
             /** @description The certificate, as docs/schemas/deletion-certificate.schema.json has it */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2714,6 +3183,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2743,6 +3217,10 @@ export interface operations {
             /** @description The page */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2752,6 +3230,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2801,6 +3284,10 @@ export interface operations {
             /** @description A page */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2810,6 +3297,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2821,7 +3313,10 @@ export interface operations {
     enqueueJob: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2834,6 +3329,11 @@ export interface operations {
             /** @description Enqueued, or known */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2843,6 +3343,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2854,7 +3359,10 @@ export interface operations {
     enqueueJobs: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -2867,6 +3375,11 @@ export interface operations {
             /** @description Stored; one answer an item */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2876,6 +3389,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2896,6 +3414,10 @@ export interface operations {
             /** @description The kinds */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2905,6 +3427,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2928,6 +3455,8 @@ export interface operations {
                  *     person's case is kept with it.
                  */
                 "safelight-why"?: string | null;
+                /** @description The tag that you know: 304 while it is still the same */
+                "if-none-match"?: components["parameters"]["if-none-match"];
             };
             path: {
                 /** @description job_… */
@@ -2940,6 +3469,11 @@ export interface operations {
             /** @description The job */
             200: {
                 headers: {
+                    etag: components["headers"]["etag"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2949,6 +3483,11 @@ export interface operations {
             /** @description It is the one that you know */
             304: {
                 headers: {
+                    etag: components["headers"]["etag"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -2956,6 +3495,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2967,7 +3511,10 @@ export interface operations {
     readPayload: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description job_… */
                 job: string;
@@ -2983,6 +3530,11 @@ export interface operations {
             /** @description The payload */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -2992,6 +3544,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3003,7 +3560,10 @@ export interface operations {
     actOnJob: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description job_… */
                 job: string;
@@ -3021,6 +3581,11 @@ export interface operations {
             /** @description Done */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3030,6 +3595,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3050,15 +3620,24 @@ export interface operations {
             /** @description As it stands */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Me"];
+                    "application/json": components["schemas"]["Standing"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3070,7 +3649,10 @@ export interface operations {
     grantMyConsent: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3083,6 +3665,11 @@ export interface operations {
             /** @description Recorded */
             201: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3092,6 +3679,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3103,7 +3695,10 @@ export interface operations {
     withdrawMyConsent: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3116,6 +3711,11 @@ export interface operations {
             /** @description Withdrawn; the deletion follows */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3125,6 +3725,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3136,7 +3741,10 @@ export interface operations {
     eraseMe: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3145,6 +3753,11 @@ export interface operations {
             /** @description Begun */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3154,6 +3767,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3165,7 +3783,10 @@ export interface operations {
     exportMe: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3174,6 +3795,11 @@ export interface operations {
             /** @description Being made */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3183,6 +3809,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3206,6 +3837,10 @@ export interface operations {
             /** @description Where it is */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3215,6 +3850,11 @@ export interface operations {
             /** @description Its time is over */
             410: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3224,6 +3864,64 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listOrders: {
+        parameters: {
+            query?: {
+                /** @description Of one person: `subject_…`. */
+                subject?: string;
+                /** @description `placed`, `paid`, `training`, `generating`, `delivered`, `refused`, `expired` or `refund_review`. */
+                state?: string;
+                /** @description The `next` of the page before. */
+                cursor?: string;
+                /** @description Entries of one page: 50 if none is said, 200 at the most. */
+                limit?: number;
+            };
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Orders"];
+                };
+            };
+            /** @description Refused, and nothing changed: `code` says why */
+            "4XX": {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3235,7 +3933,10 @@ export interface operations {
     placeOrder: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3248,6 +3949,11 @@ export interface operations {
             /** @description Placed */
             201: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3257,6 +3963,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3280,6 +3991,8 @@ export interface operations {
                  *     person's case is kept with it.
                  */
                 "safelight-why"?: string | null;
+                /** @description The tag that you know: 304 while it is still the same */
+                "if-none-match"?: components["parameters"]["if-none-match"];
             };
             path: {
                 /** @description order_… */
@@ -3292,6 +4005,11 @@ export interface operations {
             /** @description The order */
             200: {
                 headers: {
+                    etag: components["headers"]["etag"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3301,6 +4019,11 @@ export interface operations {
             /** @description It is the one that you know */
             304: {
                 headers: {
+                    etag: components["headers"]["etag"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3308,6 +4031,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3319,7 +4047,10 @@ export interface operations {
     startCheckout: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description order_… */
                 order: string;
@@ -3335,6 +4066,11 @@ export interface operations {
             /** @description Noted */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3344,6 +4080,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3355,7 +4096,10 @@ export interface operations {
     deleteFailedOrder: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description order_… */
                 order: string;
@@ -3367,6 +4111,11 @@ export interface operations {
             /** @description Begun */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3376,6 +4125,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3405,6 +4159,10 @@ export interface operations {
             /** @description Events */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3414,6 +4172,10 @@ export interface operations {
             /** @description The order has ended, and `last-event-id` says that its end is known: do not come back */
             204: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3421,6 +4183,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3432,7 +4199,10 @@ export interface operations {
     refundOrder: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description order_… */
                 order: string;
@@ -3448,6 +4218,11 @@ export interface operations {
             /** @description Asked for */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3457,6 +4232,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3468,7 +4248,10 @@ export interface operations {
     deletePhoto: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description artifact_… */
                 artifact: string;
@@ -3480,6 +4263,11 @@ export interface operations {
             /** @description Begun */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3489,6 +4277,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3509,6 +4302,10 @@ export interface operations {
             /** @description The schedules */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3518,6 +4315,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3529,7 +4331,10 @@ export interface operations {
     changeSchedule: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description One of `GET /v1/schedules` */
                 name: string;
@@ -3545,6 +4350,11 @@ export interface operations {
             /** @description Stored */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3554,6 +4364,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3565,7 +4380,10 @@ export interface operations {
     registerSubject: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path?: never;
             cookie?: never;
         };
@@ -3578,6 +4396,11 @@ export interface operations {
             /** @description Registered */
             201: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3587,6 +4410,58 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readSubject: {
+        parameters: {
+            query?: never;
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
+            path: {
+                /** @description subject_… */
+                subject: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description As it stands */
+            200: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Standing"];
+                };
+            };
+            /** @description Refused, and nothing changed: `code` says why */
+            "4XX": {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3598,7 +4473,10 @@ export interface operations {
     openBatch: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3610,6 +4488,11 @@ export interface operations {
             /** @description Opened */
             201: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3619,6 +4502,63 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    listConsents: {
+        parameters: {
+            query?: {
+                /** @description The `next` of the page before. */
+                cursor?: string;
+                /** @description Entries of one page: 50 if none is said, 200 at the most. */
+                limit?: number;
+            };
+            header?: {
+                /**
+                 * @description What for, in a few words, without anything about a person. Needed from a token with the scope `operate`, whose look at one
+                 *     person's case is kept with it.
+                 */
+                "safelight-why"?: string | null;
+            };
+            path: {
+                /** @description subject_… */
+                subject: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Consents"];
+                };
+            };
+            /** @description Refused, and nothing changed: `code` says why */
+            "4XX": {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3630,7 +4570,10 @@ export interface operations {
     grantConsent: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3646,6 +4589,11 @@ export interface operations {
             /** @description Recorded */
             201: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3655,6 +4603,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3666,7 +4619,10 @@ export interface operations {
     withdrawConsent: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3682,6 +4638,11 @@ export interface operations {
             /** @description Withdrawn; the deletion follows */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3691,6 +4652,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3702,7 +4668,10 @@ export interface operations {
     eraseSubject: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3714,6 +4683,11 @@ export interface operations {
             /** @description Begun */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3723,6 +4697,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3734,7 +4713,10 @@ export interface operations {
     exportSubject: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3746,6 +4728,11 @@ export interface operations {
             /** @description Being made */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3755,6 +4742,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3786,6 +4778,10 @@ export interface operations {
             /** @description Where it is */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3795,6 +4791,11 @@ export interface operations {
             /** @description Its time is over */
             410: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3804,6 +4805,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3835,6 +4841,10 @@ export interface operations {
             /** @description The link, as JSON */
             200: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3842,6 +4852,10 @@ export interface operations {
             /** @description The image is there */
             302: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content?: never;
@@ -3849,6 +4863,11 @@ export interface operations {
             /** @description Its time is over */
             410: {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3858,6 +4877,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3869,7 +4893,10 @@ export interface operations {
     contestSimilarity: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3883,6 +4910,11 @@ export interface operations {
             /** @description Enqueued, or known */
             202: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3892,6 +4924,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3903,7 +4940,10 @@ export interface operations {
     objectTo: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3919,6 +4959,11 @@ export interface operations {
             /** @description Noted */
             201: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3928,6 +4973,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3939,7 +4989,10 @@ export interface operations {
     rectifySubject: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3955,6 +5008,11 @@ export interface operations {
             /** @description Corrected */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3964,6 +5022,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -3975,7 +5038,10 @@ export interface operations {
     releaseSubject: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -3991,6 +5057,11 @@ export interface operations {
             /** @description Released */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4000,6 +5071,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4011,7 +5087,10 @@ export interface operations {
     restrictSubject: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description subject_… */
                 subject: string;
@@ -4027,6 +5106,11 @@ export interface operations {
             /** @description Restricted */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4036,6 +5120,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4047,7 +5136,10 @@ export interface operations {
     uploadArrived: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description The same request again under the same key gets the same answer and has no second effect, for a day; another request under it is refused */
+                "idempotency-key"?: components["parameters"]["idempotency-key"];
+            };
             path: {
                 /** @description artifact_… */
                 artifact: string;
@@ -4059,6 +5151,11 @@ export interface operations {
             /** @description Taken */
             200: {
                 headers: {
+                    "idempotent-replayed": components["headers"]["idempotent-replayed"];
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -4068,6 +5165,11 @@ export interface operations {
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
                 content: {

@@ -10,7 +10,7 @@ use crate::{
     id,
     id::Id,
     job::{Job, Queue},
-    queue::{EnqueueError, Enqueued, Wish},
+    queue::{EnqueueError, Enqueued, Wish, own_keys},
 };
 
 /// Several at once, in one statement however many there are. One answer a wish, in order: a key that is known, or that the
@@ -28,7 +28,9 @@ pub async fn enqueue_wishes(
     tx: &mut PgConnection,
     wishes: &[Wish],
 ) -> Result<Vec<Result<Enqueued, EnqueueError>>, EnqueueError> {
-    let Some(first) = wishes.first() else { return Ok(Vec::new()) };
+    if wishes.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut subjects = Vec::with_capacity(wishes.len());
     let mut orders = Vec::with_capacity(wishes.len());
     for wish in wishes {
@@ -36,11 +38,33 @@ pub async fn enqueue_wishes(
         orders.push(order);
         subjects.push(subject);
     }
+    let ids: Vec<Uuid> = wishes.iter().map(|_| Id::<id::Job>::new().uuid()).collect();
+    let taken = own_keys::take(tx, wishes, &ids, &subjects).await?;
+    let may: Vec<usize> = (0..wishes.len()).filter(|item| taken.may(*item, ids[*item])).collect();
+    let mut answers: Vec<Option<Result<Enqueued, EnqueueError>>> = wishes.iter().map(|_| None).collect();
+    for (item, answer) in may.iter().zip(stored(tx, wishes, &may, &ids, (&subjects, &orders)).await?) {
+        answers[*item] = Some(answer);
+    }
+    own_keys::settle(tx, wishes, &ids, &taken, answers).await
+}
+
+/// Store these items among the wishes: one answer each, in order.
+async fn stored(
+    tx: &mut PgConnection,
+    wishes: &[Wish],
+    items: &[usize],
+    ids: &[Uuid],
+    (subjects, orders): (&[Option<Uuid>], &[Option<Uuid>]),
+) -> Result<Vec<Result<Enqueued, EnqueueError>>, EnqueueError> {
+    fn these<T: Clone>(items: &[usize], all: &[T]) -> Vec<T> {
+        items.iter().filter_map(|item| all.get(*item).cloned()).collect()
+    }
+    let wishes: Vec<&Wish> = items.iter().filter_map(|item| wishes.get(*item)).collect();
+    let Some(first) = wishes.first() else { return Ok(Vec::new()) };
     let payloads: Vec<serde_json::Value> = wishes.iter().map(|wish| wish.payload.clone()).collect();
     let keys: Vec<String> = wishes.iter().map(|wish| wish.key.clone()).collect();
     let run_at: Vec<Option<chrono::DateTime<chrono::Utc>>> = wishes.iter().map(|wish| wish.run_at).collect();
     let lanes: Vec<Option<String>> = wishes.iter().map(|wish| wish.lane.clone()).collect();
-    let ids: Vec<Uuid> = wishes.iter().map(|_| Id::<id::Job>::new().uuid()).collect();
     let rows = sqlx::query!(
         r#"select job_id, already as "already!" from safelight.enqueue_many(
             p_kind => $1, p_payloads => $2, p_queue => $3, p_keys => $4, p_run_at => $5, p_priority => $6, p_max_attempts => $7,
@@ -52,22 +76,19 @@ pub async fn enqueue_wishes(
         &run_at as &[Option<chrono::DateTime<chrono::Utc>>],
         first.priority,
         first.max_attempts,
-        &subjects as &[Option<Uuid>],
-        &orders as &[Option<Uuid>],
+        &these(items, subjects) as &[Option<Uuid>],
+        &these(items, orders) as &[Option<Uuid>],
         &lanes as &[Option<String>],
         first.traceparent,
-        &ids,
+        &these(items, ids),
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows
-        .into_iter()
-        .zip(wishes)
-        .map(|(row, wish)| match row.job_id {
-            Some(id) => Ok(Enqueued { id: id.into(), already: row.already, queue: wish.queue }),
-            None => Err(EnqueueError::Conflict { key: wish.key.clone() }),
-        })
-        .collect())
+    let answers = rows.into_iter().zip(wishes).map(|(row, wish)| match row.job_id {
+        Some(id) => Ok(Enqueued { id: id.into(), already: row.already, queue: wish.queue }),
+        None => Err(EnqueueError::Conflict { key: wish.key.clone() }),
+    });
+    Ok(answers.collect())
 }
 
 /// A wish without key, scope or time.

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::{OwnKey, enqueue_wishes};
 use crate::{
     id,
     id::Id,
@@ -60,8 +61,10 @@ pub struct Wish {
     pub payload: serde_json::Value,
     /// The pool.
     pub queue: Queue,
-    /// Idempotency key.
+    /// Idempotency key, as the kind makes it.
     pub key: String,
+    /// The caller's own, beside it.
+    pub own_key: Option<OwnKey>,
     /// Not before this instant; now if none.
     pub run_at: Option<DateTime<Utc>>,
     /// Lower runs first.
@@ -86,6 +89,7 @@ impl Wish {
             payload: serde_json::to_value(job)?,
             queue: J::QUEUE,
             key: job.key().as_str().to_owned(),
+            own_key: None,
             run_at: None,
             priority: 0,
             max_attempts: match J::EFFECT {
@@ -101,6 +105,10 @@ impl Wish {
 
     /// Store it in the caller's transaction.
     pub async fn enqueue(&self, tx: &mut PgConnection) -> Result<Enqueued, EnqueueError> {
+        if self.own_key.is_some() {
+            let conflict = || Err(EnqueueError::Conflict { key: self.key.clone() });
+            return enqueue_wishes(tx, std::slice::from_ref(self)).await?.pop().unwrap_or_else(conflict);
+        }
         let (order, subject) = self.whose(tx).await?;
         let row = sqlx::query!(
             r#"select job_id, already as "already!" from safelight.enqueue(

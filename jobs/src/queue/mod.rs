@@ -15,6 +15,7 @@ mod history;
 pub(crate) mod kinds;
 mod lease;
 mod numbers;
+mod own_keys;
 pub mod search;
 mod settle;
 
@@ -35,4 +36,5 @@ pub use gather::Gatherer;
 pub use history::{prune_history, turn_archive};
 pub use lease::{Kept, Lease, disown, forget_worker, give_back, keep, open_lanes, register_worker, rescue};
 pub use numbers::{COUNTED, ProviderLoad, QueueNumbers, REFUSED_US, numbers, provider_loads, refused_us};
+pub use own_keys::OwnKey;
 pub use settle::{KEY_LIFETIME_HOURS, Outcome, Verdict, provider_is_well, settle, settle_within};

@@ -1,0 +1,167 @@
+//! Deletions by person and state, newest first, a page at a time. Reads only.
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use chrono::{DateTime, Utc};
+use safelight_jobs::{
+    id::{Deletion, Id, Subject},
+    look,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::list_jobs::Part;
+use crate::{
+    caller::{Read, To},
+    error::Error,
+    idempotency,
+    input::Asked,
+    looks::WhatFor,
+    openapi::Problem,
+    state::ApiState,
+};
+
+/// The states of a deletion, and all but the last of them together.
+const STATES: [&str; 6] = ["open", "fenced", "planned", "deleting", "stuck", "complete"];
+/// How many of the newest deletions one page looks through, where no person narrows it.
+const WINDOW: i64 = 20_000;
+
+/// What is looked for; what is left out does not narrow.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SoughtDeletions {
+    /// Of one person: `subject_…`.
+    subject: Option<String>,
+    /// `open` (all but the complete ones), `fenced`, `planned`, `deleting`, `stuck` or `complete`.
+    state: Option<String>,
+    /// The `next` of the page before.
+    cursor: Option<String>,
+    /// Entries of one page: 50 if none is said, 200 at the most.
+    limit: Option<usize>,
+}
+
+/// One deletion of a list, without its steps.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeletionLine {
+    /// The deletion.
+    #[schema(value_type = String, example = "deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    deletion: Id<Deletion>,
+    /// Whose data.
+    #[schema(value_type = String)]
+    subject: Id<Subject>,
+    /// As in the deletion itself.
+    trigger: String,
+    /// The purpose that was withdrawn or objected to.
+    purpose: Option<String>,
+    /// As in the deletion itself.
+    state: String,
+    /// Since when.
+    requested_at: DateTime<Utc>,
+    /// The legal deadline of an answer.
+    answer_due: DateTime<Utc>,
+    /// When everything was seen to be gone.
+    completed_at: Option<DateTime<Utc>>,
+}
+
+/// A page of deletions.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Deletions {
+    /// Newest first.
+    deletions: Vec<DeletionLine>,
+    /// Send it as `cursor`, for what is older; none: that was all. Where no person is named a page looks through the newest that are
+    /// left: it may be short, or empty, and yet have a next one.
+    #[schema(value_type = Option<String>)]
+    next: Option<Id<Deletion>>,
+}
+
+struct Row {
+    id: Uuid,
+    subject_id: Uuid,
+    trigger: String,
+    purpose: Option<String>,
+    state: String,
+    requested_at: DateTime<Utc>,
+    answer_due: DateTime<Utc>,
+    completed_at: Option<DateTime<Utc>>,
+}
+
+/// List deletions, newest first.
+#[utoipa::path(get, path = "/v1/deletions", tag = "rights", operation_id = "listDeletions", params(SoughtDeletions, WhatFor), security(("token" = ["read"])),
+    responses((status = 200, description = "A page", body = Deletions), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn list(
+    caller: To<Read>,
+    State(state): State<ApiState>,
+    Asked(sought): Asked<SoughtDeletions>,
+) -> Result<Response, Error> {
+    let part = Part::new(sought.cursor, sought.limit);
+    let before = part.cursor::<Deletion>()?.map(Id::uuid);
+    let subject = super::an_id::<Subject>(sought.subject)?;
+    super::a_state(sought.state.as_deref(), &STATES)?;
+    if let Some(subject) = subject {
+        caller.looks_at(&state, &subject.to_string(), look::entry().subject(subject)).await?;
+    }
+    let rows = match subject {
+        Some(subject) => {
+            sqlx::query_as!(
+                Row,
+                r#"select id, subject_id, trigger, purpose, state, requested_at, answer_due, completed_at
+                from safelight.deletions where subject_id = $1 and ($2::text is null or tenant = $2)
+                    and ($3::text is null or state = $3 or ($3 = 'open' and state <> 'complete'))
+                    and ($4::uuid is null or id < $4) order by id desc limit $5"#,
+                subject.uuid(),
+                caller.sees_only(),
+                sought.state,
+                before,
+                part.rows()
+            )
+            .fetch_all(&state.pool)
+            .await?
+        }
+        None => {
+            sqlx::query_as!(
+                Row,
+                r#"select id as "id!", subject_id as "subject_id!", trigger as "trigger!", purpose, state as "state!",
+                    requested_at as "requested_at!", answer_due as "answer_due!", completed_at
+                from (select * from safelight.deletions where $1::uuid is null or id < $1 order by id desc limit $2) newest
+                where ($3::text is null or tenant = $3)
+                    and ($4::text is null or state = $4 or ($4 = 'open' and state <> 'complete')) order by id desc limit $5"#,
+                before,
+                WINDOW,
+                caller.sees_only(),
+                sought.state,
+                part.rows()
+            )
+            .fetch_all(&state.pool)
+            .await?
+        }
+    };
+    let lines = rows.into_iter().map(|row| DeletionLine {
+        deletion: row.id.into(),
+        subject: row.subject_id.into(),
+        trigger: row.trigger,
+        purpose: row.purpose,
+        state: row.state,
+        requested_at: row.requested_at,
+        answer_due: row.answer_due,
+        completed_at: row.completed_at,
+    });
+    let (deletions, mut next) = part.cut(lines.collect(), |line: &DeletionLine| line.deletion);
+    if next.is_none() && subject.is_none() {
+        next = floor(&state, before).await?;
+    }
+    let view = serde_json::to_value(Deletions { deletions, next }).map_err(|_| Error::Internal)?;
+    Ok(idempotency::answer(StatusCode::OK, &view))
+}
+
+/// The oldest deletion of the window, where it was full: what is older was not looked at.
+async fn floor(state: &ApiState, before: Option<Uuid>) -> Result<Option<Id<Deletion>>, Error> {
+    let floor = sqlx::query_scalar!(
+        "select id from safelight.deletions where $1::uuid is null or id < $1 order by id desc offset $2 limit 1",
+        before,
+        WINDOW - 1
+    )
+    .fetch_optional(&state.pool)
+    .await?;
+    Ok(floor.map(Id::from))
+}
