@@ -25,10 +25,10 @@ use uuid::Uuid;
 
 use crate::app::App;
 
-/// Orders when nobody says how many: some fifty rounds, three to four minutes on two cores that ten others use as well.
-const ORDERS: usize = 24;
+/// Orders when nobody says how many: of three persons, in some fifty rounds.
+const ORDERS: usize = 15;
 /// Of one person: photos are uploaded once for all of them.
-const A_PERSON: usize = 8;
+const A_PERSON: usize = 5;
 const PERCENT: u32 = 30;
 /// Rounds in which customers ask for their money back.
 const LIVELY: usize = 40;
