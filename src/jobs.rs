@@ -49,6 +49,9 @@ struct Sought {
     /// ready, running, held, scheduled, set_aside, dead, done or cancelled
     #[arg(long)]
     state: Option<State>,
+    /// Of one queue, as `safelight queue list` names it
+    #[arg(long)]
+    queue: Option<String>,
     /// Of one tenant
     #[arg(long)]
     tenant: Option<String>,
@@ -71,8 +74,8 @@ struct Sought {
 
 impl Sought {
     fn wanted(self) -> Result<Wanted, OperateError> {
-        let Self { kind, state, tenant, order, subject, code, from, until } = self;
-        Ok(Wanted { job: None, kind, state, tenant, order, subject, code, from, until }.checked()?)
+        let Self { kind, state, queue, tenant, order, subject, code, from, until } = self;
+        Ok(Wanted { job: None, kind, state, queue, tenant, order, subject, code, from, until }.checked()?)
     }
 }
 

@@ -124,6 +124,7 @@ pub(super) async fn ask(State(state): State<ApiState>, form: Form) -> Result<Res
         job: form.field("job").map(str::parse).transpose().map_err(bad)?,
         kind: form.field("kind").map(str::to_owned),
         state: form.field("state").map(str::parse::<Stands>).transpose()?,
+        queue: form.field("queue").map(str::to_owned),
         tenant: form.field("tenant").map(str::to_owned),
         order: form.field("order").map(str::parse).transpose().map_err(bad)?,
         subject: form.field("subject").map(str::parse).transpose().map_err(bad)?,

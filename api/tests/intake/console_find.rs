@@ -173,13 +173,34 @@ async fn a_search_takes_a_word_as_it_is_shown() {
 async fn an_act_on_all_that_match_is_never_done_to_more_than_one_queue_showed() {
     let house = House::build().await;
     furnished(&house).await;
+    // Of the same kind, and of another queue.
+    house
+        .run(
+            "insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at)
+            values (safelight.uuid_v7(), 'generation', 'train_model', '{}', 'koselfie', 0, now(), now(), 5, now())",
+        )
+        .await;
     let operator = Browser::of(&house, None, &[Scope::Operate]).await;
-    let unknown = operator.opens("/console/jobs?queue=asleep").await;
-    assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", unknown.text);
-    assert!(unknown.text.contains("A queue is one of: payments, training,"), "{}", unknown.text);
-    let found = operator.opens("/console/jobs?queue=notices&kind=send_notice").await.text;
-    assert!(!found.contains("/console/bulk/preview") && found.contains("name a kind instead"), "{found}");
-    assert!(operator.opens("/console/jobs?kind=send_notice").await.text.contains("/console/bulk/preview"));
-    let preview = operator.opens("/console/bulk/preview?act=retry&kind=send_notice&queue=training").await;
-    assert_eq!(preview.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", preview.text);
+    for address in ["/console/jobs?queue=asleep", "/console/bulk/preview?act=hold&queue=asleep"] {
+        let unknown = operator.opens(address).await;
+        assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", unknown.text);
+        assert!(unknown.text.contains("A queue is one of: payments, training,"), "{}", unknown.text);
+    }
+    for page in ["/console", "/console/queues"] {
+        let shown = operator.opens(page).await.text;
+        assert!(shown.contains("<a href=\"/console/jobs?queue=generation\">generation</a>"), "{page}: {shown}");
+    }
+    let found = operator.opens("/console/jobs?queue=Training").await.text;
+    assert!(
+        found.contains("action=\"/console/bulk/preview\"") && found.contains("name=\"queue\" value=\"Training\""),
+        "{found}"
+    );
+    let preview = "/console/bulk/preview?act=hold&queue=Training";
+    let shown = operator.opens(preview).await.text;
+    assert!(shown.contains("Hold 1 job<") && shown.contains("name=\"queue\" value=\"training\""), "{shown}");
+    let asked = operator.presses(preview, "/console/bulk", "&act=hold&queue=training").await;
+    assert_eq!(asked.status, StatusCode::SEE_OTHER, "{}", asked.text);
+    assert_eq!(house.count("from safelight.bulk_acts where queue = 'training' and matched = 1").await, 1);
+    let progress = operator.opens(asked.header("location")).await.text;
+    assert!(progress.contains("<code>queue=training</code>"), "{progress}");
 }

@@ -89,7 +89,7 @@ pub struct Search<'a> {
     pub kind: Option<&'a str>,
     /// In one state.
     pub state: Option<State>,
-    /// Of one queue. No search that is kept with an act has one.
+    /// Of one queue.
     pub queue: Option<&'a str>,
     /// Of one tenant.
     pub tenant: Option<&'a str>,
