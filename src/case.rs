@@ -11,7 +11,11 @@ use safelight_jobs::{
 };
 use serde_json::json;
 
-use crate::{config, operator::confirm, process::say};
+use crate::{
+    config,
+    operator::{confirm, known_tenant},
+    process::say,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct CaseCommand {
@@ -101,6 +105,9 @@ impl CaseCommand {
             if kind.as_deref() == Some("erasure") {
                 confirm(*yes, &format!("Is {case} of {subject}? With that everything about them is erased."))?;
             }
+        }
+        if let What::Open { tenant, .. } = &self.what {
+            known_tenant(&pool, tenant).await?;
         }
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
         let (document, said) = match self.what {

@@ -56,6 +56,23 @@ impl WhatFor {
     }
 }
 
+/// There is no such tenant; these there are.
+pub(crate) fn no_tenant<'a>(tenant: &str, known: impl IntoIterator<Item = &'a str>) -> OperateError {
+    let known: Vec<&str> = known.into_iter().collect();
+    let there = if known.is_empty() { "none; `safelight migrate` installs them".to_owned() } else { known.join(", ") };
+    OperateError::NotFound(format!("tenant `{tenant}`; there are: {there}"))
+}
+
+/// A tenant whose policy is installed.
+///
+/// # Errors
+/// There is no such tenant: exit code 5.
+pub(crate) async fn known_tenant(pool: &PgPool, tenant: &str) -> anyhow::Result<()> {
+    let known = sqlx::query_scalar!("select id from safelight.tenants order by id").fetch_all(pool).await?;
+    let there = known.iter().any(|one| one == tenant);
+    if there { Ok(()) } else { Err(no_tenant(tenant, known.iter().map(String::as_str)).into()) }
+}
+
 /// Ask before what cannot be taken back. Where nobody can answer, `--yes` must have been said.
 ///
 /// # Errors

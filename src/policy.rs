@@ -10,7 +10,7 @@ use safelight_jobs::{
     policy_rows,
 };
 
-use crate::{config, process::say};
+use crate::{config, operator::no_tenant, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCommand {
@@ -83,7 +83,7 @@ impl PolicyCommand {
             What::Show { tenant, folder } => {
                 let policies = config::policies(folder.policies.as_deref())?;
                 let policy = policies.iter().find(|policy| policy.tenant() == tenant);
-                show(policy.with_context(|| format!("there is no tenant `{tenant}`"))?);
+                show(policy.ok_or_else(|| no_tenant(&tenant, policies.iter().map(Policy::tenant)))?);
             }
             What::Diff { older, newer } => {
                 let (older, newer) = (read(&older)?, read(&newer)?);

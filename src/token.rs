@@ -10,7 +10,11 @@ use safelight_jobs::{
 };
 use serde_json::json;
 
-use crate::{config, operator::confirm, process::say};
+use crate::{
+    config,
+    operator::{confirm, known_tenant},
+    process::say,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Token {
@@ -85,6 +89,9 @@ impl Token {
         let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         match self.what {
             What::Create { name, tenant, scopes, days, per_minute, json } => {
+                if let Some(tenant) = &tenant {
+                    known_tenant(&pool, tenant).await?;
+                }
                 let terms = Terms { days, per_minute };
                 made(&tokens::create_with(&pool, tenant.as_deref(), &name, &scopes, terms).await?, json);
             }
