@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
 use clap::Args;
+use safelight_api::tokens::TokenError;
 use safelight_jobs::{
     calls::resolve::NotResolved,
     intake::IntakeError,
@@ -121,6 +122,13 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> Option<u8> {
             NotResolved::BadRequest | NotResolved::NotACode { .. } => Some(2),
             NotResolved::Enqueue(error) => enqueueing(error),
             NotResolved::Database(_) => None,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<TokenError>() {
+        return match error {
+            TokenError::Scope | TokenError::NoScope | TokenError::Name | TokenError::Days => Some(2),
+            TokenError::NoTenant(_) => Some(5),
+            TokenError::Database(_) => None,
         };
     }
     match error.downcast_ref::<OperateError>()? {

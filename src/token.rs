@@ -28,7 +28,7 @@ pub(crate) struct Token {
 enum What {
     /// Make a token and print it, once
     Create {
-        /// What it is for; stands in the trail of what an operator does with it
+        /// What it is for, in letters, digits, blanks and `_-.:`; stands in the trail of what an operator does with it
         name: String,
         /// Of which tenant; without it, of the whole house
         #[arg(long)]
@@ -36,7 +36,7 @@ enum What {
         /// What it may do, comma-separated: enqueue, read, operate, sweep, audit
         #[arg(long, value_delimiter = ',', required = true)]
         scopes: Vec<Scope>,
-        /// After so many days it opens nothing; without end if not given
+        /// After so many days it opens nothing, 3650 at the most; without end if not given
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
         days: Option<i32>,
         /// Requests a minute in each process of the intake: two processes let twice as many in. The usual number if not given
