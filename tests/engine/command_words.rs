@@ -50,3 +50,26 @@ async fn a_token_is_made_for_ten_years_at_the_most() {
     assert_eq!(app.count("select count(*) from safelight.tokens").await, 0, "none was made");
     assert_eq!(create("3650").await.0, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_manual_names_what_a_command_reads_from_its_environment() {
+    let app = App::spawn().await;
+    let folder = std::env::temp_dir().join(format!("safelight-manual-{}", uuid::Uuid::new_v4().simple()));
+    let (code, first, complaint) = app.types(&["manual"]).await;
+    assert_eq!(code, 0, "{complaint}");
+    assert_eq!(app.types(&["manual", folder.to_str().unwrap()]).await.0, 0);
+    let read = |name: &str| std::fs::read_to_string(folder.join(format!("{name}.1"))).unwrap();
+    let section = |page: &str| page.split_once(".SH ENVIRONMENT").unwrap().1.replace("\\-", "-");
+    // The first page names all of them, in its folder and where it is printed.
+    for page in [first, read("safelight")] {
+        let section = section(&page);
+        for name in ["DATABASE_URL", "SAFELIGHT_MASTER_KEY", "SAFELIGHT_LOG", "STRIPE_WEBHOOK_SECRET", "S3_BUCKET"] {
+            assert!(section.contains(name), "{name}: {section}");
+        }
+        assert!(section.contains("64 hexadecimal digits: the key that wraps the keys of persons"), "{section}");
+    }
+    let (worker, jobs) = (section(&read("safelight-worker")), section(&read("safelight-jobs-hold")));
+    assert!(worker.contains("SAFELIGHT_QUEUES") && !worker.contains("STRIPE_WEBHOOK_SECRET"), "{worker}");
+    assert!(jobs.contains("USER") && !jobs.contains("SAFELIGHT_QUEUES"), "{jobs}");
+    std::fs::remove_dir_all(folder).unwrap();
+}
