@@ -15,6 +15,7 @@ use crate::{
     config,
     operator::{confirm, known_tenant},
     process::say,
+    words,
 };
 
 #[derive(Debug, Args)]
@@ -34,10 +35,11 @@ enum What {
     Open {
         /// Of which tenant
         tenant: String,
-        /// access, portability, rectification, erasure, restriction, objection or withdrawal
+        /// What is asked for
+        #[arg(value_parser = words::case_kinds())]
         kind: String,
-        /// mail, product or letter
-        #[arg(long, default_value = "mail")]
+        /// How it came
+        #[arg(long, default_value = "mail", value_parser = words::channels())]
         channel: String,
         /// When it was received, for example 2026-01-31T10:00:00Z; now if none
         #[arg(long)]

@@ -13,6 +13,7 @@ use crate::{
     config,
     operator::{Why, confirm, ring},
     process::say,
+    words,
 };
 
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ struct Which {
     #[arg(long)]
     job: Option<Id<id::Job>>,
     /// Of one kind
-    #[arg(long)]
+    #[arg(long, value_parser = words::kinds(), hide_possible_values = true)]
     kind: Option<String>,
     /// With one code
     #[arg(long)]

@@ -9,6 +9,7 @@ use safelight_jobs::{
     bulk::{self, BulkAct, Listed},
     db::{self, Role},
     id::{self, Bulk, Id, Order, Subject},
+    job::Queue,
     look,
     operate::{Act, OperateError, Operator},
     queue::{
@@ -24,6 +25,7 @@ use crate::{
     config,
     operator::{WhatFor, Why, confirm, ring},
     process::{remark, say},
+    words,
 };
 
 /// How often the progress of an act is looked at.
@@ -43,15 +45,15 @@ pub(crate) struct Jobs {
 /// What is looked for; what is left out does not narrow.
 #[derive(Debug, Args)]
 struct Sought {
-    /// Of one kind, as `safelight control` names it
-    #[arg(long)]
+    /// Of one kind: a job's name, for example train_model
+    #[arg(long, value_parser = words::kinds(), hide_possible_values = true)]
     kind: Option<String>,
-    /// ready, running, held, scheduled, set_aside, dead, done or cancelled
-    #[arg(long)]
+    /// Where it stands
+    #[arg(long, value_parser = words::states())]
     state: Option<State>,
-    /// Of one queue, as `safelight queue list` names it
-    #[arg(long)]
-    queue: Option<String>,
+    /// Of one queue
+    #[arg(long, value_parser = words::queues())]
+    queue: Option<Queue>,
     /// Of one tenant
     #[arg(long)]
     tenant: Option<String>,
@@ -75,6 +77,7 @@ struct Sought {
 impl Sought {
     fn wanted(self) -> Result<Wanted, OperateError> {
         let Self { kind, state, queue, tenant, order, subject, code, from, until } = self;
+        let queue = queue.map(|queue| queue.as_str().to_owned());
         Ok(Wanted { job: None, kind, state, queue, tenant, order, subject, code, from, until }.checked()?)
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     config,
     operator::{confirm, known_tenant},
     process::say,
+    words,
 };
 
 #[derive(Debug, Args)]
@@ -33,8 +34,8 @@ enum What {
         /// Of which tenant; without it, of the whole house
         #[arg(long)]
         tenant: Option<String>,
-        /// What it may do, comma-separated: enqueue, read, operate, sweep, audit
-        #[arg(long, value_delimiter = ',', required = true)]
+        /// What it may do, comma-separated
+        #[arg(long, value_delimiter = ',', required = true, value_parser = words::scopes())]
         scopes: Vec<Scope>,
         /// After so many days it opens nothing, 3650 at the most; without end if not given
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]

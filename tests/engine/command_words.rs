@@ -73,3 +73,48 @@ async fn the_manual_names_what_a_command_reads_from_its_environment() {
     assert!(jobs.contains("USER") && !jobs.contains("SAFELIGHT_QUEUES"), "{jobs}");
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_offers_the_words_that_an_argument_takes() {
+    let app = App::spawn().await;
+    let script = async |shell: &str| app.types(&["completions", shell]).await.1;
+    let (bash, zsh, fish) = (script("bash").await, script("zsh").await, script("fish").await);
+    let states = "ready running held scheduled set_aside dead done cancelled";
+    let after = |command: &str, option: &str| {
+        let part = bash.split(&format!("\n        {command})\n")).nth(1).unwrap_or_else(|| panic!("{command}"));
+        let case = part.split(&format!(" {option})\n")).nth(1).unwrap_or_else(|| panic!("{option}"));
+        case.trim_start().lines().next().unwrap().to_owned()
+    };
+    for (command, option, words) in [
+        ("safelight__subcmd__jobs__subcmd__list", "--state", states),
+        ("safelight__subcmd__jobs__subcmd__hold", "--queue", "payments training generation"),
+        ("safelight__subcmd__jobs__subcmd__hold", "--kind", "train_model"),
+        ("safelight__subcmd__dead__subcmd__list", "--kind", "train_model"),
+        ("safelight__subcmd__token__subcmd__create", "--scopes", "enqueue read operate sweep audit"),
+        ("safelight__subcmd__case__subcmd__open", "--channel", "mail product letter"),
+        ("safelight__subcmd__worker", "--queues", "payments training generation"),
+    ] {
+        let offered = after(command, option);
+        assert!(offered.contains("compgen -W") && offered.contains(words), "{command} {option}: {offered}");
+    }
+    for words in [states, "payments training generation faces notices deletion sweeps"] {
+        assert!(zsh.contains(words), "{words}");
+        for word in words.split(' ') {
+            assert!(fish.contains(&format!("{word}\\t''")), "{word}");
+        }
+    }
+    // What has no option stands among the words of its command.
+    let pause = bash.split("\n        safelight__subcmd__control__subcmd__pause)\n").nth(1).unwrap();
+    let pause = pause.lines().next().unwrap();
+    assert!(["training", "train_model", "fal"].iter().all(|name| pause.contains(&format!(" {name} "))), "{pause}");
+    let (_, help, _) = app.types(&["jobs", "list", "--help"]).await;
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(help.contains(&states.replace(' ', ", ")), "{help}");
+    for (words, says) in [
+        (["jobs", "list", "--state", "asleep"], "a state is one of: ready, running,"),
+        (["jobs", "list", "--queue", "asleep"], "no queue is named `asleep`; there are payments, training,"),
+    ] {
+        let (code, _, complaint) = app.types(&words).await;
+        assert!(code == 2 && complaint.contains(says), "{words:?}: {complaint}");
+    }
+}
