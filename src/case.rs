@@ -67,7 +67,7 @@ enum What {
         /// Who you are, as a code
         #[arg(long)]
         by: String,
-        /// Do not ask, where an erasure begins with it
+        /// Say yes beforehand, where an erasure begins with it: it is this person, and everything about them is erased
         #[arg(long)]
         yes: bool,
     },

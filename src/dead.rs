@@ -74,7 +74,7 @@ struct Chosen {
     /// All that there are; else something must narrow it
     #[arg(long)]
     all: bool,
-    /// Do not ask before touching more than one
+    /// Say yes beforehand to what is asked: `discard` always asks, `redrive` with --all
     #[arg(long)]
     yes: bool,
     #[command(flatten)]

@@ -127,7 +127,7 @@ enum What {
 struct Chosen {
     #[command(flatten)]
     sought: Sought,
-    /// Do not ask
+    /// Say yes beforehand, without being shown how many match and the newest of them
     #[arg(long)]
     yes: bool,
     /// Do not come back before it is over

@@ -60,7 +60,7 @@ enum What {
         /// For how many hours the old one still opens; 0: not any more
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i32).range(0..=8760))]
         keep_hours: i32,
-        /// Do not ask, where the old one is to open nothing any more
+        /// Say yes beforehand, with --keep-hours 0: the old one opens nothing any more
         #[arg(long)]
         yes: bool,
         /// One JSON document
@@ -71,7 +71,7 @@ enum What {
     Revoke {
         /// Its id: token_…
         id: Id<safelight_jobs::id::Token>,
-        /// Do not ask
+        /// Say yes beforehand: whoever holds it is turned away from now on
         #[arg(long)]
         yes: bool,
         /// One JSON document

@@ -118,3 +118,24 @@ async fn a_shell_offers_the_words_that_an_argument_takes() {
         assert!(code == 2 && complaint.contains(says), "{words:?}: {complaint}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_help_of_yes_says_to_what_one_says_it() {
+    let app = App::spawn().await;
+    for (words, says) in [
+        (["dead", "redrive"].as_slice(), "`discard` always asks, `redrive` with --all"),
+        (&["job", "cancel"], "it leaves the queue"),
+        (&["job", "discard"], "nobody can redrive it"),
+        (&["jobs", "hold"], "how many match"),
+        (&["case", "verify"], "everything about them is erased"),
+        (&["delete", "photo"], "does not come back"),
+        (&["provider", "resolve"], "the provider is asked once more"),
+        (&["refund"], "the money is given back"),
+        (&["token", "rotate"], "--keep-hours 0"),
+        (&["token", "revoke"], "turned away"),
+    ] {
+        let (code, help, _) = app.types(&[words, &["--help"]].concat()).await;
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(code == 0 && help.contains("--yes Say yes beforehand") && help.contains(says), "{words:?}: {help}");
+    }
+}
