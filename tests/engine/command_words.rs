@@ -1,6 +1,11 @@
 //! What the command line takes and refuses, what a shell offers, and what the manual says of it.
 
-use crate::app::App;
+use serde_json::{Value, json};
+
+use crate::{
+    app::App,
+    processes::{ends, environment},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_is_not_there_is_refused_with_those_there_are() {
@@ -138,4 +143,51 @@ async fn the_help_of_yes_says_to_what_one_says_it() {
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(code == 0 && help.contains("--yes Say yes beforehand") && help.contains(says), "{words:?}: {help}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_policies_keys_and_the_ledger_say_is_printed_for_machines_with_the_fields_of_the_table() {
+    let app = App::spawn().await;
+    let ann = app.person("koselfie").await.id;
+    let checked = app.prints(&["policy", "check", "--json"]).await;
+    let ko = checked["policies"].as_array().unwrap().iter().find(|one| one["tenant"] == "koselfie").unwrap().clone();
+    assert!(ko["accepted_gaps"].is_u64(), "{ko}");
+    let shown = app.prints(&["policy", "show", "koselfie", "--json"]).await;
+    assert_eq!((&shown["tenant"], &shown["version"]), (&json!("koselfie"), &ko["version"]));
+    for list in ["purposes", "processors", "rules", "retention"] {
+        assert!(!shown[list].as_array().unwrap().is_empty(), "{list}: {shown}");
+    }
+    let upload = shown["retention"].as_array().unwrap().iter().find(|one| one["class"] == "upload").unwrap();
+    assert!(upload["stays"].is_string() && upload["hours"].is_u64() && upload["from"].is_string(), "{upload}");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/policies/koselfie.toml");
+    assert_eq!(app.prints(&["policy", "diff", file, file, "--json"]).await, json!({ "changes": [] }));
+    let status = app.prints(&["policy", "status", "--json"]).await;
+    let ko = status["policies"].as_array().unwrap().iter().find(|one| one["tenant"] == "koselfie").unwrap();
+    assert_eq!((&ko["in_force"], &ko["version"]), (&json!(true), &shown["version"]));
+
+    let folder = std::env::temp_dir().join(format!("safelight-ledger-{}", uuid::Uuid::new_v4().simple()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut settings = environment(&app, "http://127.0.0.1:1");
+    settings.push(("SAFELIGHT_LEDGER_DIR", folder.to_str().unwrap().to_owned()));
+    let says = async |words: &[&str]| -> (i32, Value) {
+        let ended = ends(words, &settings).await;
+        let complaint = String::from_utf8_lossy(&ended.stderr).into_owned();
+        let document =
+            serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{words:?}: {error}: {complaint}"));
+        (ended.status.code().unwrap(), document)
+    };
+    let (code, keys) = says(&["key", "status", "--json"]).await;
+    assert_eq!((code, keys["keys"].as_array().unwrap().len()), (0, 1), "{keys}");
+    assert_eq!((&keys["keys"][0]["current"], &keys["keys"][0]["persons"]), (&json!(true), &json!(1)), "{keys}");
+    let (code, check) = says(&["restore", "check", "--json"]).await;
+    assert_eq!(code, 0, "{check}");
+    for (field, value) in [("entries", json!(0)), ("missing", json!([])), ("strangers", json!(0)), ("lost", json!(0))] {
+        assert_eq!(check[field], value, "{field}: {check}");
+    }
+    // One that the database does not know: it is named, and the code says that something is to be done.
+    std::fs::write(folder.join(format!("000000000001_koselfie_{}_erasure", ann.uuid().simple())), "").unwrap();
+    let (code, check) = says(&["restore", "check", "--unsigned", "--json"]).await;
+    let missing = json!([{ "what": "erasure", "tenant": "koselfie", "subject": ann }]);
+    assert_eq!((code, &check["missing"]), (1, &missing), "{check}");
+    std::fs::remove_dir_all(folder).unwrap();
 }
