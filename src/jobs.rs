@@ -1,7 +1,7 @@
 //! `safelight jobs`: find jobs, and act on all that match: shown before, confirmed with a reason, carried out by a worker. One job
 //! is `safelight job`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -162,7 +162,8 @@ impl Jobs {
             keep_look(&pool, &wanted, why.operator()).await?;
             let seen = bulk::preview(&pool, act, wanted.clone(), why.operator()).await?;
             let least = if seen.counted.whole { "" } else { "at least " };
-            seen.first.iter().for_each(|job| remark(line(job)));
+            let aside = search::why_aside(&pool, &seen.first).await?;
+            seen.first.iter().for_each(|job| remark(line(job, &aside)));
             confirm(false, &format!("{} {least}{} jobs ({wanted})?", act.as_str(), seen.counted.jobs))?;
         }
         let mut tx = Tx::begin(&pool, &Bell::default()).await?;
@@ -200,12 +201,13 @@ async fn list(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let found = search::search(pool, Search { before: before.map(Id::uuid), ..wanted.search() }, most).await?;
+    let aside = search::why_aside(pool, &found.jobs).await?;
     let next: Option<Id<id::Job>> = found.next.map(Id::from);
     if as_json {
-        say(json!({ "jobs": found.jobs.iter().map(document).collect::<Vec<_>>(), "next": next }));
+        say(json!({ "jobs": found.jobs.iter().map(|job| document(job, &aside)).collect::<Vec<_>>(), "next": next }));
         return Ok(());
     }
-    found.jobs.iter().for_each(|job| say(line(job)));
+    found.jobs.iter().for_each(|job| say(line(job, &aside)));
     match next {
         Some(next) => remark(format_args!("older ones: --before {next}")),
         None if found.jobs.is_empty() => remark("no job matches"),
@@ -214,21 +216,30 @@ async fn list(
     Ok(())
 }
 
-fn line(job: &search::Job) -> String {
+/// How that stands for which a job is set aside: `paused`, `in_trouble`, `rate` or `full`.
+fn why_aside<'a>(job: &search::Job, aside: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let code = job.code.as_ref().filter(|_| job.state == State::SetAside.as_str())?;
+    aside.get(code).map(String::as_str)
+}
+
+fn line(job: &search::Job, aside: &BTreeMap<String, String>) -> String {
+    let code = job.code.as_deref().unwrap_or("-");
+    let code = why_aside(job, aside).map_or_else(|| code.to_owned(), |word| format!("{code} {word}"));
     let order = job.order_id.map_or_else(String::new, |order| Id::<Order>::from(order).to_string());
     format!(
         "{}  {:<17} {:<10} {:<28} {:<12} {}  {order}",
         Id::<id::Job>::from(job.id),
         job.kind,
         job.state,
-        job.code.as_deref().unwrap_or("-"),
+        code,
         job.tenant.as_deref().unwrap_or("(house)"),
         job.created_at.format("%F %T"),
     )
 }
 
-fn document(job: &search::Job) -> Value {
+fn document(job: &search::Job, aside: &BTreeMap<String, String>) -> Value {
     json!({ "job": Id::<id::Job>::from(job.id), "kind": job.kind, "queue": job.queue, "state": job.state, "code": job.code,
+        "set_aside": why_aside(job, aside),
         "tenant": job.tenant, "order": job.order_id.map(Id::<Order>::from), "subject": job.subject_id.map(Id::<Subject>::from),
         "attempts": job.attempt, "waits": job.waits, "created_at": job.created_at, "finished_at": job.ended_at })
 }

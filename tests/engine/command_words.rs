@@ -125,6 +125,37 @@ async fn a_shell_offers_the_words_that_an_argument_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_jobs_says_of_one_that_is_set_aside_how_that_stands_which_it_waits_for() {
+    let app = App::spawn().await;
+    sqlx::raw_sql(
+        "insert into safelight.controls (scope, name, paused, most) values ('kind', 'train_model', true, null), ('kind', 'send_notice', false, 1)
+            on conflict (scope, name) do update set paused = excluded.paused, most = excluded.most;
+        insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
+        select safelight.uuid_v7(), 'training', kind, '{}', 'koselfie', state, now(), now(), 5, now(), why from (values
+            ('train_model', 4, 'kind:train_model'), ('train_model', 4, 'kind:train_model'), ('send_notice', 4, 'kind:send_notice'),
+            ('delete_data', 3, 'kind:train_model'), ('measure_selfies', 0, null)) j(kind, state, why)",
+    )
+    .execute(&app.db)
+    .await
+    .unwrap();
+    let listed = app.prints(&["jobs", "list", "--json"]).await;
+    let of = |kind: &str| -> Vec<&Value> {
+        listed["jobs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|job| job["kind"] == kind)
+            .map(|job| &job["set_aside"])
+            .collect()
+    };
+    assert_eq!(of("train_model"), [&json!("paused"), &json!("paused")]);
+    assert_eq!(of("send_notice"), [&json!("full")]);
+    assert_eq!((of("delete_data"), of("measure_selfies")), (vec![&Value::Null], vec![&Value::Null]), "not set aside");
+    let (_, out, _) = app.types(&["jobs", "list", "--state", "set_aside"]).await;
+    assert_eq!(out.matches("set_aside  kind:train_model paused").count(), 2, "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_help_of_yes_says_to_what_one_says_it() {
     let app = App::spawn().await;
     for (words, says) in [

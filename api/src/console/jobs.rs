@@ -1,6 +1,8 @@
 //! Finding jobs: by id, kind, state, queue, tenant, order, person, code and time, newest first, a page at a time. Looking for the jobs of one
 //! order or person is a look at their case, and is kept.
 
+use std::collections::BTreeMap;
+
 use axum::{
     extract::{Query, State},
     http::Uri,
@@ -138,6 +140,7 @@ pub(super) async fn page(
     if let (Some(job), Some(_)) = (wanted.job, found.jobs.first()) {
         return Ok(Redirect::to(&format!("/console/jobs/{job}")).into_response());
     }
+    let aside = search::why_aside(&state.pool, &found.jobs).await?;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
         div.head { h1 { "Jobs" } a href="/console/bulk" { "Acts on many jobs" } }
@@ -146,7 +149,7 @@ pub(super) async fn page(
         section aria-label="Found" {
             @if found.jobs.is_empty() { p.none {
                 @if found.next.is_some() { "None among the newest. Older ones were not looked at yet." } @else { "No job matches." }
-            } } @else { (table(&found.jobs, now)) }
+            } } @else { (table(&found.jobs, &aside, now)) }
             @if let Some(next) = found.next {
                 p.after { a href=(sought.address(next)) rel="next" { "Older, from " (id_time(next)) } }
             }
@@ -190,13 +193,17 @@ fn form(wanted: &Sought, viewer: &Viewer) -> Markup {
     }
 }
 
-pub(super) fn table(jobs: &[search::Job], now: DateTime<Utc>) -> Markup {
+/// Jobs in a table. `aside` says how that stands for which some are set aside.
+pub(super) fn table(jobs: &[search::Job], aside: &BTreeMap<String, String>, now: DateTime<Utc>) -> Markup {
     html! {
         (parts::table("Jobs", &["job", "kind", "state", "code", "#attempts", "#waits", "#made", "#ended", "order", "tenant"], jobs, |job| html! {
             td { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) }
             td { (words::said(&job.kind)) }
             td { (words::state(&job.state)) }
-            td { (job.code.as_deref().map(words::said).unwrap_or_default()) }
+            td { @if let Some(code) = &job.code {
+                (words::said(code))
+                @if job.state == Stands::SetAside.as_str() { @if let Some(word) = aside.get(code) { " " span.small { (words::said(word)) } } }
+            } }
             td.n { (job.attempt) } td.n { (job.waits) }
             td.n { (words::distance(now, job.created_at)) }
             td.n { @match job.ended_at { Some(at) => (words::distance(now, at)), None => span.none { "–" } } }

@@ -204,3 +204,33 @@ async fn an_act_on_all_that_match_is_never_done_to_more_than_one_queue_showed() 
     let progress = operator.opens(asked.header("location")).await.text;
     assert!(progress.contains("<code>queue=training</code>"), "{progress}");
 }
+
+#[tokio::test]
+async fn a_job_that_is_set_aside_says_in_the_list_how_that_stands_which_it_waits_for() {
+    let house = House::build().await;
+    house
+        .run(
+            "insert into safelight.controls (scope, name, paused, per_second, burst) values
+                ('kind', 'train_model', true, null, null), ('provider', 'resend', false, 1, 1)
+                on conflict (scope, name) do update set paused = excluded.paused, per_second = excluded.per_second, burst = excluded.burst;
+            insert into safelight.breakers (provider, state, failures, probe_at) values ('fal', 'open', 5, safelight.now())
+                on conflict (provider) do update set state = excluded.state, failures = excluded.failures, probe_at = excluded.probe_at;
+            insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
+            select safelight.uuid_v7(), 'training', 'train_model', '{}', 'koselfie', 4, now(), now(), 5, now(), why
+            from unnest(array['kind:train_model', 'provider:fal', 'provider:resend', 'lane:koselfie']) why",
+        )
+        .await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    for address in ["/console/jobs?state=set_aside", "/console/bulk/preview?act=hold&state=set_aside"] {
+        let shown = operator.opens(address).await.text;
+        for (code, word) in [
+            ("kind:train model", "paused"),
+            ("provider:fal", "in trouble"),
+            ("provider:resend", "rate"),
+            ("lane:koselfie", "full"),
+        ] {
+            let says = format!("<td>{code} <span class=\"small\">{word}</span></td>");
+            assert!(shown.contains(&says), "{address}: {says}: {shown}");
+        }
+    }
+}

@@ -3,11 +3,13 @@
 //! An id, an order or a person is found by its index. Everything else is looked for in windows of the newest jobs, so that no
 //! question, however rare its answer, reads a whole history: what was not looked at yet is said with the answer.
 
+mod aside;
 mod table;
 mod wanted;
 
 use std::time::{Duration, Instant};
 
+pub use aside::why_aside;
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgPool};
 use table::Table;
