@@ -11,7 +11,12 @@ use safelight_jobs::{
 };
 use serde_json::json;
 
-use crate::{config, operator::confirm, process::say};
+use crate::{
+    config,
+    operator::{confirm, known_tenant},
+    process::say,
+    words,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct CaseCommand {
@@ -30,10 +35,11 @@ enum What {
     Open {
         /// Of which tenant
         tenant: String,
-        /// access, portability, rectification, erasure, restriction, objection or withdrawal
+        /// What is asked for
+        #[arg(value_parser = words::case_kinds())]
         kind: String,
-        /// mail, product or letter
-        #[arg(long, default_value = "mail")]
+        /// How it came
+        #[arg(long, default_value = "mail", value_parser = words::channels())]
         channel: String,
         /// When it was received, for example 2026-01-31T10:00:00Z; now if none
         #[arg(long)]
@@ -61,7 +67,7 @@ enum What {
         /// Who you are, as a code
         #[arg(long)]
         by: String,
-        /// Do not ask, where an erasure begins with it
+        /// Say yes beforehand, where an erasure begins with it: it is this person, and everything about them is erased
         #[arg(long)]
         yes: bool,
     },
@@ -101,6 +107,9 @@ impl CaseCommand {
             if kind.as_deref() == Some("erasure") {
                 confirm(*yes, &format!("Is {case} of {subject}? With that everything about them is erased."))?;
             }
+        }
+        if let What::Open { tenant, .. } = &self.what {
+            known_tenant(&pool, tenant).await?;
         }
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
         let (document, said) = match self.what {

@@ -41,6 +41,8 @@ use safelight_jobs::{
 use safelight_worker::config::WorkerConfig;
 pub(crate) use sealing::{CheckpointBucket, Sealing};
 
+use crate::words;
+
 /// The longest one call to a provider may take.
 const CALL: Duration = Duration::from_secs(30);
 /// The longest a model or image may take to come.
@@ -271,7 +273,7 @@ impl Providers {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Working {
     /// Queues to serve, comma-separated; all of them if none is named
-    #[arg(long, env = "SAFELIGHT_QUEUES", value_delimiter = ',', value_parser = queue)]
+    #[arg(long, env = "SAFELIGHT_QUEUES", value_delimiter = ',', value_parser = words::queues())]
     queues: Vec<Queue>,
     /// Jobs of one queue that run at once
     #[arg(long, env = "SAFELIGHT_CONCURRENCY", default_value_t = 8)]
@@ -291,13 +293,6 @@ pub(crate) struct Working {
     /// Tick the schedule in this process, too
     #[arg(long, env = "SAFELIGHT_WITH_CRON", default_value_t = false, action = clap::ArgAction::SetTrue)]
     pub(crate) with_cron: bool,
-}
-
-fn queue(name: &str) -> Result<Queue, String> {
-    Queue::named(name).ok_or_else(|| {
-        let names: Vec<_> = Queue::ALL.iter().map(|queue| queue.as_str()).collect();
-        format!("no queue is named `{name}`; there are {}", names.join(", "))
-    })
 }
 
 impl Working {

@@ -13,6 +13,7 @@ use crate::{
     config,
     operator::{Why, ring},
     process::say,
+    words,
 };
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -53,6 +54,8 @@ enum Act {
     /// Nothing of it starts any more, in the whole fleet; what runs may end
     Pause {
         what: What,
+        /// Its name
+        #[arg(value_parser = words::controlled(), hide_possible_values = true)]
         name: String,
         #[command(flatten)]
         why: Why,
@@ -60,6 +63,8 @@ enum Act {
     /// It starts again
     Resume {
         what: What,
+        /// Its name
+        #[arg(value_parser = words::controlled(), hide_possible_values = true)]
         name: String,
         #[command(flatten)]
         why: Why,
@@ -67,6 +72,8 @@ enum Act {
     /// At most so many run at once in the whole fleet; without a number the limit is lifted
     Limit {
         what: What,
+        /// Its name
+        #[arg(value_parser = words::controlled(), hide_possible_values = true)]
         name: String,
         most: Option<i32>,
         #[command(flatten)]
@@ -74,6 +81,8 @@ enum Act {
     },
     /// A provider is asked so often at the most, by all processes together; without numbers the rate is lifted
     Rate {
+        /// Which
+        #[arg(value_parser = words::providers(), hide_possible_values = true)]
         provider: String,
         /// Starts a second
         per_second: Option<f64>,
@@ -84,6 +93,8 @@ enum Act {
     },
     /// A provider is well: its jobs start again without waiting for a probe
     CloseBreaker {
+        /// Which
+        #[arg(value_parser = words::providers(), hide_possible_values = true)]
         provider: String,
         #[command(flatten)]
         why: Why,

@@ -13,6 +13,7 @@ use crate::{
     config,
     operator::{Why, confirm, ring},
     process::say,
+    words,
 };
 
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ struct Which {
     #[arg(long)]
     job: Option<Id<id::Job>>,
     /// Of one kind
-    #[arg(long)]
+    #[arg(long, value_parser = words::kinds(), hide_possible_values = true)]
     kind: Option<String>,
     /// With one code
     #[arg(long)]
@@ -73,7 +74,7 @@ struct Chosen {
     /// All that there are; else something must narrow it
     #[arg(long)]
     all: bool,
-    /// Do not ask before touching more than one
+    /// Say yes beforehand to what is asked: `discard` always asks, `redrive` with --all
     #[arg(long)]
     yes: bool,
     #[command(flatten)]

@@ -22,7 +22,7 @@ pub(crate) struct Delete {
     /// As JSON
     #[arg(long, global = true)]
     json: bool,
-    /// Do not ask
+    /// Say yes beforehand: it is deleted, with what rests on it, and does not come back
     #[arg(long, global = true)]
     yes: bool,
     #[command(flatten)]

@@ -40,7 +40,7 @@ enum JobAct {
     Cancel {
         #[command(flatten)]
         wanted: Wanted,
-        /// Do not ask
+        /// Say yes beforehand: it leaves the queue, and does not run again
         #[arg(long)]
         yes: bool,
     },
@@ -54,7 +54,7 @@ enum JobAct {
     Discard {
         #[command(flatten)]
         wanted: Wanted,
-        /// Do not ask
+        /// Say yes beforehand: nobody can redrive it any more
         #[arg(long)]
         yes: bool,
     },

@@ -1,7 +1,7 @@
 //! `safelight jobs`: find jobs, and act on all that match: shown before, confirmed with a reason, carried out by a worker. One job
 //! is `safelight job`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
@@ -9,6 +9,7 @@ use safelight_jobs::{
     bulk::{self, BulkAct, Listed},
     db::{self, Role},
     id::{self, Bulk, Id, Order, Subject},
+    job::Queue,
     look,
     operate::{Act, OperateError, Operator},
     queue::{
@@ -24,6 +25,7 @@ use crate::{
     config,
     operator::{WhatFor, Why, confirm, ring},
     process::{remark, say},
+    words,
 };
 
 /// How often the progress of an act is looked at.
@@ -43,12 +45,15 @@ pub(crate) struct Jobs {
 /// What is looked for; what is left out does not narrow.
 #[derive(Debug, Args)]
 struct Sought {
-    /// Of one kind, as `safelight control` names it
-    #[arg(long)]
+    /// Of one kind: a job's name, for example train_model
+    #[arg(long, value_parser = words::kinds(), hide_possible_values = true)]
     kind: Option<String>,
-    /// ready, running, held, scheduled, set_aside, dead, done or cancelled
-    #[arg(long)]
+    /// Where it stands
+    #[arg(long, value_parser = words::states())]
     state: Option<State>,
+    /// Of one queue
+    #[arg(long, value_parser = words::queues())]
+    queue: Option<Queue>,
     /// Of one tenant
     #[arg(long)]
     tenant: Option<String>,
@@ -71,8 +76,9 @@ struct Sought {
 
 impl Sought {
     fn wanted(self) -> Result<Wanted, OperateError> {
-        let Self { kind, state, tenant, order, subject, code, from, until } = self;
-        Ok(Wanted { job: None, kind, state, tenant, order, subject, code, from, until }.checked()?)
+        let Self { kind, state, queue, tenant, order, subject, code, from, until } = self;
+        let queue = queue.map(|queue| queue.as_str().to_owned());
+        Ok(Wanted { job: None, kind, state, queue, tenant, order, subject, code, from, until }.checked()?)
     }
 }
 
@@ -121,7 +127,7 @@ enum What {
 struct Chosen {
     #[command(flatten)]
     sought: Sought,
-    /// Do not ask
+    /// Say yes beforehand, without being shown how many match and the newest of them
     #[arg(long)]
     yes: bool,
     /// Do not come back before it is over
@@ -156,7 +162,8 @@ impl Jobs {
             keep_look(&pool, &wanted, why.operator()).await?;
             let seen = bulk::preview(&pool, act, wanted.clone(), why.operator()).await?;
             let least = if seen.counted.whole { "" } else { "at least " };
-            seen.first.iter().for_each(|job| remark(line(job)));
+            let aside = search::why_aside(&pool, &seen.first).await?;
+            seen.first.iter().for_each(|job| remark(line(job, &aside)));
             confirm(false, &format!("{} {least}{} jobs ({wanted})?", act.as_str(), seen.counted.jobs))?;
         }
         let mut tx = Tx::begin(&pool, &Bell::default()).await?;
@@ -194,12 +201,13 @@ async fn list(
     as_json: bool,
 ) -> anyhow::Result<()> {
     let found = search::search(pool, Search { before: before.map(Id::uuid), ..wanted.search() }, most).await?;
+    let aside = search::why_aside(pool, &found.jobs).await?;
     let next: Option<Id<id::Job>> = found.next.map(Id::from);
     if as_json {
-        say(json!({ "jobs": found.jobs.iter().map(document).collect::<Vec<_>>(), "next": next }));
+        say(json!({ "jobs": found.jobs.iter().map(|job| document(job, &aside)).collect::<Vec<_>>(), "next": next }));
         return Ok(());
     }
-    found.jobs.iter().for_each(|job| say(line(job)));
+    found.jobs.iter().for_each(|job| say(line(job, &aside)));
     match next {
         Some(next) => remark(format_args!("older ones: --before {next}")),
         None if found.jobs.is_empty() => remark("no job matches"),
@@ -208,21 +216,30 @@ async fn list(
     Ok(())
 }
 
-fn line(job: &search::Job) -> String {
+/// How that stands for which a job is set aside: `paused`, `in_trouble`, `rate` or `full`.
+fn why_aside<'a>(job: &search::Job, aside: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    let code = job.code.as_ref().filter(|_| job.state == State::SetAside.as_str())?;
+    aside.get(code).map(String::as_str)
+}
+
+fn line(job: &search::Job, aside: &BTreeMap<String, String>) -> String {
+    let code = job.code.as_deref().unwrap_or("-");
+    let code = why_aside(job, aside).map_or_else(|| code.to_owned(), |word| format!("{code} {word}"));
     let order = job.order_id.map_or_else(String::new, |order| Id::<Order>::from(order).to_string());
     format!(
         "{}  {:<17} {:<10} {:<28} {:<12} {}  {order}",
         Id::<id::Job>::from(job.id),
         job.kind,
         job.state,
-        job.code.as_deref().unwrap_or("-"),
+        code,
         job.tenant.as_deref().unwrap_or("(house)"),
         job.created_at.format("%F %T"),
     )
 }
 
-fn document(job: &search::Job) -> Value {
+fn document(job: &search::Job, aside: &BTreeMap<String, String>) -> Value {
     json!({ "job": Id::<id::Job>::from(job.id), "kind": job.kind, "queue": job.queue, "state": job.state, "code": job.code,
+        "set_aside": why_aside(job, aside),
         "tenant": job.tenant, "order": job.order_id.map(Id::<Order>::from), "subject": job.subject_id.map(Id::<Subject>::from),
         "attempts": job.attempt, "waits": job.waits, "created_at": job.created_at, "finished_at": job.ended_at })
 }

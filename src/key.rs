@@ -6,6 +6,7 @@ use safelight_jobs::{
     audit::Entry,
     db::{self, Role},
 };
+use serde_json::json;
 
 use crate::{
     config,
@@ -19,6 +20,9 @@ const AT_ONCE: i64 = 500;
 pub(crate) struct Key {
     #[command(subcommand)]
     what: What,
+    /// One JSON document
+    #[arg(long, global = true)]
+    json: bool,
     #[command(flatten)]
     database: config::Database,
     #[command(flatten)]
@@ -35,12 +39,18 @@ enum What {
     Rotate,
 }
 
+/// How many persons' keys one master key wraps.
+struct Wraps {
+    master_key_id: String,
+    keys: i64,
+}
+
 impl Key {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let vault = self.house.vault()?;
         let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        let (mut all, mut signed) = (0, None);
         if matches!(self.what, What::Rotate) {
-            let mut all = 0;
             loop {
                 let mut tx = db::begin(&pool).await?;
                 let done = vault.rewrap(&mut tx, AT_ONCE).await?;
@@ -53,23 +63,39 @@ impl Key {
                     break;
                 }
             }
-            say(format_args!("{all} keys are wrapped anew"));
+            if !self.json {
+                say(format_args!("{all} keys are wrapped anew"));
+            }
             match self.ledger.ledger(&vault)? {
                 Some(ledger) => {
-                    say(format_args!("{} entries of the ledger are signed anew", ledger.sign_anew().await?))
+                    let entries = ledger.sign_anew().await?;
+                    signed = Some(entries);
+                    if !self.json {
+                        say(format_args!("{entries} entries of the ledger are signed anew"));
+                    }
                 }
                 None => remark(
                     "the erasure ledger is not known here: where there is one, run `safelight restore sign` with both keys before the old one goes",
                 ),
             }
         }
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            Wraps,
             r#"select master_key_id, count(*) as "keys!" from safelight.subject_keys group by master_key_id order by master_key_id"#
         )
         .fetch_all(&pool)
         .await?;
         let left: i64 = rows.iter().filter(|row| row.master_key_id != vault.fingerprint()).map(|row| row.keys).sum();
-        for row in rows {
+        if self.json {
+            let key = |row: &Wraps| json!({ "master_key": row.master_key_id, "current": row.master_key_id == vault.fingerprint(), "persons": row.keys });
+            let mut document = json!({ "keys": rows.iter().map(key).collect::<Vec<_>>() });
+            if matches!(self.what, What::Rotate) {
+                document["wrapped_anew"] = json!(all);
+                document["ledger_signed_anew"] = json!(signed);
+            }
+            say(document);
+        }
+        for row in rows.iter().filter(|_| !self.json) {
             let which = if row.master_key_id == vault.fingerprint() { "the master key" } else { "another key" };
             say(format_args!("{}  {which:<14} {} persons", row.master_key_id, row.keys));
         }

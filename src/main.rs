@@ -31,6 +31,7 @@ mod serve;
 mod sweep;
 mod token;
 mod traces;
+mod words;
 mod work;
 
 #[cfg(feature = "sandbox")]

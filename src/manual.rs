@@ -1,10 +1,18 @@
 //! `safelight completions` and `safelight manual`: what a shell and `man` know of the commands, made from the commands themselves.
 
-use std::{io::Write, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 use clap::{Args, Command};
 use clap_complete::Shell;
+use clap_mangen::{
+    Man,
+    roff::{Roff, bold, roman},
+};
 
 use crate::process::unwritten;
 
@@ -41,18 +49,55 @@ pub(crate) struct Manual {
 
 impl Manual {
     pub(crate) fn run(&self, program: Command) -> anyhow::Result<()> {
-        let program = program.after_long_help(format!("Exit codes: {CODES}"));
+        let mut program = program.after_long_help(format!("Exit codes: {CODES}")).disable_help_subcommand(true);
+        program.build();
         match &self.folder {
             Some(folder) => {
                 std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-                Ok(clap_mangen::generate_to(program, folder)?)
+                write_all(program, folder)
             }
             None => {
-                let mut page = Vec::new();
-                clap_mangen::Man::new(program).render(&mut page)?;
-                write_out(&page);
+                write_out(&page(&Man::new(program.clone()), &program)?);
                 Ok(())
             }
         }
     }
+}
+
+/// A page for this command, and one for each below it.
+fn write_all(command: Command, folder: &Path) -> anyhow::Result<()> {
+    for one in command.get_subcommands().filter(|one| !one.is_hide_set()) {
+        write_all(one.clone(), folder)?;
+    }
+    let manual = Man::new(command.clone());
+    let file = folder.join(manual.get_filename());
+    std::fs::write(&file, page(&manual, &command)?).with_context(|| format!("{} cannot be written", file.display()))
+}
+
+/// One page, with what the command and those below it read from their environment.
+fn page(manual: &Man, command: &Command) -> anyhow::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    manual.render(&mut page)?;
+    let mut known = BTreeMap::new();
+    variables(command, &mut known);
+    if !known.is_empty() {
+        let mut section = Roff::new();
+        section.control("SH", ["ENVIRONMENT"]);
+        for (name, says) in known {
+            section.control("TP", []).text([bold(name)]).text([roman(says)]);
+        }
+        section.to_writer(&mut page)?;
+    }
+    Ok(page)
+}
+
+/// Each variable with what its option says of it; the first that reads it says what it is.
+fn variables(command: &Command, known: &mut BTreeMap<String, String>) {
+    for argument in command.get_arguments() {
+        if let Some(name) = argument.get_env() {
+            let says = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
+            known.entry(name.to_string_lossy().into_owned()).or_insert(says);
+        }
+    }
+    command.get_subcommands().for_each(|one| variables(one, known));
 }

@@ -11,7 +11,7 @@ use safelight_jobs::{
     run::Tx,
 };
 
-use crate::{config, process::say};
+use crate::{config, process::say, words};
 
 #[derive(Debug, Args)]
 pub(crate) struct ObjectionCommand {
@@ -36,7 +36,8 @@ enum What {
     Note {
         /// subject_…
         subject: Id<Subject>,
-        /// To which purpose, for example nsfw
+        /// To which purpose
+        #[arg(value_parser = words::purposes())]
         purpose: Purpose,
         /// Who you are, as a short code
         #[arg(long, env = "SAFELIGHT_OPERATOR")]
@@ -47,7 +48,8 @@ enum What {
     Decide {
         /// subject_…
         subject: Id<Subject>,
-        /// To which purpose, for example nsfw
+        /// To which purpose
+        #[arg(value_parser = words::purposes())]
         purpose: Purpose,
         /// Who is right
         #[arg(long = "as")]

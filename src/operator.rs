@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::bail;
 use clap::Args;
+use safelight_api::tokens::TokenError;
 use safelight_jobs::{
     calls::resolve::NotResolved,
     intake::IntakeError,
@@ -56,6 +57,23 @@ impl WhatFor {
     }
 }
 
+/// There is no such tenant; these there are.
+pub(crate) fn no_tenant<'a>(tenant: &str, known: impl IntoIterator<Item = &'a str>) -> OperateError {
+    let known: Vec<&str> = known.into_iter().collect();
+    let there = if known.is_empty() { "none; `safelight migrate` installs them".to_owned() } else { known.join(", ") };
+    OperateError::NotFound(format!("tenant `{tenant}`; there are: {there}"))
+}
+
+/// A tenant whose policy is installed.
+///
+/// # Errors
+/// There is no such tenant: exit code 5.
+pub(crate) async fn known_tenant(pool: &PgPool, tenant: &str) -> anyhow::Result<()> {
+    let known = sqlx::query_scalar!("select id from safelight.tenants order by id").fetch_all(pool).await?;
+    let there = known.iter().any(|one| one == tenant);
+    if there { Ok(()) } else { Err(no_tenant(tenant, known.iter().map(String::as_str)).into()) }
+}
+
 /// Ask before what cannot be taken back. Where nobody can answer, `--yes` must have been said.
 ///
 /// # Errors
@@ -104,6 +122,13 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> Option<u8> {
             NotResolved::BadRequest | NotResolved::NotACode { .. } => Some(2),
             NotResolved::Enqueue(error) => enqueueing(error),
             NotResolved::Database(_) => None,
+        };
+    }
+    if let Some(error) = error.downcast_ref::<TokenError>() {
+        return match error {
+            TokenError::Scope | TokenError::NoScope | TokenError::Name | TokenError::Days => Some(2),
+            TokenError::NoTenant(_) => Some(5),
+            TokenError::Database(_) => None,
         };
     }
     match error.downcast_ref::<OperateError>()? {

@@ -6,16 +6,23 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
-    policy::{DataClass, Policy, diff::diff},
-    policy_rows,
+    policy::{
+        DataClass, Policy,
+        diff::{Change, diff},
+    },
+    policy_rows::{self, Standing},
 };
+use serde_json::{Value, json};
 
-use crate::{config, process::say};
+use crate::{config, operator::no_tenant, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCommand {
     #[command(subcommand)]
     what: What,
+    /// One JSON document
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -71,7 +78,13 @@ impl PolicyCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self.what {
             What::Check { folder } => {
-                for policy in config::policies(folder.policies.as_deref())?.iter() {
+                let policies = config::policies(folder.policies.as_deref())?;
+                if self.json {
+                    let fit = |policy: &Policy| json!({ "tenant": policy.tenant(), "version": policy.version(), "accepted_gaps": policy.accepted_gaps().len() });
+                    say(json!({ "policies": policies.iter().map(fit).collect::<Vec<_>>() }));
+                    return Ok(());
+                }
+                for policy in policies.iter() {
                     say(format_args!(
                         "{} {}: fit for use, {} accepted gaps",
                         policy.tenant(),
@@ -83,11 +96,21 @@ impl PolicyCommand {
             What::Show { tenant, folder } => {
                 let policies = config::policies(folder.policies.as_deref())?;
                 let policy = policies.iter().find(|policy| policy.tenant() == tenant);
-                show(policy.with_context(|| format!("there is no tenant `{tenant}`"))?);
+                let policy = policy.ok_or_else(|| no_tenant(&tenant, policies.iter().map(Policy::tenant)))?;
+                if self.json {
+                    say(document(policy));
+                } else {
+                    show(policy);
+                }
             }
             What::Diff { older, newer } => {
                 let (older, newer) = (read(&older)?, read(&newer)?);
                 let changes = diff(&older, &newer);
+                if self.json {
+                    let change = |one: &Change| json!({ "about": one.about, "before": one.before, "after": one.after });
+                    say(json!({ "changes": changes.iter().map(change).collect::<Vec<_>>() }));
+                    return Ok(());
+                }
                 if changes.is_empty() {
                     say("they say the same");
                 }
@@ -97,7 +120,12 @@ impl PolicyCommand {
             }
             What::Status { database } => {
                 let pool = db::connect(database.address(), Role::Owner, 1).await?;
-                for standing in policy_rows::standings(&pool).await? {
+                let standings = policy_rows::standings(&pool).await?;
+                if self.json {
+                    say(json!({ "policies": standings.iter().map(standing_document).collect::<Vec<_>>() }));
+                    return Ok(());
+                }
+                for standing in standings {
                     let announced =
                         standing.announced_at.map_or("not announced".to_owned(), |at| format!("announced {at}"));
                     let counts =
@@ -116,6 +144,10 @@ impl PolicyCommand {
             What::Announce { tenant, version, by_mail: true, database } => {
                 let pool = db::connect(database.address(), Role::Owner, 1).await?;
                 let untold = policy_rows::announce_by_mail(&pool, &tenant, &version).await?;
+                if self.json {
+                    say(json!({ "tenant": tenant, "version": version, "mailed_to": untold }));
+                    return Ok(());
+                }
                 say(format_args!(
                     "{tenant} {version} is mailed to {untold} persons; `safelight policy status` says whom it reached"
                 ));
@@ -123,6 +155,10 @@ impl PolicyCommand {
             What::Announce { tenant, version, by_mail: false, database } => {
                 let pool = db::connect(database.address(), Role::Owner, 1).await?;
                 let from = policy_rows::announce(&pool, &tenant, &version).await?;
+                if self.json {
+                    say(json!({ "tenant": tenant, "version": version, "counts_from": from }));
+                    return Ok(());
+                }
                 say(format_args!("{tenant} {version} counts from {from}; restart the processes then, for its plans"));
             }
         }
@@ -133,6 +169,36 @@ impl PolicyCommand {
 fn read(file: &Path) -> anyhow::Result<Policy> {
     let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
     Ok(Policy::parse(&text)?)
+}
+
+fn standing_document(standing: &Standing) -> Value {
+    json!({ "tenant": standing.tenant, "version": standing.version, "announced_at": standing.announced_at,
+        "counts_from": standing.in_force_from, "in_force": standing.in_force, "mailed_from": standing.mailed_from,
+        "not_reached": standing.untold, "bounced": standing.bounced })
+}
+
+/// What [`show`] prints.
+fn document(policy: &Policy) -> Value {
+    let purposes = policy.purposes().map(|(purpose, entry)| {
+        let points: Vec<_> = entry.capture_points.iter().map(|point| point.as_str()).collect();
+        json!({ "purpose": purpose.as_str(), "basis": entry.basis.map(|basis| basis.as_str()), "capture_points": points })
+    });
+    let processors = policy.processors().map(|(processor, entry)| {
+        json!({ "processor": processor.as_str(), "name": entry.name, "agreement": entry.agreement, "region": entry.region })
+    });
+    let rules = policy.rules().map(|rule| {
+        json!({ "purpose": rule.purpose.as_str(), "processor": rule.processor.as_str(), "class": rule.class.as_str(),
+            "accepted_gap": rule.accepted_gap.map(|gap| gap.to_string()) })
+    });
+    let retention = DataClass::ALL.iter().filter_map(|class| {
+        let retention = policy.retention(*class)?;
+        let term = retention.term();
+        Some(json!({ "class": class.as_str(), "stays": retention.as_str(), "hours": term.map(|(hours, _)| hours),
+            "from": term.map(|(_, from)| from.as_str()) }))
+    });
+    json!({ "tenant": policy.tenant(), "controller": policy.controller(), "version": policy.version(), "effective_at": policy.effective_at(),
+        "text_sha256": policy.text_sha256(), "purposes": purposes.collect::<Vec<_>>(), "processors": processors.collect::<Vec<_>>(),
+        "rules": rules.collect::<Vec<_>>(), "retention": retention.collect::<Vec<_>>() })
 }
 
 fn show(policy: &Policy) {

@@ -54,7 +54,7 @@ enum What {
         /// Who you are, as a short code; stands in the audit log
         #[arg(long, env = "SAFELIGHT_OPERATOR")]
         by: String,
-        /// Do not ask, where it is asked for once more
+        /// Say yes beforehand, with --as not-made: the provider is asked once more, and may be paid once more
         #[arg(long)]
         yes: bool,
         /// As JSON

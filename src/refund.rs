@@ -28,7 +28,7 @@ pub(crate) struct Refund {
     /// List what is in refund review instead
     #[arg(long, conflicts_with_all = ["paid", "why", "amount_cents"])]
     review: bool,
-    /// Do not ask
+    /// Say yes beforehand: the money is given back
     #[arg(long)]
     yes: bool,
     /// As JSON

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use safelight_jobs::{data_map::DataMap, register::Register as Drawn};
+use safelight_jobs::{data_map::DataMap, policy::Policy, register::Register as Drawn};
 
-use crate::{config, process::say};
+use crate::{config, operator::no_tenant, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Register {
@@ -33,7 +33,7 @@ impl Register {
             .map(|policy| Drawn::draw(policy, &map))
             .collect();
         if let Some(tenant) = self.tenant.filter(|_| registers.is_empty()) {
-            anyhow::bail!("there is no tenant `{tenant}`; `safelight policy check` lists them");
+            return Err(no_tenant(&tenant, policies.iter().map(Policy::tenant)).into());
         }
         if self.html {
             say(safelight_api::register_page(&registers));

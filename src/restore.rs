@@ -9,6 +9,7 @@ use safelight_jobs::{
     queue::Bell,
     restore::{self, RestoreError},
 };
+use serde_json::{Value, json};
 
 use crate::{
     config,
@@ -19,6 +20,9 @@ use crate::{
 pub(crate) struct Restore {
     #[command(subcommand)]
     what: What,
+    /// One JSON document
+    #[arg(long, global = true)]
+    json: bool,
     #[command(flatten)]
     database: config::Database,
     #[command(flatten)]
@@ -75,17 +79,22 @@ impl Restore {
         match self.what {
             What::Check => {
                 let compared = restore::compare(&pool, &ledger).await.map_err(of_the_ledger)?;
-                for entry in &compared.missing {
-                    say(line(entry));
-                }
                 let cleared = restore::is_cleared(&pool).await?;
-                say(format_args!(
-                    "{} entries in the ledger, {} the database does not know of, {} about persons who came after the backup; workers {}",
-                    compared.entries,
-                    compared.missing.len(),
-                    compared.strangers,
-                    if cleared { "may work" } else { "wait for this comparison" }
-                ));
+                if self.json {
+                    say(
+                        json!({ "entries": compared.entries, "missing": compared.missing.iter().map(document).collect::<Vec<_>>(),
+                        "strangers": compared.strangers, "lost": compared.lost, "workers_may_work": cleared }),
+                    );
+                } else {
+                    compared.missing.iter().for_each(|entry| say(line(entry)));
+                    say(format_args!(
+                        "{} entries in the ledger, {} the database does not know of, {} about persons who came after the backup; workers {}",
+                        compared.entries,
+                        compared.missing.len(),
+                        compared.strangers,
+                        if cleared { "may work" } else { "wait for this comparison" }
+                    ));
+                }
                 if compared.lost > 0 {
                     return Err(RestoreError::Short { lost: compared.lost }.into());
                 }
@@ -97,17 +106,24 @@ impl Restore {
                 let replayed = restore::replay(&pool, &Bell::start(pool.clone()), &ledger, short_ledger)
                     .await
                     .map_err(of_the_ledger)?;
-                for entry in &replayed.missing {
-                    say(line(entry));
+                if self.json {
+                    say(json!({ "replayed": replayed.missing.iter().map(document).collect::<Vec<_>>() }));
+                } else {
+                    replayed.missing.iter().for_each(|entry| say(line(entry)));
+                    let number = replayed.missing.len();
+                    say(format_args!("{number} replayed; workers may work, and carry out the deletions"));
                 }
-                say(format_args!("{} replayed; workers may work, and carry out the deletions", replayed.missing.len()));
             }
             What::Sign => {
                 let signed = ledger.sign_anew().await?;
                 let mut tx = db::begin(&pool).await?;
                 Entry::new("operator", "restore.ledger_signed", "done").count("entries", signed).write(&mut tx).await?;
                 tx.commit().await?;
-                say(format_args!("{signed} entries are signed anew"));
+                if self.json {
+                    say(json!({ "signed": signed }));
+                } else {
+                    say(format_args!("{signed} entries are signed anew"));
+                }
             }
         }
         Ok(())
@@ -122,14 +138,22 @@ fn of_the_ledger(error: RestoreError) -> anyhow::Error {
     }
 }
 
-fn line(entry: &LedgerEntry) -> String {
-    let what = match entry.act {
+/// What it says to forget.
+fn what(entry: &LedgerEntry) -> String {
+    match entry.act {
         Act::Erasure => "erasure".to_owned(),
         Act::Withdrawal(purpose) => format!("withdrawal of {purpose}"),
         Act::Objection(purpose) => format!("objection to {purpose}"),
         Act::Restriction(ground) => format!("restriction: {}", ground.as_str()),
         Act::Release => "release".to_owned(),
         Act::Photo(photo) => format!("deletion of {photo}"),
-    };
-    format!("{what:<24} {:<12} {}", entry.tenant, entry.subject)
+    }
+}
+
+fn line(entry: &LedgerEntry) -> String {
+    format!("{:<24} {:<12} {}", what(entry), entry.tenant, entry.subject)
+}
+
+fn document(entry: &LedgerEntry) -> Value {
+    json!({ "what": what(entry), "tenant": entry.tenant, "subject": entry.subject })
 }

@@ -7,7 +7,7 @@ use safelight_jobs::{
 };
 use serde_json::json;
 
-use crate::{config, operator::Why, process::say};
+use crate::{config, operator::Why, process::say, words};
 
 #[derive(Debug, Args)]
 pub(crate) struct ScheduleCommand {
@@ -27,12 +27,16 @@ enum Act {
     },
     /// Its ticks make no jobs any more; they are not made up for later
     Pause {
+        /// Its name
+        #[arg(value_parser = words::schedules(), hide_possible_values = true)]
         name: String,
         #[command(flatten)]
         why: Why,
     },
     /// Its ticks make jobs again, from now on
     Resume {
+        /// Its name
+        #[arg(value_parser = words::schedules(), hide_possible_values = true)]
         name: String,
         #[command(flatten)]
         why: Why,

@@ -10,7 +10,12 @@ use safelight_jobs::{
 };
 use serde_json::json;
 
-use crate::{config, operator::confirm, process::say};
+use crate::{
+    config,
+    operator::{confirm, known_tenant},
+    process::say,
+    words,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Token {
@@ -24,15 +29,15 @@ pub(crate) struct Token {
 enum What {
     /// Make a token and print it, once
     Create {
-        /// What it is for; stands in the trail of what an operator does with it
+        /// What it is for, in letters, digits, blanks and `_-.:`; stands in the trail of what an operator does with it
         name: String,
         /// Of which tenant; without it, of the whole house
         #[arg(long)]
         tenant: Option<String>,
-        /// What it may do, comma-separated: enqueue, read, operate, sweep, audit
-        #[arg(long, value_delimiter = ',', required = true)]
+        /// What it may do, comma-separated
+        #[arg(long, value_delimiter = ',', required = true, value_parser = words::scopes())]
         scopes: Vec<Scope>,
-        /// After so many days it opens nothing; without end if not given
+        /// After so many days it opens nothing, 3650 at the most; without end if not given
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
         days: Option<i32>,
         /// Requests a minute in each process of the intake: two processes let twice as many in. The usual number if not given
@@ -55,7 +60,7 @@ enum What {
         /// For how many hours the old one still opens; 0: not any more
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(i32).range(0..=8760))]
         keep_hours: i32,
-        /// Do not ask, where the old one is to open nothing any more
+        /// Say yes beforehand, with --keep-hours 0: the old one opens nothing any more
         #[arg(long)]
         yes: bool,
         /// One JSON document
@@ -66,7 +71,7 @@ enum What {
     Revoke {
         /// Its id: token_…
         id: Id<safelight_jobs::id::Token>,
-        /// Do not ask
+        /// Say yes beforehand: whoever holds it is turned away from now on
         #[arg(long)]
         yes: bool,
         /// One JSON document
@@ -85,6 +90,9 @@ impl Token {
         let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         match self.what {
             What::Create { name, tenant, scopes, days, per_minute, json } => {
+                if let Some(tenant) = &tenant {
+                    known_tenant(&pool, tenant).await?;
+                }
                 let terms = Terms { days, per_minute };
                 made(&tokens::create_with(&pool, tenant.as_deref(), &name, &scopes, terms).await?, json);
             }

@@ -20,6 +20,8 @@ mod chaos_house;
 mod chaos_ledger;
 #[path = "engine/checkpoints.rs"]
 mod checkpoints;
+#[path = "engine/command_words.rs"]
+mod command_words;
 #[path = "engine/commands.rs"]
 mod commands;
 #[path = "engine/complaints.rs"]

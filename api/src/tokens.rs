@@ -59,6 +59,11 @@ impl FromStr for Scope {
     }
 }
 
+/// For how many days a token may be made at the most; one without an end is made without a number.
+pub const MOST_DAYS: i32 = 3650;
+/// The longest name of a token, in bytes.
+pub const LONGEST_NAME: usize = 128;
+
 /// A token could not be made, listed or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
@@ -68,6 +73,14 @@ pub enum TokenError {
     /// A token without a scope can do nothing.
     #[error("name at least one scope: enqueue, read, operate, sweep, audit")]
     NoScope,
+    /// A name that could break a line of the trail, or name somebody's mail.
+    #[error(
+        "a token's name is 1 to {LONGEST_NAME} letters, digits, blanks and `_-.:`: it stands in the trail of what is done with it"
+    )]
+    Name,
+    /// No number of days, or too many.
+    #[error("a token is made for 1 to {MOST_DAYS} days, or without an end if no number is given")]
+    Days,
     /// The tenant's policy is not installed.
     #[error("there is no tenant `{0}`; `safelight migrate` installs the tenants' policies")]
     NoTenant(String),
@@ -125,6 +138,12 @@ pub async fn create_with(
     if scopes.is_empty() {
         return Err(TokenError::NoScope);
     }
+    if !is_name(name) {
+        return Err(TokenError::Name);
+    }
+    if terms.days.is_some_and(|days| !(1..=MOST_DAYS).contains(&days)) {
+        return Err(TokenError::Days);
+    }
     let (id, secret) = fresh();
     let words: Vec<String> = scopes.iter().map(ToString::to_string).collect();
     let mut write = db::begin(pool).await?;
@@ -152,6 +171,12 @@ pub async fn create_with(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Who acts with the token is called so in entries, on pages and in logs.
+fn is_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'_' | b'-' | b'.' | b':');
+    (1..=LONGEST_NAME).contains(&name.len()) && !name.trim().is_empty() && name.bytes().all(fits)
 }
 
 fn fresh() -> (Id<Token>, String) {

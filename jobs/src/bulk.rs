@@ -163,15 +163,16 @@ pub async fn ask(
         EnqueueError::Conflict { .. } | EnqueueError::Payload(_) => nothing(),
     })?;
     sqlx::query!(
-        r#"insert into safelight.bulk_acts (id, job_id, act, wanted_job, kind, state, tenant, order_id, subject_id, code, made_from,
-            made_until, matched, matched_whole, actor, why, reached)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $1)"#,
+        r#"insert into safelight.bulk_acts (id, job_id, act, wanted_job, kind, state, queue, tenant, order_id, subject_id, code,
+            made_from, made_until, matched, matched_whole, actor, why, reached)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $1)"#,
         bulk.uuid(),
         job.id.uuid(),
         act.as_str(),
         wanted.job.map(Id::uuid),
         wanted.kind,
         wanted.state.map(State::as_str),
+        wanted.queue,
         wanted.tenant,
         wanted.order.map(Id::uuid),
         wanted.subject.map(Id::uuid),
@@ -232,8 +233,8 @@ async fn rows(
     most: i64,
 ) -> Result<Vec<BulkAct>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"select id, job_id, act, wanted_job, kind, state, tenant, order_id, subject_id, code, made_from, made_until, matched, matched_whole,
-            actor, why, asked_at, done, passed_over, reached, finished_at,
+        r#"select id, job_id, act, wanted_job, kind, state, queue, tenant, order_id, subject_id, code, made_from, made_until, matched,
+            matched_whole, actor, why, asked_at, done, passed_over, reached, finished_at,
             exists (select from safelight.jobs j where j.id = b.job_id) as "under_way!"
         from safelight.bulk_acts b where ($1::uuid is null or id = $1) and ($2::text is null or tenant = $2)
             and ($3::uuid is null or id < $3)
@@ -254,6 +255,7 @@ async fn rows(
                 job: row.wanted_job.map(Id::from),
                 kind: row.kind,
                 state: row.state.and_then(|state| state.parse().ok()),
+                queue: row.queue,
                 tenant: row.tenant,
                 order: row.order_id.map(Id::from),
                 subject: row.subject_id.map(Id::from),

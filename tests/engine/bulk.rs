@@ -133,3 +133,27 @@ async fn each_act_is_done_where_it_means_something_and_a_promise_is_never_ended(
     );
     assert_eq!(app.count("select count(*) from safelight.jobs_archive where outcome = 'cancelled'").await, 900);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_one_queue_touches_no_job_of_another() {
+    let app = App::spawn().await;
+    sqlx::query(
+        "insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at)
+        select safelight.uuid_v7(), queue, 'train_model', '{}', 'koselfie', 0, now(), now(), 5, now()
+        from unnest(array['training', 'generation', 'notices']) queue, generate_series(1, 300)",
+    )
+    .execute(&app.db)
+    .await
+    .unwrap();
+    let wanted = Wanted { queue: Some("generation".to_owned()), ..Wanted::default() };
+    let bulk = app.wants_all(Act::Hold, wanted.clone()).await;
+    app.performs_one::<ActOnJobs>().await;
+    let act = app.bulk_act(bulk).await;
+    assert_eq!((act.wanted, act.matched.jobs, act.done, act.passed_over), (wanted, 300, 300, 0));
+    let held: Vec<String> = sqlx::query_scalar("select distinct queue from safelight.jobs where state = 2")
+        .fetch_all(&app.db)
+        .await
+        .unwrap();
+    assert_eq!(held, ["generation"]);
+    assert_eq!(app.count("select count(*) from safelight.jobs where state = 2").await, 300);
+}

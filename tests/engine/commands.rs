@@ -164,6 +164,9 @@ async fn jobs_are_found_and_all_that_match_are_acted_on_from_the_command_line() 
     let rest = app.prints(&["jobs", "list", "--before", listed["next"].as_str().unwrap(), "--json"]).await;
     assert_eq!((rest["jobs"].as_array().unwrap().len(), &rest["next"]), (1, &Value::Null));
 
+    let (code, out, _) = app.types(&["jobs", "list", "--queue", "notices"]).await;
+    assert_eq!((code, out.lines().count()), (0, 1), "{out}");
+
     let wish = ["jobs", "retry", "--code", "fal_rejected", "--why", "topped up"];
     let (code, _, complaint) = app.types(&wish).await;
     assert_eq!(code, 7, "{complaint}");
@@ -172,6 +175,8 @@ async fn jobs_are_found_and_all_that_match_are_acted_on_from_the_command_line() 
     for (words, code) in [
         (["jobs", "retry", "--yes", "--why", "x"].as_slice(), 2),
         (&["jobs", "retry", "--code", "ann@example.org", "--yes", "--why", "x"], 2),
+        (&["jobs", "retry", "--queue", "trainings", "--yes", "--why", "x"], 2),
+        (&["jobs", "hold", "--queue", "faces", "--yes", "--why", "x"], 5),
         (&["jobs", "retry", "--state", "waiting", "--yes", "--why", "x"], 2),
         (&["jobs", "release", "--code", "fal_rejected", "--yes", "--why", "x"], 5),
         (&["jobs", "acts", &Id::<safelight_jobs::id::Bulk>::new().to_string()], 5),

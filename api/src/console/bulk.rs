@@ -13,7 +13,7 @@ use safelight_jobs::{
     id::Bulk,
     operate::Act,
     queue,
-    queue::search::{State as Stands, Wanted},
+    queue::search::{self, State as Stands, Wanted},
     run::Tx,
 };
 use serde::Deserialize;
@@ -70,6 +70,7 @@ pub(super) async fn preview(
     let wanted = sought.wanted(&viewer)?;
     viewer.looks_for(&state, &wanted).await?;
     let seen = bulk::preview(&state.pool, act, wanted.clone(), viewer.operator("")).await?;
+    let aside = search::why_aside(&state.pool, &seen.first).await?;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
         p.eyebrow { a href="/console/jobs" { "Jobs" } " / all that match" }
@@ -80,7 +81,7 @@ pub(super) async fn preview(
         @if seen.counted.jobs > 0 || !seen.counted.whole { (confirmation(&viewer, act, &wanted, &seen)) }
         section {
             h2 { "The newest of them" span.aside { "at most " (SHOWN) } }
-            @if seen.first.is_empty() { p.none { @if seen.counted.whole { "There is none to which this can be done." } @else { "None among the newest; older ones are looked at when it is done." } } } @else { (table(&seen.first, now)) }
+            @if seen.first.is_empty() { p.none { @if seen.counted.whole { "There is none to which this can be done." } @else { "None among the newest; older ones are looked at when it is done." } } } @else { (table(&seen.first, &aside, now)) }
         }
     };
     Ok(framed("Act on all", Page::Jobs, &viewer, &body))
@@ -124,6 +125,7 @@ pub(super) async fn ask(State(state): State<ApiState>, form: Form) -> Result<Res
         job: form.field("job").map(str::parse).transpose().map_err(bad)?,
         kind: form.field("kind").map(str::to_owned),
         state: form.field("state").map(str::parse::<Stands>).transpose()?,
+        queue: form.field("queue").map(str::to_owned),
         tenant: form.field("tenant").map(str::to_owned),
         order: form.field("order").map(str::parse).transpose().map_err(bad)?,
         subject: form.field("subject").map(str::parse).transpose().map_err(bad)?,

@@ -1,6 +1,8 @@
 //! Finding jobs: by id, kind, state, queue, tenant, order, person, code and time, newest first, a page at a time. Looking for the jobs of one
 //! order or person is a look at their case, and is kept.
 
+use std::collections::BTreeMap;
+
 use axum::{
     extract::{Query, State},
     http::Uri,
@@ -55,22 +57,13 @@ impl Sought {
         Self { kind, state, queue, tenant, code: code(&self.code), ..self }
     }
 
-    /// As the domain asks it of an act on all that match, for this viewer.
+    /// As the domain asks it, for this viewer.
     pub(super) fn wanted(&self, viewer: &Viewer) -> Result<Wanted, Error> {
-        // An act is kept with its search, which has no place for a queue: without it, it would be done to more than was seen.
-        if !self.queue.trim().is_empty() {
-            let why = "an act on many jobs cannot be narrowed to a queue; name a kind";
-            return Err(Error::Invalid { code: "value_refused", why: why.to_owned() });
-        }
-        self.narrowed(viewer)
-    }
-
-    /// All of it but the queue.
-    fn narrowed(&self, viewer: &Viewer) -> Result<Wanted, Error> {
         let word = |text: String| Some(text).filter(|text| !text.is_empty());
         let mut wanted = Wanted {
             kind: word(meant(&self.kind)),
             state: word(meant(&self.state)).map(|state| state.parse()).transpose()?,
+            queue: word(meant(&self.queue)),
             tenant: viewer.tenant().map(str::to_owned).or(word(meant(&self.tenant))),
             code: word(code(&self.code)),
             from: instant(&self.from)?,
@@ -93,16 +86,6 @@ impl Sought {
             }
         }
         Ok(wanted.checked()?)
-    }
-
-    /// The queue.
-    fn queue(&self) -> Result<Option<&'static str>, Error> {
-        if self.queue.is_empty() {
-            return Ok(None);
-        }
-        let names = || Queue::ALL.map(Queue::as_str).join(", ");
-        let why = || Error::Invalid { code: "unknown_word", why: format!("a queue is one of: {}", names()) };
-        Queue::named(&self.queue).map(|queue| Some(queue.as_str())).ok_or_else(why)
     }
 
     /// The address of the page that begins here.
@@ -147,26 +130,26 @@ pub(super) async fn page(
     Query(sought): Query<Sought>,
 ) -> Result<Response, Trouble> {
     let sought = sought.meant();
-    let (wanted, queue) = (sought.narrowed(&viewer)?, sought.queue()?);
+    let wanted = sought.wanted(&viewer)?;
     // One job is seen on its own page, which keeps the look.
     if wanted.job.is_none() {
         viewer.looks_for(&state, &wanted).await?;
     }
     let before = sought.before.parse::<Id<id::Job>>().ok().map(Id::uuid);
-    let found = search::search(&state.pool, Search { before, queue, ..wanted.search() }, MOST).await?;
+    let found = search::search(&state.pool, Search { before, ..wanted.search() }, MOST).await?;
     if let (Some(job), Some(_)) = (wanted.job, found.jobs.first()) {
         return Ok(Redirect::to(&format!("/console/jobs/{job}")).into_response());
     }
+    let aside = search::why_aside(&state.pool, &found.jobs).await?;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
         div.head { h1 { "Jobs" } a href="/console/bulk" { "Acts on many jobs" } }
         (form(&sought, &viewer))
-        @if queue.is_some() { @if viewer.operates() { p.after { "Acts on all that match are not narrowed to a queue: name a kind instead." } } }
-        @else if !found.jobs.is_empty() || found.next.is_some() { (bulk::choice(&viewer, &address)) }
+        @if !found.jobs.is_empty() || found.next.is_some() { (bulk::choice(&viewer, &address)) }
         section aria-label="Found" {
             @if found.jobs.is_empty() { p.none {
                 @if found.next.is_some() { "None among the newest. Older ones were not looked at yet." } @else { "No job matches." }
-            } } @else { (table(&found.jobs, now)) }
+            } } @else { (table(&found.jobs, &aside, now)) }
             @if let Some(next) = found.next {
                 p.after { a href=(sought.address(next)) rel="next" { "Older, from " (id_time(next)) } }
             }
@@ -210,13 +193,17 @@ fn form(wanted: &Sought, viewer: &Viewer) -> Markup {
     }
 }
 
-pub(super) fn table(jobs: &[search::Job], now: DateTime<Utc>) -> Markup {
+/// Jobs in a table. `aside` says how that stands for which some are set aside.
+pub(super) fn table(jobs: &[search::Job], aside: &BTreeMap<String, String>, now: DateTime<Utc>) -> Markup {
     html! {
         (parts::table("Jobs", &["job", "kind", "state", "code", "#attempts", "#waits", "#made", "#ended", "order", "tenant"], jobs, |job| html! {
             td { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) }
             td { (words::said(&job.kind)) }
             td { (words::state(&job.state)) }
-            td { (job.code.as_deref().map(words::said).unwrap_or_default()) }
+            td { @if let Some(code) = &job.code {
+                (words::said(code))
+                @if job.state == Stands::SetAside.as_str() { @if let Some(word) = aside.get(code) { " " span.small { (words::said(word)) } } }
+            } }
             td.n { (job.attempt) } td.n { (job.waits) }
             td.n { (words::distance(now, job.created_at)) }
             td.n { @match job.ended_at { Some(at) => (words::distance(now, at)), None => span.none { "–" } } }

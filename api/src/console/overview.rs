@@ -43,12 +43,17 @@ fn queues(numbers: &Numbers) -> Markup {
         section {
             h2 { "Queues" span.aside { (numbers.workers) @if numbers.workers == 1 { " worker" } @else { " workers" } " seen within a minute" } }
             (parts::table("Queues", &["queue", "#ready", "#later", "#set aside", "#running", "#held", "#oldest ready"], &numbers.queues, |queue| html! {
-                th scope="row" { (queue.name) @if queue.paused { " " (words::state("paused")) } }
+                th scope="row" { (jobs_of(queue.name)) @if queue.paused { " " (words::state("paused")) } }
                 (count(queue.ready)) (count(queue.waiting)) (count(queue.aside)) (count(queue.running)) (count(queue.held))
                 td.n { @match queue.oldest_seconds { Some(seconds) => (words::age(seconds)), None => span.none { "–" } } }
             }))
         }
     }
+}
+
+/// A queue's name, which leads to its jobs.
+pub(super) fn jobs_of(queue: &str) -> Markup {
+    html! { a href={ "/console/jobs?queue=" (queue) } { (queue) } }
 }
 
 pub(super) fn count(number: i64) -> Markup {

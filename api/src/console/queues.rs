@@ -11,7 +11,15 @@ use safelight_jobs::{
     queue::{self, Control, QueueNumbers, Scope},
 };
 
-use super::{Page, Trouble, act, controls::View, job::Done, overview::count, page as framed, sign_in::Viewer, words};
+use super::{
+    Page, Trouble, act,
+    controls::View,
+    job::Done,
+    overview::{count, jobs_of},
+    page as framed,
+    sign_in::Viewer,
+    words,
+};
 use crate::{
     numbers::{self, Pickup},
     state::ApiState,
@@ -54,7 +62,7 @@ fn row(queue: &QueueNumbers, pickup: &[Pickup], controls: &[Control]) -> Markup 
     let soon = pickup.iter().find(|one| one.queue == queue.name);
     let most = controls.iter().find(|c| c.scope == Scope::Queue.as_str() && c.name == queue.name).and_then(|c| c.most);
     html! { tr {
-        th scope="row" { (queue.name) @if queue.paused { " " (words::state("paused")) } }
+        th scope="row" { (jobs_of(queue.name)) @if queue.paused { " " (words::state("paused")) } }
         (count(queue.ready)) (count(queue.waiting)) (count(queue.aside)) (count(queue.running)) (count(queue.held))
         td.n { (or_none(queue.oldest_seconds.map(words::age))) }
         td.n { (or_none(soon.map(|soon| words::pause(soon.p50)))) } td.n { (or_none(soon.map(|soon| words::pause(soon.p95)))) }

@@ -69,6 +69,7 @@ pub(super) async fn page(
     let entry = look::entry().subject(subject).tenant(&row.tenant);
     viewer.looks_at(&state, &subject.to_string(), entry).await?;
     let jobs = search::search(&state.pool, Search { subject: Some(subject), ..Search::default() }, MOST).await?;
+    let aside = search::why_aside(&state.pool, &jobs.jobs).await?;
     let body = html! {
         p.eyebrow { a href="/console/cases" { "Cases" } " / person" }
         h1.id { (subject) }
@@ -86,7 +87,7 @@ pub(super) async fn page(
         @if whole || deletions_before.is_some() { (deletions(&state, subject, deletions_before, row.now).await?) }
         @if whole { section {
             h2 { "Jobs" }
-            @if jobs.jobs.is_empty() { p.none { "There are none." } } @else { (table(&jobs.jobs, row.now)) }
+            @if jobs.jobs.is_empty() { p.none { "There are none." } } @else { (table(&jobs.jobs, &aside, row.now)) }
             @if jobs.next.is_some() { p.after { a href={ "/console/jobs?id=" (subject) } { "All of them" } } }
         } }
     };

@@ -127,7 +127,7 @@ impl From<BadSearch> for Error {
     fn from(bad: BadSearch) -> Self {
         let code = match bad {
             BadSearch::Word(_) => "not_a_code",
-            BadSearch::State => "unknown_word",
+            BadSearch::State | BadSearch::Queue => "unknown_word",
         };
         Self::Invalid { code, why: bad.to_string() }
     }

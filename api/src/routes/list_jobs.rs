@@ -39,6 +39,8 @@ pub(crate) struct Sought {
     kind: Option<String>,
     /// `ready`, `running`, `held`, `scheduled` for later, `set_aside` until there is room, `dead`, `done` or `cancelled`.
     state: Option<String>,
+    /// Of one queue: `payments`, `training`, `generation`, `faces`, `notices`, `deletion` or `sweeps`.
+    queue: Option<String>,
     /// Of one tenant.
     tenant: Option<String>,
     /// Of one order: `order_…`.
@@ -71,6 +73,7 @@ impl Sought {
             job: id(self.job)?,
             kind: self.kind,
             state: self.state.map(|state| state.parse::<search::State>()).transpose()?,
+            queue: self.queue,
             tenant: self.tenant,
             order: id(self.order)?,
             subject: id(self.subject)?,

@@ -62,6 +62,9 @@ async fn jobs_live_and_ended_are_listed_by_what_is_known_of_them_page_by_page() 
         ("code=mail_refused&state=dead", 30),
         ("state=done", 12000),
         ("state=held", 0),
+        ("queue=training", 100),
+        ("queue=notices&state=dead", 30),
+        ("queue=faces", 0),
         ("until=2020-01-01T00:00:00Z", 0),
         ("from=2099-01-01T00:00:00Z", 0),
     ] {
@@ -72,6 +75,7 @@ async fn jobs_live_and_ended_are_listed_by_what_is_known_of_them_page_by_page() 
     assert_eq!(house.get(&theirs, "/v1/jobs?tenant=koselfie").await.code(), "not_found");
     for (query, code) in [
         ("state=waiting", "unknown_word"),
+        ("queue=trainings", "unknown_word"),
         ("kind=a%20sentence", "not_a_code"),
         ("knid=train_model", "bad_query"),
         ("limit=many", "bad_query"),
@@ -141,6 +145,8 @@ async fn an_act_on_all_that_match_is_previewed_and_asked_for_with_a_reason() {
         ("act=hold&tenant=koselfie", 50),
         ("act=release&tenant=koselfie", 0),
         ("act=discard&tenant=koselfie", 30),
+        ("act=hold&queue=training&tenant=koselfie", 50),
+        ("act=hold&queue=faces", 0),
         ("act=cancel&state=dead", 0),
     ] {
         let seen = house.get(&token, &format!("/v1/bulk-acts/preview?{query}")).await;
@@ -155,6 +161,7 @@ async fn an_act_on_all_that_match_is_previewed_and_asked_for_with_a_reason() {
         (asks(&house, &token, "destroy", dead.clone(), "x").await, "unknown_word"),
         (asks(&house, &token, "retry", json!({}), "x").await, "too_wide"),
         (asks(&house, &token, "retry", json!({ "knid": "send_notice" }), "x").await, "bad_body"),
+        (asks(&house, &token, "hold", json!({ "queue": "trainings" }), "x").await, "unknown_word"),
         (asks(&house, &token, "release", dead.clone(), "x").await, "not_found"),
     ] {
         assert_eq!(answer.code(), code, "{}", answer.text);

@@ -173,13 +173,64 @@ async fn a_search_takes_a_word_as_it_is_shown() {
 async fn an_act_on_all_that_match_is_never_done_to_more_than_one_queue_showed() {
     let house = House::build().await;
     furnished(&house).await;
+    // Of the same kind, and of another queue.
+    house
+        .run(
+            "insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at)
+            values (safelight.uuid_v7(), 'generation', 'train_model', '{}', 'koselfie', 0, now(), now(), 5, now())",
+        )
+        .await;
     let operator = Browser::of(&house, None, &[Scope::Operate]).await;
-    let unknown = operator.opens("/console/jobs?queue=asleep").await;
-    assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", unknown.text);
-    assert!(unknown.text.contains("A queue is one of: payments, training,"), "{}", unknown.text);
-    let found = operator.opens("/console/jobs?queue=notices&kind=send_notice").await.text;
-    assert!(!found.contains("/console/bulk/preview") && found.contains("name a kind instead"), "{found}");
-    assert!(operator.opens("/console/jobs?kind=send_notice").await.text.contains("/console/bulk/preview"));
-    let preview = operator.opens("/console/bulk/preview?act=retry&kind=send_notice&queue=training").await;
-    assert_eq!(preview.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", preview.text);
+    for address in ["/console/jobs?queue=asleep", "/console/bulk/preview?act=hold&queue=asleep"] {
+        let unknown = operator.opens(address).await;
+        assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", unknown.text);
+        assert!(unknown.text.contains("A queue is one of: payments, training,"), "{}", unknown.text);
+    }
+    for page in ["/console", "/console/queues"] {
+        let shown = operator.opens(page).await.text;
+        assert!(shown.contains("<a href=\"/console/jobs?queue=generation\">generation</a>"), "{page}: {shown}");
+    }
+    let found = operator.opens("/console/jobs?queue=Training").await.text;
+    assert!(
+        found.contains("action=\"/console/bulk/preview\"") && found.contains("name=\"queue\" value=\"Training\""),
+        "{found}"
+    );
+    let preview = "/console/bulk/preview?act=hold&queue=Training";
+    let shown = operator.opens(preview).await.text;
+    assert!(shown.contains("Hold 1 job<") && shown.contains("name=\"queue\" value=\"training\""), "{shown}");
+    let asked = operator.presses(preview, "/console/bulk", "&act=hold&queue=training").await;
+    assert_eq!(asked.status, StatusCode::SEE_OTHER, "{}", asked.text);
+    assert_eq!(house.count("from safelight.bulk_acts where queue = 'training' and matched = 1").await, 1);
+    let progress = operator.opens(asked.header("location")).await.text;
+    assert!(progress.contains("<code>queue=training</code>"), "{progress}");
+}
+
+#[tokio::test]
+async fn a_job_that_is_set_aside_says_in_the_list_how_that_stands_which_it_waits_for() {
+    let house = House::build().await;
+    house
+        .run(
+            "insert into safelight.controls (scope, name, paused, per_second, burst) values
+                ('kind', 'train_model', true, null, null), ('provider', 'resend', false, 1, 1)
+                on conflict (scope, name) do update set paused = excluded.paused, per_second = excluded.per_second, burst = excluded.burst;
+            insert into safelight.breakers (provider, state, failures, probe_at) values ('fal', 'open', 5, safelight.now())
+                on conflict (provider) do update set state = excluded.state, failures = excluded.failures, probe_at = excluded.probe_at;
+            insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
+            select safelight.uuid_v7(), 'training', 'train_model', '{}', 'koselfie', 4, now(), now(), 5, now(), why
+            from unnest(array['kind:train_model', 'provider:fal', 'provider:resend', 'lane:koselfie']) why",
+        )
+        .await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    for address in ["/console/jobs?state=set_aside", "/console/bulk/preview?act=hold&state=set_aside"] {
+        let shown = operator.opens(address).await.text;
+        for (code, word) in [
+            ("kind:train model", "paused"),
+            ("provider:fal", "in trouble"),
+            ("provider:resend", "rate"),
+            ("lane:koselfie", "full"),
+        ] {
+            let says = format!("<td>{code} <span class=\"small\">{word}</span></td>");
+            assert!(shown.contains(&says), "{address}: {says}: {shown}");
+        }
+    }
 }

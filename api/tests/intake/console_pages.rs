@@ -91,7 +91,7 @@ async fn the_queues_say_what_stands_in_them_and_are_paused_and_resumed_where_the
     assert_eq!(done.header("location"), "/console/queues?done=limit_stored", "{}", done.text);
     let shown = operator.opens("/console/queues").await.text;
     let row = shown
-        .split("<th scope=\"row\">training")
+        .split("<th scope=\"row\"><a href=\"/console/jobs?queue=training\">training</a>")
         .nth(1)
         .and_then(|rest| rest.split("</tr>").next())
         .unwrap_or_default();

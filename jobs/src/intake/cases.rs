@@ -14,6 +14,12 @@ use crate::{
     run::Tx,
 };
 
+/// What somebody may ask for.
+pub const KINDS: [&str; 7] =
+    ["access", "portability", "rectification", "erasure", "restriction", "objection", "withdrawal"];
+/// How it may have come.
+pub const CHANNELS: [&str; 3] = ["mail", "product", "letter"];
+
 /// What was received.
 #[derive(Debug, Clone)]
 pub struct NewCase<'a> {
@@ -21,9 +27,9 @@ pub struct NewCase<'a> {
     pub tenant: &'a str,
     /// Whom the sender says to be, if anybody knows.
     pub subject: Option<Id<Subject>>,
-    /// `access`, `portability`, `rectification`, `erasure`, `restriction`, `objection` or `withdrawal`.
+    /// One of [`KINDS`].
     pub kind: &'a str,
-    /// `mail`, `product` or `letter`.
+    /// One of [`CHANNELS`].
     pub channel: &'a str,
     /// When it was received: the mail's own time. None: now.
     pub received_at: Option<DateTime<Utc>>,

@@ -14,7 +14,10 @@ mod restrict;
 mod subject;
 mod upload;
 
-pub use cases::{CaseObjection, CaseRow, NewCase, cases, cases_after, close_case, extend_case, open_case, verify_case};
+pub use cases::{
+    CHANNELS, CaseObjection, CaseRow, KINDS, NewCase, cases, cases_after, close_case, extend_case, open_case,
+    verify_case,
+};
 pub use consent::{Grant, Withdrawn, grant, withdraw};
 pub use erase::{ErasureStarted, erase};
 pub use export::{ExportAsked, ExportRow, ask_export, ask_export_for, exports, exports_before};

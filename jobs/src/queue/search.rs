@@ -3,11 +3,13 @@
 //! An id, an order or a person is found by its index. Everything else is looked for in windows of the newest jobs, so that no
 //! question, however rare its answer, reads a whole history: what was not looked at yet is said with the answer.
 
+mod aside;
 mod table;
 mod wanted;
 
 use std::time::{Duration, Instant};
 
+pub use aside::why_aside;
 use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgPool};
 use table::Table;
@@ -89,7 +91,7 @@ pub struct Search<'a> {
     pub kind: Option<&'a str>,
     /// In one state.
     pub state: Option<State>,
-    /// Of one queue. No search that is kept with an act has one.
+    /// Of one queue.
     pub queue: Option<&'a str>,
     /// Of one tenant.
     pub tenant: Option<&'a str>,

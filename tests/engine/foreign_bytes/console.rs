@@ -127,7 +127,7 @@ async fn a_form_near_a_good_one_is_done_or_refused_and_a_refusal_changes_nothing
     let revoked = tokens::id_of(&revoked).expect("its id");
     let mut operator = Operator::of(&house).await;
     let all = json!({
-        "act": "hold", "job": job, "kind": "sweep_retention", "state": "ready", "code": "spent", "order": Id::<id::Order>::new(),
+        "act": "hold", "job": job, "kind": "sweep_retention", "state": "ready", "queue": "sweeps", "code": "spent", "order": Id::<id::Order>::new(),
         "subject": Id::<id::Subject>::new(), "from": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z",
     });
     let provider = "/console/controls/provider/fal";

@@ -60,7 +60,7 @@ enum Opens {
 const ADDRESSES: &[(&str, Opens)] = &[
     ("/sweeps/retention", Opens::Cron),
     ("/v1/bulk-acts?limit=5&cursor=bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Backend),
-    ("/v1/bulk-acts/preview?act=hold&kind=train_model&from=2026-01-01T00:00:00Z", Opens::Operator),
+    ("/v1/bulk-acts/preview?act=hold&kind=train_model&queue=training&from=2026-01-01T00:00:00Z", Opens::Operator),
     ("/v1/bulk-acts/bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Backend),
     ("/v1/controls", Opens::Operator),
     ("/v1/dead-letters?kind=train_model&code=spent&tenant=koselfie", Opens::Backend),
@@ -70,7 +70,7 @@ const ADDRESSES: &[(&str, Opens)] = &[
     ("/v1/jobs/job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9?wait=0", Opens::Backend),
     ("/v1/jobs/kinds", Opens::Backend),
     (
-        "/v1/jobs?kind=train_model&state=ready&code=spent&from=2026-01-01T00:00:00Z&until=2027-01-01T00:00:00Z&limit=5",
+        "/v1/jobs?kind=train_model&state=ready&queue=training&code=spent&from=2026-01-01T00:00:00Z&until=2027-01-01T00:00:00Z&limit=5",
         Opens::Backend,
     ),
     ("/v1/me", Opens::Own),
@@ -84,7 +84,7 @@ const ADDRESSES: &[(&str, Opens)] = &[
     ("/console", Opens::Session),
     ("/console/queues", Opens::Session),
     (
-        "/console/jobs?state=ready&kind=train_model&tenant=koselfie&code=spent&from=2026-01-01T00:00&until=&before=",
+        "/console/jobs?state=ready&kind=train_model&queue=training&tenant=koselfie&code=spent&from=2026-01-01T00:00&until=&before=",
         Opens::Session,
     ),
     ("/console/jobs?id=order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
@@ -98,7 +98,7 @@ const ADDRESSES: &[(&str, Opens)] = &[
     ),
     ("/console/bulk?before=bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
     ("/console/bulk/bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
-    ("/console/bulk/preview?act=hold&kind=train_model&from=2026-01-01T00:00", Opens::Session),
+    ("/console/bulk/preview?act=hold&kind=train_model&queue=training&from=2026-01-01T00:00", Opens::Session),
     ("/console/orders?state=paid&problem=work_died&tenant=koselfie&before=", Opens::Session),
     ("/console/orders?money_after=1790000000123456.019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
     (

@@ -153,7 +153,7 @@ async fn about_work(cast: &Cast) -> Vec<Posted> {
     let why = json!({ "why": "on call" });
     let work = json!({ "order": order, "event": "evt_1" });
     let sought = json!({
-        "job": job, "kind": "sweep_retention", "state": "ready", "tenant": "koselfie", "order": order,
+        "job": job, "kind": "sweep_retention", "state": "ready", "queue": "sweeps", "tenant": "koselfie", "order": order,
         "subject": Id::<id::Subject>::new(), "code": "spent", "from": "2026-01-01T00:00:00Z", "until": "2027-01-01T00:00:00Z",
     });
     let sweep = cast.posted("/sweeps/{sweep}", &[("sweep", "retention")], 202, Value::Null);

@@ -6,7 +6,10 @@ use std::{fmt, str::FromStr};
 use chrono::{DateTime, Utc};
 
 use super::{Search, State};
-use crate::id::{self, Id, Order, Subject};
+use crate::{
+    id::{self, Id, Order, Subject},
+    job::Queue,
+};
 
 /// The longest word, in bytes.
 const LONGEST: usize = 128;
@@ -20,6 +23,8 @@ pub struct Wanted {
     pub kind: Option<String>,
     /// In one state.
     pub state: Option<State>,
+    /// Of one queue.
+    pub queue: Option<String>,
     /// Of one tenant.
     pub tenant: Option<String>,
     /// Of one order.
@@ -43,13 +48,16 @@ pub enum BadSearch {
     /// 422. No such state.
     #[error("a state is one of: ready, running, held, scheduled, set_aside, dead, done, cancelled")]
     State,
+    /// 422. No such queue.
+    #[error("a queue is one of: {}", Queue::ALL.map(Queue::as_str).join(", "))]
+    Queue,
 }
 
 impl Wanted {
     /// Words that may stand in a stored search: no address, no name, no sentence.
     ///
     /// # Errors
-    /// Which field holds something else.
+    /// Which field holds something else, or that there is no such queue.
     pub fn checked(self) -> Result<Self, BadSearch> {
         let is_word = |text: &str| {
             (1..=LONGEST).contains(&text.len())
@@ -60,6 +68,9 @@ impl Wanted {
                 return Err(BadSearch::Word(name));
             }
         }
+        if self.queue.as_deref().is_some_and(|queue| Queue::named(queue).is_none()) {
+            return Err(BadSearch::Queue);
+        }
         Ok(self)
     }
 
@@ -69,6 +80,7 @@ impl Wanted {
             job: self.job,
             kind: self.kind.as_deref(),
             state: self.state,
+            queue: self.queue.as_deref(),
             tenant: self.tenant.as_deref(),
             order: self.order,
             subject: self.subject,
@@ -91,6 +103,7 @@ impl Wanted {
             ("job", self.job.map(|job| job.to_string())),
             ("kind", self.kind.clone()),
             ("state", self.state.map(|state| state.as_str().to_owned())),
+            ("queue", self.queue.clone()),
             ("tenant", self.tenant.clone()),
             ("order", self.order.map(|order| order.to_string())),
             ("subject", self.subject.map(|subject| subject.to_string())),
@@ -132,9 +145,19 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_that_nobody_has_is_refused_with_those_there_are() {
+        let of = |queue: &str| Wanted { queue: Some(queue.to_owned()), ..Wanted::default() }.checked();
+        assert!(Queue::ALL.into_iter().all(|queue| of(queue.as_str()).is_ok()));
+        assert_eq!(of("trainings"), Err(BadSearch::Queue));
+        assert!(BadSearch::Queue.to_string().starts_with("a queue is one of: payments, training, "));
+    }
+
+    #[test]
     fn a_search_says_its_words() {
         let wanted = Wanted { kind: Some("train_model".to_owned()), state: Some(State::Dead), ..Wanted::default() };
         assert_eq!(wanted.to_string(), "kind=train_model state=dead");
+        let wanted = Wanted { queue: Some("training".to_owned()), ..Wanted::default() };
+        assert_eq!((wanted.to_string().as_str(), wanted.narrows()), ("queue=training", true));
         assert_eq!((Wanted::default().to_string().as_str(), Wanted::default().narrows()), ("all", false));
         assert_eq!("waiting".parse::<State>(), Err(BadSearch::State));
     }
