@@ -15,8 +15,10 @@ const IDS: [&str; 7] = ["artifact", "batch", "bulk", "deletion", "job", "order",
 /// Parts of a path that are one of a few words of the house's own.
 const WORDS: [&str; 6] = ["act", "fate", "name", "provider", "scope", "sweep"];
 /// What a query may ask: codes, states, times, numbers, and where a list goes on.
-const QUERIES: [&str; 13] =
-    ["act", "code", "cursor", "from", "job", "kind", "limit", "order", "state", "subject", "tenant", "until", "wait"];
+const QUERIES: [&str; 14] = [
+    "act", "code", "cursor", "from", "job", "kind", "limit", "order", "queue", "state", "subject", "tenant", "until",
+    "wait",
+];
 /// A mail address, an object's key and a secret, as an address would carry them.
 const MARKERS: [&str; 3] = ["ann.planted%40mail.example", "koselfie%2F0190a%2Fupload%2Fplanted", "sl_planted_secret"];
 
@@ -26,9 +28,14 @@ fn names_a_call(path: &str, part: &str) -> bool {
     path == "/webhooks/fal/{token}" && part == "token"
 }
 
-fn parts(said: &Value) -> Vec<(&str, &str)> {
+/// What an operation takes, and where: said at it, or once for all.
+fn parts<'a>(said: &'a Value, document: &'a Value) -> Vec<(&'a str, &'a str)> {
     let all = said["parameters"].as_array().into_iter().flatten();
-    all.map(|part| (part["name"].as_str().expect("a name"), part["in"].as_str().expect("a place"))).collect()
+    let told = all.map(|part| match part["$ref"].as_str().and_then(|at| at.strip_prefix('#')) {
+        Some(at) => document.pointer(at).expect("it is said there"),
+        None => part,
+    });
+    told.map(|part| (part["name"].as_str().expect("a name"), part["in"].as_str().expect("a place"))).collect()
 }
 
 #[tokio::test]
@@ -40,13 +47,13 @@ async fn k34_no_address_of_the_intake_has_a_place_for_a_word_of_a_person_a_key_o
     let mut tried = 0;
     for (path, methods) in document["paths"].as_object().expect("paths") {
         for (method, said) in methods.as_object().expect("methods") {
-            let parts = parts(said);
+            let parts = parts(said, &document);
             for (part, place) in &parts {
                 let known = match *place {
                     "path" => IDS.contains(part) || WORDS.contains(part) || names_a_call(path, part),
                     "query" => QUERIES.contains(part),
                     // No part of an address, and no log of ours or of a proxy takes it along.
-                    "header" => *part == "safelight-why",
+                    "header" => ["safelight-why", "idempotency-key", "if-none-match"].contains(part),
                     other => panic!("{method} {path} takes {part} in {other}"),
                 };
                 assert!(known, "{method} {path} has a new part `{part}`: say here what it may hold");

@@ -2193,6 +2193,11 @@ export interface components {
              */
             order: string | null;
             /**
+             * @description Of one queue: `payments`, `training`, `generation`, `faces`, `notices`, `deletion` or `sweeps`.
+             * @default null
+             */
+            queue: string | null;
+            /**
              * @description `ready`, `running`, `held`, `scheduled` for later, `set_aside` until there is room, `dead`, `done` or `cancelled`.
              * @default null
              */
@@ -2771,6 +2776,8 @@ export interface operations {
                 kind?: string;
                 /** @description `ready`, `running`, `held`, `scheduled` for later, `set_aside` until there is room, `dead`, `done` or `cancelled`. */
                 state?: string;
+                /** @description Of one queue: `payments`, `training`, `generation`, `faces`, `notices`, `deletion` or `sweeps`. */
+                queue?: string;
                 /** @description Of one tenant. */
                 tenant?: string;
                 /** @description Of one order: `order_…`. */
@@ -3252,6 +3259,8 @@ export interface operations {
                 kind?: string;
                 /** @description `ready`, `running`, `held`, `scheduled` for later, `set_aside` until there is room, `dead`, `done` or `cancelled`. */
                 state?: string;
+                /** @description Of one queue: `payments`, `training`, `generation`, `faces`, `notices`, `deletion` or `sweeps`. */
+                queue?: string;
                 /** @description Of one tenant. */
                 tenant?: string;
                 /** @description Of one order: `order_…`. */

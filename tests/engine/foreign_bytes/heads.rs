@@ -64,6 +64,11 @@ const ADDRESSES: &[(&str, Opens)] = &[
     ("/v1/bulk-acts/bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Backend),
     ("/v1/controls", Opens::Operator),
     ("/v1/dead-letters?kind=train_model&code=spent&tenant=koselfie", Opens::Backend),
+    ("/v1/batches/batch_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Backend),
+    (
+        "/v1/deletions?subject={subject}&state=open&cursor=deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&limit=5",
+        Opens::Backend,
+    ),
     ("/v1/deletions/deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Backend),
     ("/v1/deletions/deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9/certificate", Opens::Operator),
     ("/v1/deletions/deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9/certificate.html", Opens::Operator),
@@ -78,7 +83,10 @@ const ADDRESSES: &[(&str, Opens)] = &[
     // Of an order that is there.
     ("/v1/orders/{order}?wait=0", Opens::Backend),
     ("/v1/orders/order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9/events", Opens::Backend),
+    ("/v1/orders?subject={subject}&state=paid&cursor=order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&limit=5", Opens::Backend),
     ("/v1/schedules", Opens::Operator),
+    ("/v1/subjects/{subject}", Opens::Backend),
+    ("/v1/subjects/{subject}/consents?cursor=grant_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&limit=5", Opens::Backend),
     ("/v1/subjects/{subject}/exports/artifact_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Backend),
     ("/v1/subjects/{subject}/images/artifact_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Backend),
     ("/console", Opens::Session),
