@@ -24,7 +24,9 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("/console/schedules/{name}", "&act=pause"),
     ("/console/calls/{intent}/resolve", "&outcome=not_made&sure=yes"),
     ("/console/sweeps/{sweep}", "&sweep=sweep_019a8f2e6c5d7b1290f3a4b5c6d7e8f9"),
+    ("/console/cases", "&case=case_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&tenant=koselfie&kind=access&channel=mail"),
     ("/console/cases/{case}/{act}", ""),
+    ("/console/subjects/{subject}/{act}", "&ground=accuracy"),
     ("/console/objections/{subject}/{purpose}", "&decision=upheld"),
     ("/console/tokens/{token}/revoke", "&sure=yes"),
     ("/console/orders/{order}/refund", "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&amount_cents=100&sure=yes"),
@@ -90,6 +92,7 @@ fn filled(path: &str, job: &str) -> String {
         .replace("{provider}", "fal")
         .replace("{case}", "case_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{subject}/{purpose}", "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9/observe")
+        .replace("{subject}", "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{sweep}", "retention")
         .replace("{token}", "token_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{order}", "order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")

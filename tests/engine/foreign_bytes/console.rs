@@ -153,6 +153,15 @@ async fn a_form_near_a_good_one_is_done_or_refused_and_a_refusal_changes_nothing
             format!("/console/objections/{subject}/observe"),
             json!({ "decision": "overridden", "told": "mail", "told_at": "2026-01-01T00:00", "why": "needed_for_safety" }),
         ),
+        (
+            "/console/cases".to_owned(),
+            json!({ "case": Id::<id::Case>::new(), "tenant": "haloprofile", "subject": subject, "kind": "access", "channel": "letter",
+                "received": "2026-01-01T00:00", "page": "person" }),
+        ),
+        (
+            format!("/console/subjects/{subject}/restrict"),
+            json!({ "ground": "claims", "keep_until": "2926-01-01T00:00" }),
+        ),
         (format!("/console/tokens/{revoked}/revoke"), json!({ "sure": "yes" })),
         // Two ways of signing in, and signing out.
         ("/console/sign-in".to_owned(), json!({ "token": operator.token })),
