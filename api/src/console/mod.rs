@@ -88,6 +88,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/orders", get(orders::page))
         .route("/console/orders/{order}", get(order::page))
         .route("/console/orders/{order}/refund", post(refund::ask))
+        .route("/console/orders/erased/refund", post(refund::ask_erased))
         .route("/console/deletions", get(deletions::page))
         .route("/console/deletions/{deletion}", get(deletion::page))
         .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))

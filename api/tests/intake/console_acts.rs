@@ -30,6 +30,10 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("/console/objections/{subject}/{purpose}", "&decision=upheld"),
     ("/console/tokens/{token}/revoke", "&sure=yes"),
     ("/console/orders/{order}/refund", "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&amount_cents=100&sure=yes"),
+    (
+        "/console/orders/erased/refund",
+        "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&session=cs_test_gone&amount_cents=100&sure=yes",
+    ),
 ];
 
 /// A signed-in browser.
@@ -166,6 +170,7 @@ async fn who_may_only_look_sees_no_button_and_is_refused_at_each() {
         "/console/providers",
         "/console/sweeps",
         "/console/cases",
+        "/console/orders",
         "/console/tokens",
         "/console/jobs?kind=train_model",
         "/console/bulk",
@@ -224,7 +229,9 @@ async fn an_operator_of_one_tenant_changes_nothing_of_another_nor_of_the_house_b
             operator.sends(&filled(path, &theirs), &format!("csrf={csrf}&why=code{more}"), "same-origin").await;
         let (status, says) = match *path {
             "/console/jobs/{job}/{act}" | "/console/jobs/{job}/payload" => (StatusCode::NOT_FOUND, "not_found"),
-            "/console/bulk" | "/console/orders/{order}/refund" => (StatusCode::NOT_FOUND, "not_found"),
+            "/console/bulk" | "/console/orders/{order}/refund" | "/console/orders/erased/refund" => {
+                (StatusCode::NOT_FOUND, "not_found")
+            }
             "/console/dead/{fate}" => (StatusCode::SEE_OTHER, ""),
             _ => (StatusCode::FORBIDDEN, "house_required"),
         };
