@@ -348,6 +348,38 @@ async fn an_operator_starts_each_sweep_and_is_led_to_the_job_that_it_became() {
 }
 
 #[tokio::test]
+async fn what_is_set_stands_first_and_the_others_are_folded_up_by_what_they_are() {
+    let house = House::build().await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let page = "/console/controls";
+    assert!(operator.opens(page).await.text.contains("Nothing is."));
+    house
+        .run("insert into safelight.breakers (provider, state, failures, probe_at) values ('stripe', 'open', 5, safelight.now())")
+        .await;
+    let pressed = [
+        ("queue/training", "&act=pause"),
+        ("kind/send_notice", "&act=limit&most=3"),
+        ("provider/fal", "&act=rate&per_second=2"),
+        ("tenant/koselfie", "&act=pause"),
+    ];
+    for (control, more) in pressed {
+        operator.presses(page, &format!("{page}/{control}"), more).await;
+    }
+    operator.presses(page, &format!("{page}/tenant/koselfie"), "&act=resume").await;
+    let shown = operator.opens(page).await.text;
+    let (set, others) = shown.split_once("Not set").expect("two headings");
+    for first in ["queue/training", "kind/send_notice", "provider/fal", "provider/stripe"] {
+        let address = format!("action=\"{page}/{first}\"");
+        assert!(set.contains(&address) && !others.contains(&address), "{first} is set");
+    }
+    assert_eq!(set.matches("li class=\"control").count(), 4, "{set}");
+    let folds: Vec<&str> = others.split("<details class=\"fold\">").skip(1).collect();
+    assert_eq!(folds.len(), 4, "providers, queues, tenants, kinds");
+    assert!(folds[2].contains(&format!("{page}/tenant/koselfie")), "what was resumed is not set: {}", folds[2]);
+    assert!(folds[3].contains(&format!("{page}/kind/train_model")), "{}", folds[3]);
+}
+
+#[tokio::test]
 async fn a_tenants_operator_pauses_and_resumes_that_tenant_and_sees_no_other_control() {
     let house = House::build().await;
     let theirs = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
