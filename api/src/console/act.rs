@@ -119,7 +119,7 @@ const TYPED: &str = "typed";
 
 /// What cannot be taken back and is about this one is typed first: [`Form::typed`].
 pub(super) fn typed(what: &str) -> Markup {
-    html! { label { "Type " code { (what) } " to say that it is meant"
+    html! { label { span { "Type " code { (what) } " to say that it is meant" }
     input name=(TYPED) type="text" required pattern=(what) autocomplete="off" autocapitalize="none" spellcheck="false"; } }
 }
 
@@ -139,7 +139,7 @@ pub(super) fn button(viewer: &Viewer, action: &str, label: &str, about: &str, mo
 
 /// The same with a reason that is a code: [`Form::code`].
 pub(super) fn coded(viewer: &Viewer, action: &str, label: &str, about: &str, more: &Markup) -> Markup {
-    let why = html! { label { "Why, as a code such as " code { "support_says_so" } ", without names"
+    let why = html! { label { span { "Why, as a code such as " code { "support_says_so" } ", without names" }
     input name="why" type="text" required pattern="[a-z0-9_]{3,64}" title="3 to 64 small letters, digits and underscores" autocomplete="off" autocapitalize="none" spellcheck="false"; } };
     opens(viewer, action, label, about, &html! { (more) (why) })
 }

@@ -102,7 +102,7 @@ impl View<'_> {
         html! {
             section {
                 h2 { "Set" span.aside { "paused, limited, or left alone after failures" } }
-                @if set.is_empty() { p.none { "Nothing is." } } @else {
+                @if set.is_empty() { p.none { "Nothing is set." } } @else {
                     ul.controls { @for (scope, name) in &set { (self.one(*scope, name, &html! { p.small { (scope.as_str()) } })) } }
                 }
             }
@@ -111,7 +111,7 @@ impl View<'_> {
                 @for (scope, title, names) in groups {
                     @let others: Vec<_> = names.iter().filter(|name| !self.is_set(*scope, name)).collect();
                     @if !others.is_empty() { details.fold {
-                        summary { (title) span.aside { (others.len()) } }
+                        summary { (title) " " span.aside { (others.len()) } }
                         ul.controls { @for name in others { (self.one(*scope, name, &html! {})) } }
                     } }
                 }

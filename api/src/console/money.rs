@@ -106,7 +106,7 @@ pub(super) async fn to_look_at(
     let (rows, next) = parts::page(rows, MOST, |row| Place::of(row.sold_at, row.id));
     Ok(html! { @if !rows.is_empty() {
         section aria-label="Money to look at" {
-            h2 { "Money to look at" span.aside { "of an order that is still there, on its page" } }
+            h2 { "Money to look at" span.aside { "what an order holds is given back on its page" } }
             (parts::table("Money to look at", &["order", "tenant", "why", "#kept", "came", "to give back"], &rows, |row| html! {
                 td { @match row.order_id { Some(order) => (link("orders", &Id::<Order>::from(order).to_string())), None => span.none { "erased" } } }
                 td { (row.tenant) } td { (words::said(&row.review)) } td.n { (amount(row.kept, &row.currency)) } td { (words::time(row.sold_at)) }

@@ -50,8 +50,8 @@ pub(super) async fn section(
         (act::choice("purpose", "To what", &purposes))
         p.small { "For what came by mail or letter, from somebody whose case is verified. They are restricted until it is decided." }
     };
-    Ok(html! { section aria-label="What is asked for" {
-        h2 { "What is asked for" span.aside { "by mail or letter, or seen to be due" } }
+    Ok(html! { section aria-label="What can be done" {
+        h2 { "What can be done" span.aside { "about what came by mail or letter" } }
         div.acts {
             (open::of_person(viewer, tenant, subject))
             @if !purposes.is_empty() { (act::button(viewer, &address(subject, "object"), "Note an objection", &about, &objects)) }

@@ -352,7 +352,7 @@ async fn what_is_set_stands_first_and_the_others_are_folded_up_by_what_they_are(
     let house = House::build().await;
     let operator = Browser::of(&house, None, &[Scope::Operate]).await;
     let page = "/console/controls";
-    assert!(operator.opens(page).await.text.contains("Nothing is."));
+    assert!(operator.opens(page).await.text.contains("Nothing is set."));
     house
         .run("insert into safelight.breakers (provider, state, failures, probe_at) values ('stripe', 'open', 5, safelight.now())")
         .await;
