@@ -262,6 +262,20 @@ const chapters = {
             assert.ok(box.width >= 220, `${box.width} pixels for a day and a time`);
         }
     },
+    async opens_a_case() {
+        // Without scripts.
+        const page = await signedIn(OPERATOR, { javaScriptEnabled: false });
+        await page.getByRole("link", { name: "Cases", exact: true }).click();
+        const form = page.locator("details.act", { has: page.locator("summary").and(page.getByText("Open a case", { exact: true })) });
+        await form.locator("summary").click();
+        await form.getByLabel("What is asked for").selectOption("access");
+        await form.getByLabel("Of which tenant").selectOption("koselfie");
+        await form.getByLabel("How it came").selectOption("letter");
+        await form.getByLabel("Why").fill("a letter of today");
+        await form.getByRole("button").click();
+        await says(page, "Done: case opened", "access", "somebody who verifies who it is");
+        assert.equal(await page.locator("td code").filter({ hasText: "case_" }).count(), 1);
+    },
     async finds_nothing_serious_on_any_page() {
         const more = [`/orders/${given.order}`, `/deletions/${given.deletion}`, `/jobs/${given.job}`, "/jobs?kind=send_notice",
             "/bulk/preview?act=hold&kind=send_notice", "/cases?all=1", `/subjects/${given.subject}`];
@@ -273,6 +287,8 @@ const chapters = {
                 const answer = await page.goto(path === "sign-in" ? `${CONSOLE}/console/sign-in` : `${CONSOLE}/console${path}`);
                 assert.equal(answer.status(), 200, path);
                 // With one form open: what is folded up is looked at, too.
+                const group = page.locator("details.fold > summary").first();
+                if (await group.count()) await group.click();
                 const fold = page.locator("details.act summary").first();
                 if (await fold.count()) await fold.click();
                 await page.evaluate(axe);

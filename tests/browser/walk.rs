@@ -10,7 +10,6 @@ use safelight_jobs::{
     act_on_jobs::ActOnJobs,
     db,
     id::{self, Id},
-    intake::{self, NewCase},
     job::Queue,
     providers::witness::Witness,
     queue, schedule,
@@ -91,7 +90,7 @@ async fn an_operator_repairs_pauses_retries_five_thousand_and_follows_a_deletion
     walk.chapter("watches_it_finish", json!({ "order": order })).await;
 
     walk.chapter("pauses_a_provider", json!({ "provider": "fal" })).await;
-    let (_, second) = app.pro_order().await;
+    let (bob, second) = app.pro_order().await;
     app.pays(second).await;
     app.sandbox.idle().await;
     app.run_due_jobs().await;
@@ -139,11 +138,15 @@ async fn an_operator_repairs_pauses_retries_five_thousand_and_follows_a_deletion
     walk.chapter("keeps_a_link_through_the_sign_in_and_finds_the_way_back", json!({ "job": job })).await;
 
     // Each page, with something on it.
-    let mut tx = app.tx().await;
-    let new =
-        NewCase { tenant: "koselfie", subject: None, kind: "access", channel: "mail", received_at: None, by: "ops_1" };
-    intake::open_case(&mut tx, &new).await.unwrap();
-    tx.commit().await.unwrap();
+    walk.chapter("opens_a_case", json!({})).await;
+    assert_eq!(app.count("select count(*) from safelight.cases where channel = 'letter'").await, 1);
+    sqlx::query(
+        "insert into safelight_fiscal.sales (tenant, stripe_session, payment_intent, status, amount_cents, currency, sold_at, review)
+        values ('koselfie', 'cs_test_walk', 'pi_walk', 'paid', 1900, 'eur', safelight.now(), 'paid_after_erasure')",
+    )
+    .execute(&app.db)
+    .await
+    .unwrap();
     sqlx::query(
         "insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, priority, attempt, max_attempts, crashes, waits, code, created_at)
         select safelight.uuid_v7(), 'training', 'train_model', 1, '{}', 'koselfie', 0, 8, 8, 0, 0, 'fal_rejected', safelight.now() from generate_series(1, 3)",
@@ -153,7 +156,7 @@ async fn an_operator_repairs_pauses_retries_five_thousand_and_follows_a_deletion
     .unwrap();
     walk.chapter(
         "finds_nothing_serious_on_any_page",
-        json!({ "order": second, "deletion": deletion, "job": job, "subject": ann.id }),
+        json!({ "order": second, "deletion": deletion, "job": job, "subject": bob.id }),
     )
     .await;
 }

@@ -10,6 +10,7 @@ use axum::{
 };
 use maud::{Markup, html};
 use safelight_jobs::{
+    id::{Id, Kind},
     intake::is_code,
     operate::{self, Operator},
     queue::By,
@@ -46,6 +47,18 @@ impl Form {
     pub(super) fn confirmed(&self) -> Result<(), Error> {
         let why = || "tick that this is meant: it cannot be taken back".to_owned();
         self.field(SURE).map(|_| ()).ok_or_else(|| Error::BadBody { why: why() })
+    }
+
+    /// Was this typed, letter by letter? For what cannot be taken back and is about one thing among many that look alike.
+    pub(super) fn typed(&self, what: &str) -> Result<(), Error> {
+        let why = || format!("type {what} to say that this is meant: it cannot be taken back");
+        (self.field(TYPED) == Some(what)).then_some(()).ok_or_else(|| Error::BadBody { why: why() })
+    }
+
+    /// An id, which must be there.
+    pub(super) fn id<K: Kind>(&self, name: &str) -> Result<Id<K>, Error> {
+        let none = || Error::BadBody { why: format!("`{name}` is missing, or is none") };
+        self.field(name).and_then(|id| id.parse().ok()).ok_or_else(none)
     }
 
     /// Who acts, with a reason that may be stored: asked of a form before anything else, where the act itself asks for none.
@@ -101,6 +114,23 @@ pub(super) fn sure(what: &str) -> Markup {
     html! { label.sure { input type="checkbox" name=(SURE) value="yes" required; span { (what) } } }
 }
 
+/// The name of the field that says which thing is meant.
+const TYPED: &str = "typed";
+
+/// What cannot be taken back and is about this one is typed first: [`Form::typed`].
+pub(super) fn typed(what: &str) -> Markup {
+    html! { label { span { "Type " code { (what) } " to say that it is meant" }
+    input name=(TYPED) type="text" required pattern=(what) autocomplete="off" autocapitalize="none" spellcheck="false"; } }
+}
+
+/// Words to choose from, as codes; none is chosen yet.
+pub(super) fn choice(name: &str, label: &str, codes: &[impl AsRef<str>]) -> Markup {
+    html! { label { (label) select name=(name) required {
+        option value="" { "–" }
+        @for code in codes { option value=(code.as_ref()) { (words::said(code.as_ref())) } }
+    } } }
+}
+
 /// A button that opens a form with a reason; nothing for who may only look. Works without scripts and by keyboard.
 pub(super) fn button(viewer: &Viewer, action: &str, label: &str, about: &str, more: &Markup) -> Markup {
     let why = html! { label { "Why" input name="why" type="text" required maxlength="200" autocomplete="off"; } };
@@ -109,7 +139,7 @@ pub(super) fn button(viewer: &Viewer, action: &str, label: &str, about: &str, mo
 
 /// The same with a reason that is a code: [`Form::code`].
 pub(super) fn coded(viewer: &Viewer, action: &str, label: &str, about: &str, more: &Markup) -> Markup {
-    let why = html! { label { "Why, as a code such as " code { "support_says_so" } ", without names"
+    let why = html! { label { span { "Why, as a code such as " code { "support_says_so" } ", without names" }
     input name="why" type="text" required pattern="[a-z0-9_]{3,64}" title="3 to 64 small letters, digits and underscores" autocomplete="off" autocapitalize="none" spellcheck="false"; } };
     opens(viewer, action, label, about, &html! { (more) (why) })
 }

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::{
     Page, Trouble, act, decisions,
     job::Done,
+    open,
     overview::link,
     page as framed,
     parts::{self, MOST},
@@ -54,8 +55,8 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Cases" }
         (act::said(done.done.as_deref()))
-        p.lead { "The clock runs from the receipt, whoever it is: one month. Open one with " code { "safelight case" } ". "
-            (restricted) @if restricted == 1 { " person is" } @else { " people are" } " restricted: their data are stored, and nothing is done with them." }
+        p.lead { "The clock runs from the receipt, whoever it is: one month. " (restricted) @if restricted == 1 { " person is" } @else { " people are" } " restricted: their data are stored, and nothing is done with them." }
+        @if whole { (open::of_anybody(&state, &viewer).await?) }
         @if whole || cases_after.is_some() { (cases(&state, &viewer, all, cases_after, now).await?) }
         @if whole || objections_after.is_some() { (objections(&state, &viewer, all, objections_after, now).await?) }
         @if whole || exports_before.is_some() { (exports(&state, viewer.tenant(), exports_before, now).await?) }

@@ -1,5 +1,5 @@
-//! What is paused, limited or left alone: queues, kinds, tenants and providers, with the acts that change it. What is said here
-//! counts for every process at its next claim.
+//! What is paused, limited or left alone: queues, kinds, tenants and providers, with the acts that change it; what is set first, the
+//! others folded up by what they are. What is said here counts for every process at its next claim.
 
 use axum::{
     extract::{Path, Query, State},
@@ -57,12 +57,12 @@ async fn of_all(state: &ApiState, viewer: &Viewer, controls: &[Control], now: Da
     kinds.sort_unstable();
     let queues: Vec<String> = Queue::ALL.iter().map(|queue| queue.as_str().to_owned()).collect();
     let view = View { viewer, controls, breakers: &breakers, now, page: "/console/controls" };
-    Ok(html! {
-        (view.list(Scope::Provider, "Providers", &providers()))
-        (view.list(Scope::Queue, "Queues", &queues))
-        (view.list(Scope::Tenant, "Tenants", &tenants))
-        (view.list(Scope::Kind, "Kinds", &kinds))
-    })
+    Ok(view.set_first(&[
+        (Scope::Provider, "Providers", providers()),
+        (Scope::Queue, "Queues", queues),
+        (Scope::Tenant, "Tenants", tenants),
+        (Scope::Kind, "Kinds", kinds),
+    ]))
 }
 
 /// Whom jobs ask, by name.
@@ -95,11 +95,46 @@ impl View<'_> {
         }
     }
 
+    /// All groups: what is set under one heading, the others of each group folded up.
+    fn set_first(&self, groups: &[(Scope, &str, Vec<String>)]) -> Markup {
+        let all = groups.iter().flat_map(|(scope, _, names)| names.iter().map(move |name| (*scope, name)));
+        let set: Vec<_> = all.filter(|(scope, name)| self.is_set(*scope, name)).collect();
+        html! {
+            section {
+                h2 { "Set" span.aside { "paused, limited, or left alone after failures" } }
+                @if set.is_empty() { p.none { "Nothing is set." } } @else {
+                    ul.controls { @for (scope, name) in &set { (self.one(*scope, name, &html! { p.small { (scope.as_str()) } })) } }
+                }
+            }
+            section {
+                h2 { "Not set" }
+                @for (scope, title, names) in groups {
+                    @let others: Vec<_> = names.iter().filter(|name| !self.is_set(*scope, name)).collect();
+                    @if !others.is_empty() { details.fold {
+                        summary { (title) " " span.aside { (others.len()) } }
+                        ul.controls { @for name in others { (self.one(*scope, name, &html! {})) } }
+                    } }
+                }
+            }
+        }
+    }
+
+    /// Does something hold its jobs back?
+    fn is_set(&self, scope: Scope, name: &str) -> bool {
+        let control = self.controls.iter().find(|c| c.scope == scope.as_str() && c.name == name);
+        control.is_some_and(|c| c.paused || c.most.is_some() || c.per_second.is_some())
+            || self.breaker(scope, name).is_some()
+    }
+
+    /// Its breaker, where it is not closed.
+    fn breaker(&self, scope: Scope, name: &str) -> Option<&Breaker> {
+        self.breakers.iter().find(|b| scope == Scope::Provider && b.provider == name && b.state != "closed")
+    }
+
     /// One control with its acts, and what more there is to say of it.
     pub(super) fn one(&self, scope: Scope, name: &str, more: &Markup) -> Markup {
         let control = self.controls.iter().find(|c| c.scope == scope.as_str() && c.name == name);
-        let breaker =
-            self.breakers.iter().find(|b| scope == Scope::Provider && b.provider == name && b.state != "closed");
+        let breaker = self.breaker(scope, name);
         let paused = control.is_some_and(|control| control.paused);
         let address = format!("/console/controls/{}/{name}", scope.as_str());
         let back = html! { input type="hidden" name="page" value=(self.page); };

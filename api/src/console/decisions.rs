@@ -9,7 +9,7 @@ use axum::{
 use maud::{Markup, html};
 use safelight_jobs::{
     id::{Case, Id, Subject},
-    intake::{self, CaseRow, ObjectionRow, Told, Way},
+    intake::{self, CaseRow, ObjectionRow},
     policy::Purpose,
     queue,
     run::Tx,
@@ -18,15 +18,15 @@ use safelight_jobs::{
 use super::{
     Trouble,
     act::{self, Form},
-    jobs::instant,
     sign_in::Viewer,
+    told,
 };
 use crate::{error::Error, input::At, state::ApiState};
 
 const PAGE: &str = "/console/cases";
 
 /// May they decide? Only people of the house.
-fn decides(viewer: &Viewer) -> bool {
+pub(super) fn decides(viewer: &Viewer) -> bool {
     viewer.operates() && viewer.tenant().is_none()
 }
 
@@ -98,8 +98,7 @@ enum Verified {
 }
 
 async fn verify(tx: &mut Tx, case: Id<Case>, form: &Form) -> Result<Verified, Error> {
-    let none = || Error::BadBody { why: "`subject` is missing, or is none".to_owned() };
-    let subject: Id<Subject> = form.field("subject").and_then(|id| id.parse().ok()).ok_or_else(none)?;
+    let subject: Id<Subject> = form.id("subject")?;
     let before = sqlx::query!("select kind, identity from safelight.cases where id = $1 for update", case.uuid())
         .fetch_optional(&mut **tx)
         .await?
@@ -129,10 +128,7 @@ pub(super) fn of_objection(viewer: &Viewer, objection: &ObjectionRow) -> Markup 
             option value="overridden" { "The controller's grounds are compelling: everything goes on" }
         } }
         p.small { "Tell the person before, with the reason, and that they may complain to an authority: with the last decision the restriction ends, and nobody is released who was not told." }
-        label { "How they were told" select name="told" {
-            option value="" { "not yet" } option value="mail" { "by mail" } option value="product" { "in the product, where they saw it" } option value="letter" { "by letter" }
-        } }
-        label { "When, in UTC" input name="told_at" type="datetime-local"; }
+        (told::fields())
     };
     html! { div.acts { (act::coded(viewer, &address, "Decide", &about, &fields)) } }
 }
@@ -154,29 +150,13 @@ pub(super) async fn objection(
         _ => return Err(Error::BadBody { why: "`decision` is missing, or is none".to_owned() }.into()),
     };
     let by = form.viewer().code();
+    let told = told::read(&state, &form).await?;
     let mut tx = Tx::begin(&state.pool, &state.bell).await?;
-    let done = intake::decide_objection(&mut tx, subject, purpose, upheld, &by, why, told(&form)?).await?;
+    let done = intake::decide_objection(&mut tx, subject, purpose, upheld, &by, why, told).await?;
     let outcome = if upheld { "upheld" } else { "overridden" };
     let about = format!("{subject} {purpose}");
     queue::keep_act(&mut tx, "objection.decided", outcome, &about, form.operator().by).await?;
     tx.commit().await?;
     let said = format!("{outcome}{}", if done.released { "" } else { "_and_restricted_as_before" });
     Ok(act::done(PAGE, &said))
-}
-
-/// How and when the person was told: both or neither.
-fn told(form: &Form) -> Result<Option<Told>, Error> {
-    let by = match form.field("told") {
-        None => None,
-        Some("mail") => Some(Way::Mail),
-        Some("product") => Some(Way::Product),
-        Some("letter") => Some(Way::Letter),
-        Some(_) => return Err(Error::BadBody { why: "`told` is none".to_owned() }),
-    };
-    let at = instant(form.field("told_at").unwrap_or_default())?;
-    match (by, at) {
-        (None, None) => Ok(None),
-        (Some(by), Some(at)) => Ok(Some(Told { by, at })),
-        _ => Err(Error::BadBody { why: "say both how (`told`) and when (`told_at`), or neither".to_owned() }),
-    }
 }

@@ -23,6 +23,7 @@ mod jobs;
 mod money;
 mod needs;
 mod oidc;
+mod open;
 mod order;
 mod orders;
 mod overview;
@@ -33,11 +34,13 @@ mod queues;
 mod refresh;
 mod refund;
 mod resolve;
+mod rights;
 mod schedules;
 mod sign_in;
 mod subject;
 mod sweeps;
 mod tokens;
+mod told;
 mod trouble;
 mod waits;
 mod way;
@@ -85,13 +88,15 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/orders", get(orders::page))
         .route("/console/orders/{order}", get(order::page))
         .route("/console/orders/{order}/refund", post(refund::ask))
+        .route("/console/orders/erased/refund", post(refund::ask_erased))
         .route("/console/deletions", get(deletions::page))
         .route("/console/deletions/{deletion}", get(deletion::page))
         .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))
-        .route("/console/cases", get(cases::page))
+        .route("/console/cases", get(cases::page).post(open::case))
         .route("/console/cases/{case}/{act}", post(decisions::case))
         .route("/console/objections/{subject}/{purpose}", post(decisions::objection))
         .route("/console/subjects/{subject}", get(subject::page))
+        .route("/console/subjects/{subject}/{act}", post(rights::act))
         .route(queues::ADDRESS, get(queues::page))
         .route("/console/providers", get(providers::page))
         .route("/console/calls/{intent}/resolve", post(resolve::say))

@@ -1,6 +1,6 @@
 //! Money from the books: what became of an order's, and what a person has to look at although no order asks for it.
 //!
-//! Amounts, codes and times; Stripe's ids stay in the books, and `safelight refund --review` names them to whoever acts.
+//! Amounts, codes and times; Stripe's ids stay in the books.
 
 use maud::{Markup, html};
 use safelight_jobs::{
@@ -12,6 +12,8 @@ use super::{
     order,
     overview::link,
     parts::{self, MOST},
+    refund,
+    sign_in::Viewer,
     words,
 };
 use crate::{error::Error, state::ApiState};
@@ -81,6 +83,7 @@ pub(super) async fn of_order(state: &ApiState, order: Id<Order>, after: Option<P
 /// Sales that a person has to look at for a reason of their own: money for somebody who was erased, a refund that failed.
 pub(super) async fn to_look_at(
     state: &ApiState,
+    viewer: &Viewer,
     tenant: Option<&str>,
     after: Option<Place>,
     later: &str,
@@ -89,7 +92,7 @@ pub(super) async fn to_look_at(
     // Stripe's id is in no address; what is made of it puts two of one time into an order.
     let rows = sqlx::query!(
         r#"select tenant as "tenant!", order_id, review as "review!", currency as "currency!", sold_at as "sold_at!", kept_cents as "kept!",
-            md5(stripe_session)::uuid as "id!"
+            asked_cents as "asked!", dispute_open as "disputed!", md5(stripe_session)::uuid as "id!"
         from safelight_fiscal.balance where review is not null and ($1::text is null or tenant = $1)
             and ($2::timestamptz is null or (sold_at, md5(stripe_session)::uuid) > ($2, $3::uuid))
         order by sold_at, md5(stripe_session)::uuid limit $4"#,
@@ -103,10 +106,11 @@ pub(super) async fn to_look_at(
     let (rows, next) = parts::page(rows, MOST, |row| Place::of(row.sold_at, row.id));
     Ok(html! { @if !rows.is_empty() {
         section aria-label="Money to look at" {
-            h2 { "Money to look at" span.aside { "safelight refund --review names what to give back" } }
-            (parts::table("Money to look at", &["order", "tenant", "why", "#kept", "came"], &rows, |row| html! {
+            h2 { "Money to look at" span.aside { "what an order holds is given back on its page" } }
+            (parts::table("Money to look at", &["order", "tenant", "why", "#kept", "came", "to give back"], &rows, |row| html! {
                 td { @match row.order_id { Some(order) => (link("orders", &Id::<Order>::from(order).to_string())), None => span.none { "erased" } } }
                 td { (row.tenant) } td { (words::said(&row.review)) } td.n { (amount(row.kept, &row.currency)) } td { (words::time(row.sold_at)) }
+                td.free { @if row.order_id.is_none() { (refund::of_sale(viewer, row.id, &row.sold_at.format("%Y-%m-%d %H:%M").to_string(), row.kept - row.asked, &row.currency, row.disputed)) } }
             }))
             (parts::more(next, later, "", "Later sales"))
         }

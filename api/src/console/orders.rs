@@ -1,4 +1,5 @@
-//! Orders: newest first, by state, problem and tenant.
+//! Orders: newest first, by state, problem and tenant; above them money that a person has to look at, below them a way to give back what
+//! was paid for an order that is not there any more.
 
 use axum::{
     extract::{Query, State},
@@ -8,7 +9,10 @@ use maud::{Markup, html};
 use safelight_jobs::id::{Id, Order};
 use serde::Deserialize;
 
-use super::{Page, Trouble, jobs::meant, money, overview::link, page as framed, parts, sign_in::Viewer, waits, words};
+use super::{
+    Page, Trouble, act, job::Done, jobs::meant, money, overview::link, page as framed, parts, refund, sign_in::Viewer,
+    waits, words,
+};
 use crate::state::ApiState;
 
 /// Rows of one page.
@@ -34,6 +38,7 @@ pub(super) struct Wanted {
 pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
+    Query(done): Query<Done>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Trouble> {
     let [stands, problem, tenant] = [&wanted.state, &wanted.problem, &wanted.tenant].map(|word| meant(word));
@@ -71,8 +76,9 @@ pub(super) async fn page(
     let waiting = waits::of_orders(&state.pool, under_way).await?;
     let body = html! {
         h1 { "Orders" }
+        (act::said(done.done.as_deref()))
         (form(&wanted, &viewer))
-        @if before.is_none() { (money::to_look_at(&state, tenant.as_deref(), money_after, &address(&wanted, "money_after", "")).await?) }
+        @if before.is_none() { (money::to_look_at(&state, &viewer, tenant.as_deref(), money_after, &address(&wanted, "money_after", "")).await?) }
         @if money_after.is_none() { section aria-label="Found" {
             @if rows.is_empty() { p.none { "No order matches" @if last.is_some() { " among the newest " (WINDOW) } "." } } @else {
                 (parts::table("Orders", &["order", "state", "problem", "#placed", "paid", "delivered", "plan", "tenant"], &rows, |row| html! {
@@ -84,6 +90,7 @@ pub(super) async fn page(
             }
             @if let Some(last) = last { p.after { a href=(address(&wanted, "before", &Id::<Order>::from(last).to_string())) rel="next" { "Older" } } }
         } }
+        @if before.is_none() && money_after.is_none() { (refund::by_session(&viewer)) }
     };
     Ok(framed("Orders", Page::Orders, &viewer, &body))
 }

@@ -19,11 +19,13 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{
-    Page, Trouble,
+    Page, Trouble, act,
+    job::Done,
     jobs::table,
     overview::link,
     page as framed,
     parts::{self, MOST, one_more},
+    rights,
     sign_in::Viewer,
     words,
 };
@@ -45,6 +47,7 @@ pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
     subject: Result<At<Subject>, Error>,
+    Query(done): Query<Done>,
     Query(part): Query<Part>,
 ) -> Result<Response, Trouble> {
     let At(subject) = subject?;
@@ -73,12 +76,14 @@ pub(super) async fn page(
     let body = html! {
         p.eyebrow { a href="/console/cases" { "Cases" } " / person" }
         h1.id { (subject) }
+        (act::said(done.done.as_deref()))
         p.lead { (words::state(&row.state)) }
         dl.facts {
             div { dt { "tenant" } dd { (row.tenant) } }
             div { dt { "registered" } dd { (words::time(row.created_at)) } }
             @if let Some(at) = row.erased_at { div { dt { "erased" } dd { (words::time(at)) } } }
         }
+        @if whole { (rights::section(&state, &viewer, &row.tenant, subject, &row.state).await?) }
         @if whole || consents_before.is_some() { (consents(&state, subject, consents_before).await?) }
         @if whole || restrictions_before.is_some() { (restrictions(&state, subject, restrictions_before).await?) }
         @if whole || objections_before.is_some() { (objections(&state, subject, objections_before).await?) }

@@ -24,10 +24,16 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("/console/schedules/{name}", "&act=pause"),
     ("/console/calls/{intent}/resolve", "&outcome=not_made&sure=yes"),
     ("/console/sweeps/{sweep}", "&sweep=sweep_019a8f2e6c5d7b1290f3a4b5c6d7e8f9"),
+    ("/console/cases", "&case=case_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&tenant=koselfie&kind=access&channel=mail"),
     ("/console/cases/{case}/{act}", ""),
+    ("/console/subjects/{subject}/{act}", "&ground=accuracy"),
     ("/console/objections/{subject}/{purpose}", "&decision=upheld"),
     ("/console/tokens/{token}/revoke", "&sure=yes"),
     ("/console/orders/{order}/refund", "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&amount_cents=100&sure=yes"),
+    (
+        "/console/orders/erased/refund",
+        "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&session=cs_test_gone&amount_cents=100&sure=yes",
+    ),
 ];
 
 /// A signed-in browser.
@@ -90,6 +96,7 @@ fn filled(path: &str, job: &str) -> String {
         .replace("{provider}", "fal")
         .replace("{case}", "case_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{subject}/{purpose}", "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9/observe")
+        .replace("{subject}", "subject_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{sweep}", "retention")
         .replace("{token}", "token_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
         .replace("{order}", "order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")
@@ -163,6 +170,7 @@ async fn who_may_only_look_sees_no_button_and_is_refused_at_each() {
         "/console/providers",
         "/console/sweeps",
         "/console/cases",
+        "/console/orders",
         "/console/tokens",
         "/console/jobs?kind=train_model",
         "/console/bulk",
@@ -221,7 +229,9 @@ async fn an_operator_of_one_tenant_changes_nothing_of_another_nor_of_the_house_b
             operator.sends(&filled(path, &theirs), &format!("csrf={csrf}&why=code{more}"), "same-origin").await;
         let (status, says) = match *path {
             "/console/jobs/{job}/{act}" | "/console/jobs/{job}/payload" => (StatusCode::NOT_FOUND, "not_found"),
-            "/console/bulk" | "/console/orders/{order}/refund" => (StatusCode::NOT_FOUND, "not_found"),
+            "/console/bulk" | "/console/orders/{order}/refund" | "/console/orders/erased/refund" => {
+                (StatusCode::NOT_FOUND, "not_found")
+            }
             "/console/dead/{fate}" => (StatusCode::SEE_OTHER, ""),
             _ => (StatusCode::FORBIDDEN, "house_required"),
         };

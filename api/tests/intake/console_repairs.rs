@@ -5,7 +5,10 @@ use axum::http::StatusCode;
 use safelight_api::tokens::Scope;
 use safelight_jobs::id::{self, Id, Intent, Order};
 
-use crate::{console_acts::Browser, house::House};
+use crate::{
+    console_acts::Browser,
+    house::{Answer, House},
+};
 
 /// An order of HaloProfile whose one call is in this state.
 async fn with_a_call(house: &House, state: &str) -> Id<Intent> {
@@ -177,6 +180,106 @@ async fn an_operator_of_another_tenant_gives_no_money_back() {
     }
 }
 
+/// Money of HaloProfile whose order was erased: 19 euros that wait for a look, 29 that wait for none.
+async fn of_erased(house: &House) {
+    house
+        .run(
+            "insert into safelight_fiscal.sales (tenant, stripe_session, payment_intent, status, amount_cents, currency, sold_at, review) values
+                ('haloprofile', 'cs_test_erased', 'pi_erased', 'paid', 1900, 'eur', safelight.now(), 'paid_after_erasure'),
+                ('haloprofile', 'cs_test_quiet', 'pi_quiet', 'paid', 2900, 'eur', safelight.now(), null)",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn money_of_an_erased_order_goes_back_once_and_no_id_of_stripe_is_shown() {
+    let house = House::build().await;
+    of_erased(&house).await;
+    let operator = Browser::of(&house, Some("haloprofile"), &[Scope::Operate]).await;
+    let (page, address) = ("/console/orders", "/console/orders/erased/refund");
+    let shown = operator.opens(page).await.text;
+    assert!(shown.contains("Give back 19.00 EUR") && shown.contains("Checkout session"), "{shown}");
+    assert!(!shown.contains("cs_test") && !shown.contains("pi_erased"), "{shown}");
+    let sale = shown.split("name=\"sale\" value=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a sale");
+
+    let refund = Id::<id::Refund>::new();
+    let all = format!("&refund={refund}&sale={sale}&amount_cents=1900&sure=yes&why=paid_after_erasure");
+    for (more, status, says) in [
+        (all.replace("&sure=yes", ""), StatusCode::UNPROCESSABLE_ENTITY, "tick that this is meant"),
+        (all.replace("paid_after", "Paid+after"), StatusCode::UNPROCESSABLE_ENTITY, "not_a_code"),
+        (all.replace("=1900", "=1901"), StatusCode::UNPROCESSABLE_ENTITY, "refund_too_large"),
+        (all.replace("&sale=", "&sail="), StatusCode::UNPROCESSABLE_ENTITY, "`sale`"),
+        (all.replace(sale, "019a8f2e-6c5d-7b12-90f3-a4b5c6d7e8f9"), StatusCode::NOT_FOUND, "does not exist"),
+    ] {
+        let refused = operator.presses(page, address, &more).await;
+        assert_eq!(refused.status, status, "{more}: {}", refused.text);
+        assert!(refused.text.contains(says), "{more}: {}", refused.text);
+    }
+    assert_eq!(house.count("from safelight_fiscal.refunds").await, 0);
+
+    let done = |answer: &Answer| {
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (StatusCode::SEE_OTHER, "/console/orders?done=refund_asked_for"),
+            "{}",
+            answer.text
+        );
+    };
+    futures::future::join_all((0..8).map(|_| operator.presses(page, address, &all))).await.iter().for_each(done);
+    let on_the_books = "from safelight_fiscal.refunds where stripe_session = 'cs_test_erased' and amount_cents = 1900
+        and why = 'paid_after_erasure' and asked_by like 'token\\_%'";
+    assert_eq!((house.count(on_the_books).await, house.count("from safelight_fiscal.refunds").await), (1, 1));
+    assert_eq!(house.count("from safelight.jobs where kind = 'refund_payment'").await, 1);
+    let kept = format!(
+        "from safelight.operator_acts where action = 'refund.asked' and about = '{refund}' and why = 'paid_after_erasure'"
+    );
+    assert_eq!(house.count(&kept).await, 1, "with who and why, once");
+    // Settled meanwhile, it stands in no list any more; what was sent before is done all the same.
+    house.run("update safelight_fiscal.sales set review = null").await;
+    done(&operator.presses(page, address, &all).await);
+
+    // One that waits for no look is named by its session, as Stripe's page has it.
+    let second = Id::<id::Refund>::new();
+    let typed = format!("&refund={second}&session=cs_test_quiet&sure=yes&why=goodwill");
+    for (more, says) in [
+        (typed.replace("cs_test_quiet", "pi_quiet"), "bad_session"),
+        (typed.replace("cs_test_quiet", "cs_test_nothing"), "this session"),
+        (typed.replace(&second.to_string(), &refund.to_string()), "idempotency_key_reused"),
+        (format!("{typed}&amount_cents=all"), "amount_cents"),
+    ] {
+        let refused = operator.presses(page, address, &more).await;
+        assert!(refused.status.is_client_error() && refused.text.contains(says), "{more}: {}", refused.text);
+    }
+    done(&operator.presses(page, address, &format!("{typed}&amount_cents=900")).await);
+    let other = operator.presses(page, address, &format!("{typed}&amount_cents=901")).await;
+    assert!(other.text.contains("idempotency_key_reused"), "{}", other.text);
+    done(
+        &operator
+            .presses(page, address, &typed.replace(&second.to_string(), &Id::<id::Refund>::new().to_string()))
+            .await,
+    );
+    let sums = "from safelight_fiscal.refunds where stripe_session = 'cs_test_quiet' having sum(amount_cents) = 2900 and count(*) = 2";
+    assert_eq!(house.count(sums).await, 2);
+}
+
+#[tokio::test]
+async fn nobody_gives_back_the_money_of_another_tenants_erased_order_and_who_looks_sees_no_form() {
+    let house = House::build().await;
+    of_erased(&house).await;
+    let reader = Browser::of(&house, None, &[Scope::Read]).await;
+    let shown = reader.opens("/console/orders").await.text;
+    assert!(shown.contains("paid after erasure") && !shown.contains("name=\"csrf\""), "{shown}");
+    let operator = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
+    let sale: String =
+        sqlx::query_scalar("select md5('cs_test_erased')::uuid::text").fetch_one(&house.owner).await.expect("it");
+    for which in [format!("sale={sale}"), "session=cs_test_erased".to_owned()] {
+        let more = format!("&refund={}&{which}&amount_cents=100&sure=yes&why=goodwill", Id::<id::Refund>::new());
+        let refused = operator.presses("/console/orders", "/console/orders/erased/refund", &more).await;
+        assert_eq!(refused.status, StatusCode::NOT_FOUND, "{}", refused.text);
+    }
+    assert_eq!(house.count("from safelight_fiscal.refunds").await, 0);
+}
+
 #[tokio::test]
 async fn a_token_is_revoked_and_the_sessions_own_one_closes_the_session() {
     let house = House::build().await;
@@ -242,6 +345,38 @@ async fn an_operator_starts_each_sweep_and_is_led_to_the_job_that_it_became() {
     assert_eq!(unknown.status, StatusCode::NOT_FOUND);
     let theirs = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
     assert!(!theirs.opens(page).await.text.contains("Start one now"), "every tenant feels it");
+}
+
+#[tokio::test]
+async fn what_is_set_stands_first_and_the_others_are_folded_up_by_what_they_are() {
+    let house = House::build().await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let page = "/console/controls";
+    assert!(operator.opens(page).await.text.contains("Nothing is set."));
+    house
+        .run("insert into safelight.breakers (provider, state, failures, probe_at) values ('stripe', 'open', 5, safelight.now())")
+        .await;
+    let pressed = [
+        ("queue/training", "&act=pause"),
+        ("kind/send_notice", "&act=limit&most=3"),
+        ("provider/fal", "&act=rate&per_second=2"),
+        ("tenant/koselfie", "&act=pause"),
+    ];
+    for (control, more) in pressed {
+        operator.presses(page, &format!("{page}/{control}"), more).await;
+    }
+    operator.presses(page, &format!("{page}/tenant/koselfie"), "&act=resume").await;
+    let shown = operator.opens(page).await.text;
+    let (set, others) = shown.split_once("Not set").expect("two headings");
+    for first in ["queue/training", "kind/send_notice", "provider/fal", "provider/stripe"] {
+        let address = format!("action=\"{page}/{first}\"");
+        assert!(set.contains(&address) && !others.contains(&address), "{first} is set");
+    }
+    assert_eq!(set.matches("li class=\"control").count(), 4, "{set}");
+    let folds: Vec<&str> = others.split("<details class=\"fold\">").skip(1).collect();
+    assert_eq!(folds.len(), 4, "providers, queues, tenants, kinds");
+    assert!(folds[2].contains(&format!("{page}/tenant/koselfie")), "what was resumed is not set: {}", folds[2]);
+    assert!(folds[3].contains(&format!("{page}/kind/train_model")), "{}", folds[3]);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod console_oidc;
 mod console_pages;
 mod console_refresh;
 mod console_repairs;
+mod console_rights;
 mod console_sessions;
 mod console_ways;
 mod documents;

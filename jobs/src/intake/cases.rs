@@ -83,16 +83,49 @@ pub struct CaseObjection {
 /// Open one. Answers it with its deadline: one calendar month after the receipt.
 ///
 /// # Errors
-/// A word that is none of the above, a receipt in the future, a person of another tenant.
+/// A word that is none of the above, a receipt in the future, a person or a tenant that is not there.
 pub async fn open_case(tx: &mut Tx, new: &NewCase<'_>) -> Result<(Id<Case>, DateTime<Utc>), IntakeError> {
+    let case = Id::<Case>::new();
+    let due = open_as(tx, new, case).await?.ok_or_else(received_later)?;
+    Ok((case, due))
+}
+
+/// The same under an id that the caller made, for a form that may be sent twice: is it new?
+///
+/// # Errors
+/// As [`open_case`]; a case of this id that says something else, which is changed in nothing.
+pub async fn open_case_once(tx: &mut Tx, new: &NewCase<'_>, case: Id<Case>) -> Result<bool, IntakeError> {
+    if open_as(tx, new, case).await?.is_some() {
+        return Ok(true);
+    }
+    let known = sqlx::query!(
+        "select tenant, subject_id, kind, channel, received_at from safelight.cases where id = $1",
+        case.uuid()
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or_else(received_later)?;
+    // Meanwhile somebody may have said who it is.
+    let same = known.tenant == new.tenant
+        && (known.kind.as_str(), known.channel.as_str()) == (new.kind, new.channel)
+        && new.subject.is_none_or(|subject| known.subject_id == Some(subject.uuid()))
+        && new.received_at.is_none_or(|at| known.received_at == at);
+    if same { Ok(false) } else { Err(super::sent_before()) }
+}
+
+fn received_later() -> IntakeError {
+    IntakeError::invalid("received_later", "a case cannot have been received in the future")
+}
+
+/// None: it was received in the future, or there is a case of this id.
+async fn open_as(tx: &mut Tx, new: &NewCase<'_>, case: Id<Case>) -> Result<Option<DateTime<Utc>>, IntakeError> {
     if let Some(subject) = new.subject {
         super::subject_of(tx, new.tenant, subject).await?;
     }
-    let case = Id::<Case>::new();
     let opened = sqlx::query_scalar!(
         r#"insert into safelight.cases (id, tenant, subject_id, kind, channel, received_at, answer_due, opened_by)
         select $1, $2, $3, $4, $5, at, at + interval '1 month', $6 from (select coalesce($7, safelight.now()) as at) r
-        where at <= safelight.now() returning answer_due"#,
+        where at <= safelight.now() on conflict (id) do nothing returning answer_due"#,
         case.uuid(),
         new.tenant,
         new.subject.map(Id::uuid),
@@ -103,10 +136,11 @@ pub async fn open_case(tx: &mut Tx, new: &NewCase<'_>) -> Result<(Id<Case>, Date
     )
     .fetch_optional(&mut **tx)
     .await
-    .map_err(unknown_word)?;
-    let Some(due) = opened else {
-        return Err(IntakeError::invalid("received_later", "a case cannot have been received in the future"));
-    };
+    .map_err(|error| match error.as_database_error() {
+        Some(refused) if refused.is_foreign_key_violation() => IntakeError::not_found("a tenant of this name"),
+        _ => unknown_word(error),
+    })?;
+    let Some(due) = opened else { return Ok(None) };
     let mut entry = Entry::new("operator", "case.opened", "unverified")
         .tenant(new.tenant)
         .code("kind", new.kind)
@@ -115,7 +149,7 @@ pub async fn open_case(tx: &mut Tx, new: &NewCase<'_>) -> Result<(Id<Case>, Date
         entry = entry.subject(subject);
     }
     entry.write(tx).await?;
-    Ok((case, due))
+    Ok(Some(due))
 }
 
 /// The house knows by now who it is. An erasure begins with that, and its deadline is the case's. Said again it changes nothing.

@@ -16,7 +16,7 @@ mod upload;
 
 pub use cases::{
     CHANNELS, CaseObjection, CaseRow, KINDS, NewCase, cases, cases_after, close_case, extend_case, open_case,
-    verify_case,
+    open_case_once, verify_case,
 };
 pub use consent::{Grant, Withdrawn, grant, withdraw};
 pub use erase::{ErasureStarted, erase};
@@ -93,6 +93,14 @@ impl IntakeError {
     }
     fn invalid(code: &'static str, why: impl Into<String>) -> Self {
         Self::Invalid { code, why: why.into() }
+    }
+}
+
+/// A form of a page was sent before and said something else then: whoever went back to it filled in anew what had been done.
+fn sent_before() -> IntakeError {
+    IntakeError::Conflict {
+        code: "idempotency_key_reused",
+        why: "this form was sent before and said something else: open its page anew, and fill it in there".to_owned(),
     }
 }
 

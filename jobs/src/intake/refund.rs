@@ -77,33 +77,70 @@ pub async fn ask_refund(tx: &mut Tx, wish: &RefundWish<'_>) -> Result<RefundAske
 }
 
 /// The same under an id that the caller made, for a wish that may be sent twice: is it new? One that is on the books already changes
-/// nothing, whatever else it says.
+/// nothing.
+///
+/// # Errors
+/// As [`ask_refund`]; a refund of this id on the books that is of another session or another amount, where a session is named:
+/// it is typed into a form, and typed anew by who goes back to it.
 pub async fn ask_refund_once(tx: &mut Tx, wish: &RefundWish<'_>, refund: Id<id::Refund>) -> Result<bool, IntakeError> {
-    if let Paid::Order(order) = wish.paid {
-        let subject = sqlx::query_scalar!(
-            "select subject_id from safelight.orders where id = $1 and ($2::text is null or tenant = $2)",
-            order.uuid(),
-            wish.tenant
-        )
-        .fetch_optional(&mut **tx)
-        .await?
-        .ok_or_else(|| IntakeError::not_found(order))?;
-        // The lock under which it is written: who sent it first has it on the books when the second one has the lock.
-        sqlx::query!("select safelight.own_subject($1)", subject).fetch_one(&mut **tx).await?;
-        let known = sqlx::query_scalar!(
-            r#"select exists (select from safelight_fiscal.refunds r join safelight_fiscal.sales s on s.stripe_session = r.stripe_session
-                where r.id = $1 and s.order_id = $2) as "known!""#,
-            refund.uuid(),
-            order.uuid()
-        )
-        .fetch_one(&mut **tx)
-        .await?;
-        if known {
-            return Ok(false);
-        }
+    let known = match wish.paid {
+        Paid::Order(order) => order_refunded(tx, wish, *order, refund).await?,
+        Paid::Session(session) => session_refunded(tx, wish, session, refund).await?,
+    };
+    if known {
+        return Ok(false);
     }
     ask_as(tx, wish, refund).await?;
     Ok(true)
+}
+
+/// Is this refund of the order on the books?
+async fn order_refunded(
+    tx: &mut Tx,
+    wish: &RefundWish<'_>,
+    order: Id<Order>,
+    refund: Id<id::Refund>,
+) -> Result<bool, IntakeError> {
+    let subject = sqlx::query_scalar!(
+        "select subject_id from safelight.orders where id = $1 and ($2::text is null or tenant = $2)",
+        order.uuid(),
+        wish.tenant
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or_else(|| IntakeError::not_found(order))?;
+    // The lock under which it is written: who sent it first has it on the books when the second one has the lock.
+    sqlx::query!("select safelight.own_subject($1)", subject).fetch_one(&mut **tx).await?;
+    let known = sqlx::query_scalar!(
+        r#"select exists (select from safelight_fiscal.refunds r join safelight_fiscal.sales s on s.stripe_session = r.stripe_session
+            where r.id = $1 and s.order_id = $2) as "known!""#,
+        refund.uuid(),
+        order.uuid()
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(known)
+}
+
+/// Is this refund of the session on the books?
+async fn session_refunded(
+    tx: &mut Tx,
+    wish: &RefundWish<'_>,
+    session: &str,
+    refund: Id<id::Refund>,
+) -> Result<bool, IntakeError> {
+    // Nobody's lock is there any more; this one holds back whoever sent the same form.
+    super::lock_session(tx, session).await?;
+    let known = sqlx::query!(
+        "select stripe_session, amount_cents from safelight_fiscal.refunds where id = $1 and ($2::text is null or tenant = $2)",
+        refund.uuid(),
+        wish.tenant
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(known) = known else { return Ok(false) };
+    let same = known.stripe_session == session && wish.amount_cents.is_none_or(|cents| cents == known.amount_cents);
+    if same { Ok(true) } else { Err(super::sent_before()) }
 }
 
 async fn ask_as(tx: &mut Tx, wish: &RefundWish<'_>, refund: Id<id::Refund>) -> Result<RefundAsked, IntakeError> {

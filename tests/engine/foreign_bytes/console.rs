@@ -93,6 +93,8 @@ async fn to_repair(house: &House, call: Id<id::Intent>, case: Id<id::Case>) -> (
             from safelight.orders where id = '{order}';
         insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, currency, sold_at)
             select tenant, id, 'cs_test_near', 'pi_near', 'paid', 4900, 'eur', safelight.now() from safelight.orders where id = '{order}';
+        insert into safelight_fiscal.sales (tenant, stripe_session, payment_intent, status, amount_cents, currency, sold_at)
+            values ('{tenant}', 'cs_test_erased', 'pi_erased', 'paid', 4900, 'eur', safelight.now());
         insert into safelight.cases (id, tenant, kind, channel, received_at, answer_due, opened_by)
             values ('{}', '{tenant}', 'access', 'mail', safelight.now(), safelight.now() + interval '1 month', 'ops_1');
         insert into safelight.objections (tenant, subject_id, purpose, policy_version)
@@ -147,11 +149,24 @@ async fn a_form_near_a_good_one_is_done_or_refused_and_a_refusal_changes_nothing
             format!("/console/orders/{order}/refund"),
             json!({ "refund": refund, "amount_cents": "100", "sure": "yes", "why": "goodwill" }),
         ),
+        (
+            "/console/orders/erased/refund".to_owned(),
+            json!({ "refund": Id::<id::Refund>::new(), "session": "cs_test_erased", "amount_cents": "100", "sure": "yes", "why": "goodwill" }),
+        ),
         ("/console/sweeps/money".to_owned(), json!({ "sweep": sweep })),
         (format!("/console/cases/{case}/refuse"), json!({ "why": "identity_unverified" })),
         (
             format!("/console/objections/{subject}/observe"),
             json!({ "decision": "overridden", "told": "mail", "told_at": "2026-01-01T00:00", "why": "needed_for_safety" }),
+        ),
+        (
+            "/console/cases".to_owned(),
+            json!({ "case": Id::<id::Case>::new(), "tenant": "haloprofile", "subject": subject, "kind": "access", "channel": "letter",
+                "received": "2026-01-01T00:00", "page": "person" }),
+        ),
+        (
+            format!("/console/subjects/{subject}/restrict"),
+            json!({ "ground": "claims", "keep_until": "2926-01-01T00:00" }),
         ),
         (format!("/console/tokens/{revoked}/revoke"), json!({ "sure": "yes" })),
         // Two ways of signing in, and signing out.
