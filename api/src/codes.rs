@@ -63,6 +63,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("object_gone", 409, "The object is gone"),
     ("order_closed", 409, "The order takes no payment any more"),
     ("order_foreign", 409, "The order belongs to another person"),
+    ("order_is_there", 409, "The session is of an order that is not erased"),
     ("order_not_failed", 409, "Only an order that failed is deleted by itself"),
     ("order_stopped", 409, "The order was stopped"),
     ("order_unpaid", 409, "The order is not paid"),

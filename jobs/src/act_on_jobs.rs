@@ -24,9 +24,36 @@ const BATCH: usize = 250;
 
 /// One act on many jobs.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub struct ActOnJobs {
     /// Which.
     pub bulk: Id<Bulk>,
+    /// It is narrowed to a queue.
+    pub of_a_queue: bool,
+}
+
+/// Its payload. Versions before acts could be narrowed to a queue do it to all queues: they must not be able to read such a one, and
+/// leave it to a version that can.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Any { bulk: Id<Bulk> },
+    OfAQueue { bulk_of_a_queue: Id<Bulk> },
+}
+
+impl From<Stored> for ActOnJobs {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Any { bulk } => Self { bulk, of_a_queue: false },
+            Stored::OfAQueue { bulk_of_a_queue } => Self { bulk: bulk_of_a_queue, of_a_queue: true },
+        }
+    }
+}
+
+impl From<ActOnJobs> for Stored {
+    fn from(job: ActOnJobs) -> Self {
+        if job.of_a_queue { Self::OfAQueue { bulk_of_a_queue: job.bulk } } else { Self::Any { bulk: job.bulk } }
+    }
 }
 
 impl Job for ActOnJobs {
@@ -71,5 +98,31 @@ impl Job for ActOnJobs {
             entry.write(&mut tx).await?;
             return run.finish(tx).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+
+    /// As versions before acts on a queue read it.
+    #[derive(Deserialize)]
+    struct Before {
+        #[expect(dead_code, reason = "only whether it is read counts")]
+        bulk: Id<Bulk>,
+    }
+
+    #[test]
+    fn a_version_that_knows_no_act_on_a_queue_cannot_read_one_and_reads_every_other() {
+        let bulk = Id::<Bulk>::new();
+        for (of_a_queue, before_reads) in [(false, true), (true, false)] {
+            let payload = to_value(ActOnJobs { bulk, of_a_queue }).unwrap();
+            assert_eq!(from_value::<Before>(payload.clone()).is_ok(), before_reads, "{payload}");
+            let read: ActOnJobs = from_value(payload).unwrap();
+            assert_eq!((read.bulk, read.of_a_queue), (bulk, of_a_queue));
+        }
+        assert!(from_value::<ActOnJobs>(json!({})).is_err());
     }
 }

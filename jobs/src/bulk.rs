@@ -157,11 +157,12 @@ pub async fn ask(
     }
     // Ids grow with time: what is made from now on has a greater one.
     let bulk = Id::<Bulk>::new();
-    let job = tx.enqueue(&ActOnJobs { bulk }).await.map_err(|error| match error {
-        EnqueueError::Database(error) => OperateError::Database(error),
-        // Its key is a new id and its payload one id.
-        EnqueueError::Conflict { .. } | EnqueueError::Payload(_) => nothing(),
-    })?;
+    let job =
+        tx.enqueue(&ActOnJobs { bulk, of_a_queue: wanted.queue.is_some() }).await.map_err(|error| match error {
+            EnqueueError::Database(error) => OperateError::Database(error),
+            // Its key is a new id and its payload one id.
+            EnqueueError::Conflict { .. } | EnqueueError::Payload(_) => nothing(),
+        })?;
     sqlx::query!(
         r#"insert into safelight.bulk_acts (id, job_id, act, wanted_job, kind, state, queue, tenant, order_id, subject_id, code,
             made_from, made_until, matched, matched_whole, actor, why, reached)

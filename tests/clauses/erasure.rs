@@ -2,10 +2,13 @@
 //! law keeps names nobody.
 
 use safelight_jobs::{
+    delete_data::DeleteData,
     gate::{Ask, Host},
     id::{Deletion, Id, Order},
     policy::{DataClass, Processor},
     providers::storage::Prefix,
+    queue::{OwnKey, Wish},
+    train_model::TrainModel,
 };
 use safelight_sandbox::{Fault, fal::Hold};
 use serde_json::json;
@@ -82,6 +85,31 @@ async fn k18_k40_erasure_takes_every_class_and_says_of_each_how_its_absence_was_
         app.sandbox.fal.requests().iter().all(|request| purged.contains(&request.id)),
         "every request at Fal was purged"
     );
+}
+
+/// A word of a backend's own may name somebody, whatever the documents ask of it: of the order's jobs, and of the job that erases.
+#[tokio::test(flavor = "multi_thread")]
+async fn k18_keys_that_a_backend_gave_its_wishes_go_with_their_person() {
+    let app = App::spawn().await;
+    let (ann, order) = app.small_halo_order().await;
+    let own = |key: &str| Some(OwnKey { holder: Some(ann.tenant.to_owned()), key: key.to_owned() });
+    let mut tx = app.tx().await;
+    let mut wish = Wish::of(&TrainModel { order }).unwrap();
+    wish.own_key = own("of-an-order");
+    wish.enqueue(&mut tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let deletion = app.erases(&ann).await;
+    let mut tx = app.tx().await;
+    let mut wish = Wish::of(&DeleteData { deletion }).unwrap();
+    wish.own_key = own("of-the-erasure");
+    assert!(wish.enqueue(&mut tx).await.unwrap().already);
+    tx.commit().await.unwrap();
+    let keys = "select count(*) from safelight.job_keys where key like '%:own/%'";
+    assert_eq!(app.count(keys).await, 2);
+    later(&app, 1).await;
+    assert_eq!(app.deletion_state(deletion).await, "complete");
+    assert_eq!(app.count(keys).await, 0);
+    nothing_of(&app, &ann).await;
 }
 
 /// HaloProfile: what its text promises, class by class.

@@ -22,9 +22,6 @@ use crate::{error::Error, state::ApiState};
 
 /// Where it is sent to.
 const ADDRESS: &str = "/console/cases";
-const KINDS: [&str; 7] =
-    ["access", "portability", "rectification", "erasure", "restriction", "objection", "withdrawal"];
-const CHANNELS: [&str; 3] = ["mail", "letter", "product"];
 
 /// On the page of cases, of somebody who may not be known.
 pub(super) async fn of_anybody(state: &ApiState, viewer: &Viewer) -> Result<Markup, Error> {
@@ -54,9 +51,9 @@ pub(super) fn of_person(viewer: &Viewer, tenant: &str, subject: Id<Subject>) -> 
 fn button(viewer: &Viewer, about: &str, who: &Markup) -> Markup {
     let fields = html! {
         input type="hidden" name="case" value=(Id::<Case>::new());
-        (act::choice("kind", "What is asked for", &KINDS))
+        (act::choice("kind", "What is asked for", &intake::KINDS))
         (who)
-        (act::choice("channel", "How it came", &CHANNELS))
+        (act::choice("channel", "How it came", &intake::CHANNELS))
         label { "When it came, in UTC; empty: now" input name="received" type="datetime-local"; }
         p.small { "The month runs from then on, also while nobody knows who it is." }
     };

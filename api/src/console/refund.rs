@@ -156,6 +156,7 @@ pub(super) async fn ask_erased(State(state): State<ApiState>, form: Form) -> Res
     let why = form.code()?;
     let (amount_cents, refund) = said(&form)?;
     let paid = Paid::Session(session(&state, &form, refund).await?);
+    not_of_an_order(&state, &form, &paid).await?;
     let by = form.viewer().code();
     let wish = RefundWish { tenant: form.viewer().tenant(), paid: &paid, amount_cents, why, by: &by };
     let mut tx = Tx::begin(&state.pool, &state.bell).await?;
@@ -164,6 +165,25 @@ pub(super) async fn ask_erased(State(state): State<ApiState>, form: Form) -> Res
     }
     tx.commit().await?;
     Ok(act::done(ORDERS, "refund_asked_for"))
+}
+
+/// A session of an order that is there belongs on that order's page: giving all of it back stops the order, which is said there.
+async fn not_of_an_order(state: &ApiState, form: &Form, paid: &Paid) -> Result<(), Error> {
+    let Paid::Session(session) = paid else { return Ok(()) };
+    let order = sqlx::query_scalar!(
+        r#"select o.id from safelight.orders o where o.checkout_session = $1 and ($2::text is null or o.tenant = $2)"#,
+        session,
+        form.viewer().tenant()
+    )
+    .fetch_optional(&state.pool)
+    .await?;
+    match order.map(Id::<Order>::from) {
+        None => Ok(()),
+        Some(order) => Err(Error::Conflict {
+            code: "order_is_there",
+            why: format!("the session is of {order}, which is not erased: give its money back on its page"),
+        }),
+    }
 }
 
 /// As it was typed, or of the row that the form stood in; also of one that stands there no more because this very form was sent before.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::list_jobs::Part;
+use super::{list_jobs::Part, standing, window::Window};
 use crate::{
     caller::{Read, To},
     error::Error,
@@ -23,8 +23,6 @@ use crate::{
 
 /// The states of a deletion, and all but the last of them together.
 const STATES: [&str; 6] = ["open", "fenced", "planned", "deleting", "stuck", "complete"];
-/// How many of the newest deletions one page looks through, where no person narrows it.
-const WINDOW: i64 = 20_000;
 
 /// What is looked for; what is left out does not narrow.
 #[derive(Deserialize, IntoParams)]
@@ -75,6 +73,7 @@ pub(crate) struct Deletions {
     next: Option<Id<Deletion>>,
 }
 
+#[derive(sqlx::FromRow)]
 struct Row {
     id: Uuid,
     subject_id: Uuid,
@@ -99,43 +98,21 @@ pub(crate) async fn list(
     let subject = super::an_id::<Subject>(sought.subject)?;
     super::a_state(sought.state.as_deref(), &STATES)?;
     if let Some(subject) = subject {
+        standing::is_known(&state, subject, caller.sees_only()).await?;
         caller.looks_at(&state, &subject.to_string(), look::entry().subject(subject)).await?;
     }
-    let rows = match subject {
-        Some(subject) => {
-            sqlx::query_as!(
-                Row,
-                r#"select id, subject_id, trigger, purpose, state, requested_at, answer_due, completed_at
-                from safelight.deletions where subject_id = $1 and ($2::text is null or tenant = $2)
-                    and ($3::text is null or state = $3 or ($3 = 'open' and state <> 'complete'))
-                    and ($4::uuid is null or id < $4) order by id desc limit $5"#,
-                subject.uuid(),
-                caller.sees_only(),
-                sought.state,
-                before,
-                part.rows()
-            )
-            .fetch_all(&state.pool)
-            .await?
-        }
-        None => {
-            sqlx::query_as!(
-                Row,
-                r#"select id as "id!", subject_id as "subject_id!", trigger as "trigger!", purpose, state as "state!",
-                    requested_at as "requested_at!", answer_due as "answer_due!", completed_at
-                from (select * from safelight.deletions where $1::uuid is null or id < $1 order by id desc limit $2) newest
-                where ($3::text is null or tenant = $3)
-                    and ($4::text is null or state = $4 or ($4 = 'open' and state <> 'complete')) order by id desc limit $5"#,
-                before,
-                WINDOW,
-                caller.sees_only(),
-                sought.state,
-                part.rows()
-            )
-            .fetch_all(&state.pool)
-            .await?
-        }
+    let window = Window {
+        table: "deletions",
+        columns: "id, subject_id, trigger, purpose, state, requested_at, answer_due, completed_at",
+        subject: subject.map(Id::uuid),
+        tenant: caller.sees_only(),
+        state: sought.state.as_deref().map(|state| match state {
+            "open" => ("state <> ", "complete"),
+            state => ("state = ", state),
+        }),
+        before,
     };
+    let (rows, floor) = window.rows::<Row>(&state.pool, part.rows()).await?;
     let lines = rows.into_iter().map(|row| DeletionLine {
         deletion: row.id.into(),
         subject: row.subject_id.into(),
@@ -147,21 +124,7 @@ pub(crate) async fn list(
         completed_at: row.completed_at,
     });
     let (deletions, mut next) = part.cut(lines.collect(), |line: &DeletionLine| line.deletion);
-    if next.is_none() && subject.is_none() {
-        next = floor(&state, before).await?;
-    }
+    next = next.or(floor.map(Id::from));
     let view = serde_json::to_value(Deletions { deletions, next }).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &view))
-}
-
-/// The oldest deletion of the window, where it was full: what is older was not looked at.
-async fn floor(state: &ApiState, before: Option<Uuid>) -> Result<Option<Id<Deletion>>, Error> {
-    let floor = sqlx::query_scalar!(
-        "select id from safelight.deletions where $1::uuid is null or id < $1 order by id desc offset $2 limit 1",
-        before,
-        WINDOW - 1
-    )
-    .fetch_optional(&state.pool)
-    .await?;
-    Ok(floor.map(Id::from))
 }

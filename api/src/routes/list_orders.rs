@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::list_jobs::Part;
+use super::{list_jobs::Part, standing, window::Window};
 use crate::{
     caller::{Read, To},
     error::Error,
@@ -24,8 +24,6 @@ use crate::{
 /// The states of an order.
 const STATES: [&str; 8] =
     ["placed", "paid", "training", "generating", "delivered", "refused", "expired", "refund_review"];
-/// How many of the newest orders one page looks through, where no person narrows it.
-const WINDOW: i64 = 20_000;
 
 /// What is looked for; what is left out does not narrow.
 #[derive(Deserialize, IntoParams)]
@@ -80,6 +78,7 @@ pub(crate) struct Orders {
     next: Option<Id<Order>>,
 }
 
+#[derive(sqlx::FromRow)]
 struct Row {
     id: Uuid,
     subject_id: Uuid,
@@ -106,41 +105,18 @@ pub(crate) async fn list(
     let subject = super::an_id::<Subject>(sought.subject)?;
     super::a_state(sought.state.as_deref(), &STATES)?;
     if let Some(subject) = subject {
+        standing::is_known(&state, subject, caller.sees_only()).await?;
         caller.looks_at(&state, &subject.to_string(), look::entry().subject(subject)).await?;
     }
-    let rows = match subject {
-        Some(subject) => {
-            sqlx::query_as!(
-                Row,
-                r#"select id, subject_id, plan, state, problem, amount_cents, currency, created_at, paid_at, delivered_at
-                from safelight.orders where subject_id = $1 and ($2::text is null or tenant = $2) and ($3::text is null or state = $3)
-                    and ($4::uuid is null or id < $4) order by id desc limit $5"#,
-                subject.uuid(),
-                caller.sees_only(),
-                sought.state,
-                before,
-                part.rows()
-            )
-            .fetch_all(&state.pool)
-            .await?
-        }
-        None => {
-            sqlx::query_as!(
-                Row,
-                r#"select id as "id!", subject_id as "subject_id!", plan as "plan!", state as "state!", problem, amount_cents as "amount_cents!",
-                    currency as "currency!", created_at as "created_at!", paid_at, delivered_at
-                from (select * from safelight.orders where $1::uuid is null or id < $1 order by id desc limit $2) newest
-                where ($3::text is null or tenant = $3) and ($4::text is null or state = $4) order by id desc limit $5"#,
-                before,
-                WINDOW,
-                caller.sees_only(),
-                sought.state,
-                part.rows()
-            )
-            .fetch_all(&state.pool)
-            .await?
-        }
+    let window = Window {
+        table: "orders",
+        columns: "id, subject_id, plan, state, problem, amount_cents, currency, created_at, paid_at, delivered_at",
+        subject: subject.map(Id::uuid),
+        tenant: caller.sees_only(),
+        state: sought.state.as_deref().map(|state| ("state = ", state)),
+        before,
     };
+    let (rows, floor) = window.rows::<Row>(&state.pool, part.rows()).await?;
     let lines = rows.into_iter().map(|row| OrderLine {
         order: row.id.into(),
         subject: row.subject_id.into(),
@@ -154,21 +130,7 @@ pub(crate) async fn list(
         delivered_at: row.delivered_at,
     });
     let (orders, mut next) = part.cut(lines.collect(), |line: &OrderLine| line.order);
-    if next.is_none() && subject.is_none() {
-        next = floor(&state, before).await?;
-    }
+    next = next.or(floor.map(Id::from));
     let view = serde_json::to_value(Orders { orders, next }).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &view))
-}
-
-/// The oldest order of the window, where it was full: what is older was not looked at.
-async fn floor(state: &ApiState, before: Option<Uuid>) -> Result<Option<Id<Order>>, Error> {
-    let floor = sqlx::query_scalar!(
-        "select id from safelight.orders where $1::uuid is null or id < $1 order by id desc offset $2 limit 1",
-        before,
-        WINDOW - 1
-    )
-    .fetch_optional(&state.pool)
-    .await?;
-    Ok(floor.map(Id::from))
 }

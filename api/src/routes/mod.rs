@@ -30,6 +30,7 @@ pub(crate) mod subjects;
 pub(crate) mod sweeps;
 pub(crate) mod uploads;
 pub(crate) mod webhooks;
+mod window;
 
 use axum::middleware;
 use safelight_jobs::id::{BadId, Id, Kind};

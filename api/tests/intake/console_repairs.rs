@@ -253,6 +253,12 @@ async fn money_of_an_erased_order_goes_back_once_and_no_id_of_stripe_is_shown() 
     done(&operator.presses(page, address, &format!("{typed}&amount_cents=900")).await);
     let other = operator.presses(page, address, &format!("{typed}&amount_cents=901")).await;
     assert!(other.text.contains("idempotency_key_reused"), "{}", other.text);
+    let emptied = operator.presses(page, address, &typed).await;
+    assert!(
+        emptied.text.contains("idempotency_key_reused"),
+        "all that is left is not these nine euros: {}",
+        emptied.text
+    );
     done(
         &operator
             .presses(page, address, &typed.replace(&second.to_string(), &Id::<id::Refund>::new().to_string()))
@@ -260,6 +266,29 @@ async fn money_of_an_erased_order_goes_back_once_and_no_id_of_stripe_is_shown() 
     );
     let sums = "from safelight_fiscal.refunds where stripe_session = 'cs_test_quiet' having sum(amount_cents) = 2900 and count(*) = 2";
     assert_eq!(house.count(sums).await, 2);
+}
+
+#[tokio::test]
+async fn a_session_of_an_order_that_is_there_is_no_erased_orders() {
+    let house = House::build().await;
+    let backend = house.backend("haloprofile").await;
+    let subject = house.person(&backend).await;
+    let order = house.order(&backend, subject, "cs_test_alive").await;
+    let paid = format!(
+        "update safelight.orders set state = 'paid', paid_at = safelight.now() where id = '{0}';
+        insert into safelight_fiscal.sales (tenant, order_id, stripe_session, payment_intent, status, amount_cents, currency, sold_at, keep_until)
+        select tenant, id, checkout_session, 'pi_alive', 'paid', amount_cents, currency, now(), now() + interval '10 years'
+        from safelight.orders where id = '{0}'",
+        order.uuid()
+    );
+    house.run(&paid).await;
+    let operator = Browser::of(&house, Some("haloprofile"), &[Scope::Operate]).await;
+    let typed = format!("&refund={}&session=cs_test_alive&sure=yes&why=goodwill", Id::<id::Refund>::new());
+    let refused = operator.presses("/console/orders", "/console/orders/erased/refund", &typed).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    assert!(refused.text.contains("order_is_there") && refused.text.contains(&order.to_string()), "{}", refused.text);
+    assert_eq!(house.count("from safelight_fiscal.refunds").await, 0);
+    assert_eq!(house.count("from safelight.orders where state = 'paid'").await, 1, "it goes on");
 }
 
 #[tokio::test]

@@ -378,3 +378,16 @@ async fn a_key_outlasts_the_rotation_of_its_token_and_is_no_other_tokens() {
     }
     assert_eq!(house.count("from safelight.subjects").await, 1);
 }
+
+#[tokio::test]
+async fn an_answer_that_the_version_before_remembered_is_given_again() {
+    let house = House::build().await;
+    let token = house.backend("koselfie").await;
+    let body = json!({ "email": "ann@example.org" });
+    let first = house.post_once(&token, "key", "/v1/subjects", body.clone()).await;
+    let as_before = format!("{token}/v1/subjects\\000{body}");
+    let remembered = format!("update safelight.idempotent_answers set request_sha256 = sha256('{as_before}'::bytea)");
+    house.run(&remembered).await;
+    let again = house.post_once(&token, "key", "/v1/subjects", body).await;
+    assert_eq!((&again.body, again.header("idempotent-replayed")), (&first.body, "true"), "{}", again.text);
+}

@@ -62,6 +62,9 @@ async fn what_is_one_wish_by_its_payload_stays_one_job_under_two_keys() {
     assert_eq!((&second.body["job"], &second.body["already"]), (&first.body["job"], &json!(true)), "{}", second.text);
     let of_training = "from safelight.jobs where kind = 'train_model'";
     assert_eq!(house.count(of_training).await, 1);
+    let persons =
+        "from safelight.job_keys k join safelight.orders o on o.subject_id = k.subject_id where k.key like '%:own/%'";
+    assert_eq!(house.count(persons).await, 2, "both are the person's, and go with them");
     // And the second key has learnt which job it is.
     house.run("delete from safelight.job_keys where key like 'train_model:order%'; delete from safelight.jobs").await;
     let again = house.post(&token, "/v1/jobs", wish("second")).await;

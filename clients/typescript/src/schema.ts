@@ -1710,7 +1710,7 @@ export interface components {
         /** @description A job to enqueue. */
         NewJob: {
             /**
-             * @description Your own key, of at most 128 letters, digits and `_-:.`: the same key of your tenant and this kind again is the same job, whatever
+             * @description Your own key, of at most 128 letters, digits and `_-:.`, and nobody's name: the same key of your tenant and this kind again is the same job, whatever
              *     became of it, and with another payload a conflict. It is kept for 30 days after the job was due. Without one the payload
              *     alone makes a wish the same, which holds with one as well.
              * @example compare-again-2026-11

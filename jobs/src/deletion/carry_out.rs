@@ -299,9 +299,13 @@ async fn delete_jobs(tx: &mut PgConnection, subject: Uuid, this: Uuid) -> Result
         .execute(&mut *tx)
         .await?
         .rows_affected();
-    gone += sqlx::query!("delete from safelight.job_keys where subject_id = $1 and job_id <> $2", subject, this)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
+    gone += sqlx::query!(
+        r"delete from safelight.job_keys where subject_id = $1 and (job_id <> $2 or key like '%:own/%')",
+        subject,
+        this
+    )
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
     Ok(gone)
 }

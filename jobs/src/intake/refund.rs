@@ -132,14 +132,19 @@ async fn session_refunded(
     // Nobody's lock is there any more; this one holds back whoever sent the same form.
     super::lock_session(tx, session).await?;
     let known = sqlx::query!(
-        "select stripe_session, amount_cents from safelight_fiscal.refunds where id = $1 and ($2::text is null or tenant = $2)",
+        r#"select r.stripe_session, r.amount_cents, s.amount_cents = (select sum(all_of_it.amount_cents) from safelight_fiscal.refunds all_of_it
+                where all_of_it.stripe_session = s.stripe_session and all_of_it.state not in ('refused', 'failed', 'canceled')) as "nothing_left!"
+        from safelight_fiscal.refunds r join safelight_fiscal.sales s on s.stripe_session = r.stripe_session
+        where r.id = $1 and ($2::text is null or r.tenant = $2)"#,
         refund.uuid(),
         wish.tenant
     )
     .fetch_optional(&mut **tx)
     .await?;
     let Some(known) = known else { return Ok(false) };
-    let same = known.stripe_session == session && wish.amount_cents.is_none_or(|cents| cents == known.amount_cents);
+    // Without an amount all that was left was meant: then nothing is.
+    let asked = wish.amount_cents.map_or(known.nothing_left, |cents| cents == known.amount_cents);
+    let same = known.stripe_session == session && asked;
     if same { Ok(true) } else { Err(super::sent_before()) }
 }
 

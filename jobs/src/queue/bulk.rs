@@ -39,7 +39,7 @@ pub async fn enqueue_wishes(
         subjects.push(subject);
     }
     let ids: Vec<Uuid> = wishes.iter().map(|_| Id::<id::Job>::new().uuid()).collect();
-    let taken = own_keys::take(tx, wishes, &ids, &subjects).await?;
+    let taken = own_keys::take(tx, wishes, &ids, (&subjects, &orders)).await?;
     let may: Vec<usize> = (0..wishes.len()).filter(|item| taken.may(*item, ids[*item])).collect();
     let mut answers: Vec<Option<Result<Enqueued, EnqueueError>>> = wishes.iter().map(|_| None).collect();
     for (item, answer) in may.iter().zip(stored(tx, wishes, &may, &ids, (&subjects, &orders)).await?) {

@@ -49,7 +49,7 @@ pub(super) async fn take(
     tx: &mut PgConnection,
     wishes: &[Wish],
     ids: &[Uuid],
-    subjects: &[Option<Uuid>],
+    (subjects, orders): (&[Option<Uuid>], &[Option<Uuid>]),
 ) -> Result<Taken, sqlx::Error> {
     let keys: Vec<Option<String>> =
         wishes.iter().map(|wish| wish.own_key.as_ref().map(|own| own.stored(wish.kind))).collect();
@@ -65,18 +65,20 @@ pub(super) async fn take(
         .await?;
     let ours = sqlx::query_scalar!(
         r#"insert into safelight.job_keys (key, job_id, payload_sha256, subject_id, expires_at)
-        select key, id, sha256(convert_to(payload::text, 'UTF8')), subject,
-            greatest(at, safelight.now()) + make_interval(hours => $6)
-        from (select distinct on (key) key, id, payload, subject, at
-            from unnest($1::text[], $2::uuid[], $3::jsonb[], $4::uuid[], $5::timestamptz[]) with ordinality
-                as w(key, id, payload, subject, at, n)
+        select key, first.id, sha256(convert_to(payload::text, 'UTF8')), coalesce(o.subject_id, subject),
+            greatest(at, safelight.now()) + make_interval(hours => $7)
+        from (select distinct on (key) key, id, payload, subject, ord, at
+            from unnest($1::text[], $2::uuid[], $3::jsonb[], $4::uuid[], $5::uuid[], $6::timestamptz[]) with ordinality
+                as w(key, id, payload, subject, ord, at, n)
             where key is not null order by key, n) first
+        left join safelight.orders o on o.id = first.ord
         order by key
         on conflict (key) do nothing returning job_id"#,
         &taken.keys as &[Option<String>],
         ids,
         &payloads,
         subjects as &[Option<Uuid>],
+        orders as &[Option<Uuid>],
         &run_at as &[Option<chrono::DateTime<chrono::Utc>>],
         KEY_LIFETIME_HOURS
     )
