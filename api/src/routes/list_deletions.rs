@@ -40,13 +40,15 @@ pub(crate) struct SoughtDeletions {
 }
 
 /// One deletion of a list, without its steps.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
 pub(crate) struct DeletionLine {
     /// The deletion.
     #[schema(value_type = String, example = "deletion_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    #[sqlx(rename = "id", try_from = "Uuid")]
     deletion: Id<Deletion>,
     /// Whose data.
     #[schema(value_type = String)]
+    #[sqlx(rename = "subject_id", try_from = "Uuid")]
     subject: Id<Subject>,
     /// As in the deletion itself.
     trigger: String,
@@ -71,18 +73,6 @@ pub(crate) struct Deletions {
     /// left: it may be short, or empty, and yet have a next one.
     #[schema(value_type = Option<String>)]
     next: Option<Id<Deletion>>,
-}
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: Uuid,
-    subject_id: Uuid,
-    trigger: String,
-    purpose: Option<String>,
-    state: String,
-    requested_at: DateTime<Utc>,
-    answer_due: DateTime<Utc>,
-    completed_at: Option<DateTime<Utc>>,
 }
 
 /// List deletions, newest first.
@@ -112,19 +102,9 @@ pub(crate) async fn list(
         }),
         before,
     };
-    let (rows, floor) = window.rows::<Row>(&state.pool, part.rows()).await?;
-    let lines = rows.into_iter().map(|row| DeletionLine {
-        deletion: row.id.into(),
-        subject: row.subject_id.into(),
-        trigger: row.trigger,
-        purpose: row.purpose,
-        state: row.state,
-        requested_at: row.requested_at,
-        answer_due: row.answer_due,
-        completed_at: row.completed_at,
-    });
-    let (deletions, mut next) = part.cut(lines.collect(), |line: &DeletionLine| line.deletion);
-    next = next.or(floor.map(Id::from));
+    let (lines, floor) = window.rows(&state.pool, part.rows()).await?;
+    let (deletions, next) = part.cut(lines, |line: &DeletionLine| line.deletion);
+    let next = next.or(floor.map(Id::from));
     let view = serde_json::to_value(Deletions { deletions, next }).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &view))
 }

@@ -41,13 +41,15 @@ pub(crate) struct SoughtOrders {
 }
 
 /// One order of a list, without its images.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, ToSchema, sqlx::FromRow)]
 pub(crate) struct OrderLine {
     /// The order.
     #[schema(value_type = String, example = "order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
+    #[sqlx(rename = "id", try_from = "Uuid")]
     order: Id<Order>,
     /// The buyer.
     #[schema(value_type = String)]
+    #[sqlx(rename = "subject_id", try_from = "Uuid")]
     subject: Id<Subject>,
     /// The plan.
     plan: String,
@@ -78,20 +80,6 @@ pub(crate) struct Orders {
     next: Option<Id<Order>>,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: Uuid,
-    subject_id: Uuid,
-    plan: String,
-    state: String,
-    problem: Option<String>,
-    amount_cents: i64,
-    currency: String,
-    created_at: DateTime<Utc>,
-    paid_at: Option<DateTime<Utc>>,
-    delivered_at: Option<DateTime<Utc>>,
-}
-
 /// List orders, newest first.
 #[utoipa::path(get, path = "/v1/orders", tag = "orders", operation_id = "listOrders", params(SoughtOrders, WhatFor), security(("token" = ["read"])),
     responses((status = 200, description = "A page", body = Orders), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
@@ -116,21 +104,9 @@ pub(crate) async fn list(
         state: sought.state.as_deref().map(|state| ("state = ", state)),
         before,
     };
-    let (rows, floor) = window.rows::<Row>(&state.pool, part.rows()).await?;
-    let lines = rows.into_iter().map(|row| OrderLine {
-        order: row.id.into(),
-        subject: row.subject_id.into(),
-        plan: row.plan,
-        state: row.state,
-        problem: row.problem,
-        amount_cents: row.amount_cents,
-        currency: row.currency,
-        created_at: row.created_at,
-        paid_at: row.paid_at,
-        delivered_at: row.delivered_at,
-    });
-    let (orders, mut next) = part.cut(lines.collect(), |line: &OrderLine| line.order);
-    next = next.or(floor.map(Id::from));
+    let (lines, floor) = window.rows(&state.pool, part.rows()).await?;
+    let (orders, next) = part.cut(lines, |line: &OrderLine| line.order);
+    let next = next.or(floor.map(Id::from));
     let view = serde_json::to_value(Orders { orders, next }).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &view))
 }

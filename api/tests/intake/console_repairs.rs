@@ -155,6 +155,12 @@ async fn money_goes_back_once_however_often_and_however_fast_its_form_is_sent() 
     let after = operator.opens(&format!("{page}?done=refund_asked_for")).await.text;
     assert!(after.contains("Give back 39.00 EUR") && after.contains("Done: refund asked for"), "{after}");
 
+    // Who goes back to that form and fills in another amount is not told that it was done.
+    let other = operator.presses(&page, &address, &part.replace("=1000", "=1001")).await;
+    assert_eq!(other.status, StatusCode::CONFLICT, "{}", other.text);
+    assert!(other.text.contains("idempotency_key_reused"), "{}", other.text);
+    assert_eq!(house.count("from safelight_fiscal.refunds").await, 1);
+
     // An amount that a page of before showed is not there any more.
     let late = format!("&refund={}&amount_cents=4900&sure=yes&why=goodwill", Id::<id::Refund>::new());
     let refused = operator.presses(&page, &address, &late).await;

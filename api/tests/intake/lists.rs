@@ -93,6 +93,31 @@ async fn a_backend_lists_orders_and_deletions_by_person_and_state() {
     }
 }
 
+/// Among very many a page looks through the newest of them, and says from where it did not look.
+#[tokio::test]
+async fn a_rare_order_among_very_many_is_found_by_going_on() {
+    let house = House::build().await;
+    let token = house.backend("koselfie").await;
+    let ann = house.person(&token).await;
+    let rare = house.order(&token, ann, "cs_test_rare").await;
+    house
+        .run(&format!(
+            "insert into safelight.orders (id, tenant, subject_id, batch_id, plan, needs_model, images_wanted, amount_cents, currency)
+            select safelight.uuid_v7(), tenant, subject_id, batch_id, plan, needs_model, images_wanted, amount_cents, currency
+            from safelight.orders, generate_series(1, 20000);
+            update safelight.orders set state = 'refused', problem = 'photos_unusable' where id = '{}'",
+            rare.uuid()
+        ))
+        .await;
+    let first = house.get(&token, "/v1/orders?state=refused").await;
+    assert_eq!(first.body["orders"], json!([]), "it is older than those that were looked through");
+    let next = first.body["next"].as_str().expect("it goes on").to_owned();
+    let second = house.get(&token, &format!("/v1/orders?state=refused&cursor={next}")).await;
+    assert_eq!((&second.body["orders"][0]["order"], &second.body["next"]), (&json!(rare), &Value::Null));
+    let of_ann = house.get(&token, &format!("/v1/orders?state=refused&subject={ann}")).await;
+    assert_eq!(of_ann.body["orders"][0]["order"], json!(rare), "of one person all are looked through");
+}
+
 #[tokio::test]
 async fn a_backend_asks_which_photos_of_a_batch_are_there() {
     let house = House::build().await;

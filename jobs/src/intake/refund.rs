@@ -80,8 +80,8 @@ pub async fn ask_refund(tx: &mut Tx, wish: &RefundWish<'_>) -> Result<RefundAske
 /// nothing.
 ///
 /// # Errors
-/// As [`ask_refund`]; a refund of this id on the books that is of another session or another amount, where a session is named:
-/// it is typed into a form, and typed anew by who goes back to it.
+/// As [`ask_refund`]; a refund of this id on the books that is of another session or another amount: it is typed into a form, and
+/// typed anew by who goes back to it.
 pub async fn ask_refund_once(tx: &mut Tx, wish: &RefundWish<'_>, refund: Id<id::Refund>) -> Result<bool, IntakeError> {
     let known = match wish.paid {
         Paid::Order(order) => order_refunded(tx, wish, *order, refund).await?,
@@ -112,14 +112,17 @@ async fn order_refunded(
     // The lock under which it is written: who sent it first has it on the books when the second one has the lock.
     sqlx::query!("select safelight.own_subject($1)", subject).fetch_one(&mut **tx).await?;
     let known = sqlx::query_scalar!(
-        r#"select exists (select from safelight_fiscal.refunds r join safelight_fiscal.sales s on s.stripe_session = r.stripe_session
-            where r.id = $1 and s.order_id = $2) as "known!""#,
+        r#"select r.amount_cents from safelight_fiscal.refunds r join safelight_fiscal.sales s on s.stripe_session = r.stripe_session
+            where r.id = $1 and s.order_id = $2"#,
         refund.uuid(),
         order.uuid()
     )
-    .fetch_one(&mut **tx)
+    .fetch_optional(&mut **tx)
     .await?;
-    Ok(known)
+    match (known, wish.amount_cents) {
+        (Some(cents), Some(asked)) if cents != asked => Err(super::sent_before()),
+        (known, _) => Ok(known.is_some()),
+    }
 }
 
 /// Is this refund of the session on the books?
