@@ -134,7 +134,7 @@ async fn show(pool: &PgPool, deletion: Id<Deletion>, why: &Why) -> anyhow::Resul
         .await?
         .map(Id::<id::Job>::from);
     let known = match job {
-        Some(job) if row.completed_at.is_none() => queue::explain(pool, job).await?,
+        Some(job) if row.completed_at.is_none() => queue::explain(pool, job, None).await?,
         _ => None,
     };
     if why.json {

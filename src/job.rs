@@ -70,7 +70,8 @@ impl JobCommand {
                 let mut tx = db::begin(&pool).await?;
                 look::at_job(&mut tx, job, why.operator()).await?;
                 tx.commit().await?;
-                let known = queue::explain(&pool, job).await?.ok_or_else(|| OperateError::NotFound(job.to_string()))?;
+                let known =
+                    queue::explain(&pool, job, None).await?.ok_or_else(|| OperateError::NotFound(job.to_string()))?;
                 if why.json {
                     say(json!({ "job": job, "state": known.state, "code": known.code, "detail": known.detail }));
                 } else {

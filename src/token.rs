@@ -146,12 +146,20 @@ fn state(token: &Known) -> &'static str {
 fn document(token: &Known) -> serde_json::Value {
     let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.as_str()).collect();
     json!({ "token": token.id, "tenant": token.tenant, "name": token.name, "scopes": scopes, "state": state(token),
-        "created_at": token.created_at, "expires_at": token.expires_at, "revoked_at": token.revoked_at, "per_minute": token.per_minute })
+        "created_at": token.created_at, "expires_at": token.expires_at, "revoked_at": token.revoked_at, "per_minute": token.per_minute,
+        "last_used_on": token.last_used_on })
 }
 
 fn line(token: &Known) {
     let scopes: Vec<_> = token.scopes.iter().map(|scope| scope.as_str()).collect();
     let tenant = token.tenant.as_deref().unwrap_or("(house)");
     let until = token.expires_at.map_or_else(String::new, |at| at.format("  until %F %T").to_string());
-    say(format_args!("{}  {tenant:<14} {:<8} {:<30} {}{until}", token.id, state(token), scopes.join(","), token.name));
+    let used = token.last_used_on.map_or_else(|| "never used".to_owned(), |day| format!("used {day}"));
+    say(format_args!(
+        "{}  {tenant:<14} {:<8} {:<30} {used:<15} {}{until}",
+        token.id,
+        state(token),
+        scopes.join(","),
+        token.name
+    ));
 }

@@ -90,19 +90,32 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// Look a presented token up.
 pub(crate) async fn look_up(state: &ApiState, presented: &str) -> Result<Caller, Error> {
     let (id, secret) = tokens::parts(presented).ok_or(Error::BadToken)?;
-    let (caller, stored) = by_id(state, id).await?;
-    let same = bool::from(tokens::sha256(secret).as_slice().ct_eq(&stored));
-    if same { Ok(caller) } else { Err(Error::BadToken) }
+    let found = by_id(state, id).await?;
+    if !bool::from(tokens::sha256(secret).as_slice().ct_eq(&found.secret_sha256)) {
+        return Err(Error::BadToken);
+    }
+    if !found.used_today {
+        tokens::used(&state.pool, id).await;
+    }
+    Ok(found.caller)
 }
 
 /// The holder of a token that was presented earlier, if it holds still.
 pub(crate) async fn still_holds(state: &ApiState, token: Id<id::Token>) -> Result<Holder, Error> {
-    by_id(state, token).await.map(|(caller, _)| caller.holder)
+    by_id(state, token).await.map(|found| found.caller.holder)
 }
 
-async fn by_id(state: &ApiState, token: Id<id::Token>) -> Result<(Caller, Vec<u8>), Error> {
+/// A token that holds, before anybody has shown that they have its secret.
+struct Found {
+    caller: Caller,
+    secret_sha256: Vec<u8>,
+    used_today: bool,
+}
+
+async fn by_id(state: &ApiState, token: Id<id::Token>) -> Result<Found, Error> {
     let row = sqlx::query!(
-        r#"select tenant, name, scopes, per_minute, secret_sha256, coalesce(line, id) as "line!" from safelight.tokens
+        r#"select tenant, name, scopes, per_minute, secret_sha256, coalesce(line, id) as "line!",
+            last_used_on is not distinct from safelight.today() as "used_today!" from safelight.tokens
         where id = $1 and revoked_at is null and (expires_at is null or expires_at > safelight.now())"#,
         token.uuid()
     )
@@ -110,7 +123,8 @@ async fn by_id(state: &ApiState, token: Id<id::Token>) -> Result<(Caller, Vec<u8
     .await?
     .ok_or(Error::BadToken)?;
     let holder = Holder { name: row.name, tenant: row.tenant, scopes: tokens::named(&row.scopes) };
-    Ok((Caller { token, line: row.line, holder, per_minute: row.per_minute }, row.secret_sha256))
+    let caller = Caller { token, line: row.line, holder, per_minute: row.per_minute };
+    Ok(Found { caller, secret_sha256: row.secret_sha256, used_today: row.used_today })
 }
 
 /// The layer around `/v1`: no route below it is reached without a token that holds.

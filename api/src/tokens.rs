@@ -3,7 +3,7 @@
 
 use std::{fmt, str::FromStr};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use rand::RngCore;
 use safelight_jobs::{
     audit::Entry,
@@ -108,6 +108,8 @@ pub struct Known {
     pub revoked_at: Option<DateTime<Utc>>,
     /// Requests a minute in one process, if it has a number of its own.
     pub per_minute: Option<i32>,
+    /// The day (UTC) on which it was used last; none: never.
+    pub last_used_on: Option<NaiveDate>,
     /// Does it open anything now?
     pub holds: bool,
 }
@@ -232,7 +234,7 @@ pub async fn rotate(pool: &PgPool, old: Id<Token>, hours: i32) -> Result<Option<
 /// All tokens, oldest first, those that are over included.
 pub async fn list(pool: &PgPool) -> Result<Vec<Known>, TokenError> {
     let rows = sqlx::query!(
-        r#"select id, tenant, name, scopes, created_at, expires_at, revoked_at, per_minute,
+        r#"select id, tenant, name, scopes, created_at, expires_at, revoked_at, per_minute, last_used_on,
             revoked_at is null and coalesce(expires_at > safelight.now(), true) as "holds!" from safelight.tokens order by created_at, id"#
     )
     .fetch_all(pool)
@@ -246,6 +248,7 @@ pub async fn list(pool: &PgPool) -> Result<Vec<Known>, TokenError> {
         expires_at: row.expires_at,
         revoked_at: row.revoked_at,
         per_minute: row.per_minute,
+        last_used_on: row.last_used_on,
         holds: row.holds,
     });
     Ok(known.collect())
@@ -272,6 +275,20 @@ pub(crate) async fn revoke_within(write: &mut PgConnection, id: Id<Token>) -> Re
         note(write, "token.revoke", "revoked", id).await?;
     }
     Ok(revoked)
+}
+
+/// Note that it was used today. Once a day, and no request fails for it: a database that takes no writes still answers reads.
+pub(crate) async fn used(pool: &PgPool, id: Id<Token>) {
+    let noted = async {
+        let mut write = db::write(pool).await?;
+        sqlx::query!("update safelight.tokens set last_used_on = safelight.today() where id = $1", id.uuid())
+            .execute(&mut *write)
+            .await?;
+        write.commit().await
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(token.id = %id, %error, "the day of its last use could not be noted");
+    }
 }
 
 pub(crate) fn named(words: &[String]) -> Vec<Scope> {

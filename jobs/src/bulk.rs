@@ -165,8 +165,8 @@ pub async fn ask(
         })?;
     sqlx::query!(
         r#"insert into safelight.bulk_acts (id, job_id, act, wanted_job, kind, state, queue, tenant, order_id, subject_id, code,
-            made_from, made_until, matched, matched_whole, actor, why, reached)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $1)"#,
+            made_from, made_until, matched, matched_whole, actor, why, reached, by_house)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $1, $18)"#,
         bulk.uuid(),
         job.id.uuid(),
         act.as_str(),
@@ -184,6 +184,7 @@ pub async fn ask(
         matched.whole,
         by.actor,
         by.why,
+        operator.tenant.is_none(),
     )
     .execute(&mut **tx)
     .await?;
@@ -199,7 +200,7 @@ pub async fn ask(
     Ok(bulk)
 }
 
-/// One act, as this tenant or the house sees it.
+/// One act, as this tenant or the house sees it: who of the house acted and why is the house's matter.
 pub async fn read(pool: &PgPool, bulk: Id<Bulk>, tenant: Option<&str>) -> Result<Option<BulkAct>, sqlx::Error> {
     Ok(rows(pool, Some(bulk), tenant, None, 1).await?.pop())
 }
@@ -235,7 +236,8 @@ async fn rows(
 ) -> Result<Vec<BulkAct>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select id, job_id, act, wanted_job, kind, state, queue, tenant, order_id, subject_id, code, made_from, made_until, matched,
-            matched_whole, actor, why, asked_at, done, passed_over, reached, finished_at,
+            matched_whole, case when by_house and $2::text is not null then 'operator' else actor end as "actor!",
+            case when by_house and $2::text is not null then '' else why end as "why!", asked_at, done, passed_over, reached, finished_at,
             exists (select from safelight.jobs j where j.id = b.job_id) as "under_way!"
         from safelight.bulk_acts b where ($1::uuid is null or id = $1) and ($2::text is null or tenant = $2)
             and ($3::uuid is null or id < $3)
@@ -288,7 +290,11 @@ pub(crate) async fn carry_out(
         Act::Cancel => queue::cancel_all(tx, jobs, BY_OPERATOR).await?,
         Act::Hold => queue::hold_all(tx, jobs, BY_OPERATOR).await?,
         Act::Release => queue::release_all(tx, jobs).await?,
-        Act::Retry => queue::wake_all(tx, jobs).await? + queue::redrive_these(tx, jobs).await?,
+        Act::Retry => {
+            // The persons first, then rows: an order that is taken back asks for its person when this is committed.
+            queue::share_subjects_of(tx, jobs).await?;
+            queue::wake_all(tx, jobs).await? + queue::redrive_these(tx, jobs).await?
+        }
         Act::Discard => queue::discard_these(tx, jobs).await?,
     };
     let rings: &'static [Queue] = if matches!(act, Act::Release | Act::Retry) { &Queue::ALL } else { &[] };

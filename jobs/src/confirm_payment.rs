@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 
 use crate::{
     book_money::BookMoney,
-    gate::{self, Allowed, Ask, Closed, Pay, Train},
+    gate::{self, Allowed, Ask, Closed, Pay, Refusal, Train},
     generate_batch::GenerateBatch,
     id::{Id, Order},
     job::{Effect, Job, JobKey, Queue, Retry, Scope},
@@ -185,7 +185,8 @@ async fn go_on(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<(), Stop> {
     if order.needs_model {
         let ask = Ask::of(order.subject, Processor::Fal, &[DataClass::Upload]).order(order.id);
         match gate::pass::<Train>(tx, ask).await {
-            Ok(_) => {
+            // Restricted between the payment's gate and this one: the training waits for the release, as at its own gate.
+            Ok(_) | Err(Closed::Refused(Refusal { code: "subject_restricted", .. })) => {
                 orders::advance(tx, order.id, &["paid"], "training").await?;
                 tx.enqueue(&TrainModel { order: order.id }).await?;
             }

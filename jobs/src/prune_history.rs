@@ -43,7 +43,7 @@ impl Sweep for PruneHistory {
         tracing::info!(made, dropped, "partitions of the archive");
         let (mut gone, mut bites) = (0, 0);
         loop {
-            let bite = queue::prune_history(run.pool()).await?;
+            let bite = queue::prune_history(run.pool()).await? + queue::prune_answers(run.pool()).await?;
             gone += bite;
             bites += 1;
             if bite == 0 || bites == BITES {

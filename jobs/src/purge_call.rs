@@ -89,17 +89,26 @@ pub(crate) async fn purge(run: &Run, call: &Call) -> Result<usize, Stop> {
         failed += usize::from(file.failed.is_some() || !is_gone(run, file).await?);
     }
     let mut tx = run.begin().await?;
-    sqlx::query!(
+    let marked = sqlx::query!(
         r#"update safelight.provider_calls set purge = $2, purged_at = case when $2 = 'purged' then safelight.now() end,
             state = case when state = 'submitted' then 'cancelled' else state end,
             finished_at = coalesce(finished_at, safelight.now())
-        where id = $1"#,
+        where id = $1 and request_id = $3"#,
         call.id.uuid(),
-        if failed == 0 { "purged" } else { "failed" }
+        if failed == 0 { "purged" } else { "failed" },
+        request
     )
     .execute(&mut *tx)
-    .await?;
+    .await?
+    .rows_affected();
     tx.commit().await?;
+    // A webhook proved meanwhile that the call is another request: that one lies there still.
+    if marked == 0 {
+        return Err(Stop::retry(
+            "request_id_corrected",
+            anyhow::anyhow!("{}: it goes by another request id than the one that was purged", call.id),
+        ));
+    }
     if failed > 0 {
         return Err(Stop::retry(
             "files_left_at_fal",

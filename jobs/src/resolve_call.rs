@@ -73,7 +73,11 @@ impl Job for ResolveCall {
     type Pass = ();
 
     fn key(&self) -> JobKey {
-        JobKey::new(Self::NAME, &[&self.call, &self.outcome.as_str()])
+        // With the request: one that turned out to be another call's is said anew with the right one.
+        match &self.request {
+            Some(request) => JobKey::new(Self::NAME, &[&self.call, &self.outcome.as_str(), request]),
+            None => JobKey::new(Self::NAME, &[&self.call, &self.outcome.as_str()]),
+        }
     }
 
     fn scope(&self) -> Scope {
@@ -166,4 +170,23 @@ pub async fn ask(
         noted.map_err(NotResolved::from)?;
     }
     Ok(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_request_is_another_word_and_the_same_word_is_the_same() {
+        let call = Id::new();
+        let says = |request: &str| ResolveCall {
+            call,
+            outcome: Outcome::Accepted,
+            request: Some(request.to_owned()),
+            by: "ops_1".to_owned(),
+            why: "seen_there".to_owned(),
+        };
+        assert_ne!(says("0a1b-1").key(), says("0a1b-2").key(), "the first one turned out to be another call's");
+        assert_eq!(says("0a1b-1").key(), says("0a1b-1").key());
+    }
 }

@@ -124,7 +124,7 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) ->
         let failed = |error| RestoreError::Replay(entry.subject.to_string(), error);
         let outcome = match entry.act {
             Act::Erasure => {
-                let erasure = intake::erase(&mut tx, &entry.tenant, entry.subject).await.map_err(failed)?;
+                let erasure = intake::erase(&mut tx, &entry.tenant, entry.subject, None).await.map_err(failed)?;
                 // They were told, or were about to be, before the restore: no second mail.
                 sqlx::query!(
                     "update safelight.deletions set told_before = true where id = $1",
@@ -147,12 +147,12 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) ->
                 "objection_upheld_again"
             }
             Act::Restriction(ground) => {
-                intake::restrict_again(&mut tx, &entry.tenant, entry.subject, ground).await.map_err(failed)?;
+                intake::restrict_again(&mut tx, &entry.tenant, entry.subject, ground, None).await.map_err(failed)?;
                 "restricted_again"
             }
             Act::Release => {
                 let told = Some(Told::before(entry.at));
-                intake::release(&mut tx, &entry.tenant, entry.subject, told).await.map_err(failed)?;
+                intake::release(&mut tx, &entry.tenant, entry.subject, told, None).await.map_err(failed)?;
                 "released_again"
             }
             Act::Photo(photo) => {

@@ -230,7 +230,7 @@ impl App {
     /// Ask for erasure.
     pub async fn erases(&self, person: &Person) -> Id<Deletion> {
         let mut tx = self.tx().await;
-        let erasure = intake::erase(&mut tx, person.tenant, person.id).await.expect("an erasure");
+        let erasure = intake::erase(&mut tx, person.tenant, person.id, None).await.expect("an erasure");
         tx.commit().await.expect("a commit");
         erasure.deletion
     }

@@ -280,7 +280,7 @@ async fn n14_k40_an_erasure_asked_for_on_31_january_is_to_be_answered_by_28_febr
     let ann = app.person("koselfie").await;
     app.turn_clock_to(Utc.with_ymd_and_hms(2027, 1, 31, 23, 30, 0).unwrap()).await;
     let mut tx = app.tx().await;
-    let erasure = intake::erase(&mut tx, ann.tenant, ann.id).await.unwrap();
+    let erasure = intake::erase(&mut tx, ann.tenant, ann.id, None).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(erasure.answer_due.date_naive().to_string(), "2027-02-28");
 }

@@ -275,7 +275,7 @@ async fn k41_d14_a_term_that_has_run_out_is_held_for_a_claim_where_nothing_was_d
     let deletion = Id::<Deletion>::from(deletion);
     let until = app.now().await + Duration::days(60);
     let mut tx = app.tx().await;
-    intake::restrict(&mut tx, ann.tenant, ann.id, intake::Ground::Claims(until)).await.unwrap();
+    intake::restrict(&mut tx, ann.tenant, ann.id, intake::Ground::Claims(until), None).await.unwrap();
     tx.commit().await.unwrap();
     app.sandbox.supabase.bring_up().await.unwrap();
     app.turn_clock(Duration::days(40)).await;

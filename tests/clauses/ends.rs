@@ -115,7 +115,7 @@ async fn k41_d14_what_is_held_for_a_claim_is_due_on_no_page_and_in_no_number_bef
     app.uploads(&ann, 2).await;
     let until = app.now().await + term() + Duration::days(10);
     let mut tx = app.tx().await;
-    intake::restrict(&mut tx, ann.tenant, ann.id, intake::Ground::Claims(until)).await.unwrap();
+    intake::restrict(&mut tx, ann.tenant, ann.id, intake::Ground::Claims(until), None).await.unwrap();
     tx.commit().await.unwrap();
     let shown = async || {
         let numbers = app.http.get(format!("{}/metrics", app.url)).send().await.unwrap().text().await.unwrap();

@@ -284,7 +284,7 @@ async fn k17_deleting_the_account_withdraws_every_consent_in_the_same_commit() {
     let app = App::spawn().await;
     let (ann, _order) = app.pro_order().await;
     let mut tx = app.tx().await;
-    safelight_jobs::intake::erase(&mut tx, ann.tenant, ann.id).await.unwrap();
+    safelight_jobs::intake::erase(&mut tx, ann.tenant, ann.id, None).await.unwrap();
     drop(tx);
     let count = "select count(*) from safelight.consents where subject_id = $1 and event = 'withdrawn'";
     assert_eq!(app.of::<i64>(count, ann.id.uuid()).await, 0, "not committed: neither is there");

@@ -2,6 +2,7 @@
 //! once with its rule taken out; the commit that says so lists the rules.
 
 mod agreed;
+mod beside;
 mod certificates;
 mod clocks;
 mod confirmation;

@@ -6,6 +6,8 @@ use safelight_jobs::{
     id::{Case, Id},
     intake::{self, Correction, Ground, IntakeError, NewCase, Told, Way},
     job::Queue,
+    measure_selfies::MeasureSelfies,
+    queue,
     run::Tx,
     stop::Stop,
     train_model::TrainModel,
@@ -24,7 +26,7 @@ impl App {
 
     pub(super) async fn restricts(&self, person: &Person, ground: Ground) -> Result<i32, IntakeError> {
         let mut tx = self.intake().await;
-        let held = intake::restrict(&mut tx, person.tenant, person.id, ground).await?;
+        let held = intake::restrict(&mut tx, person.tenant, person.id, ground, None).await?;
         tx.commit().await.unwrap();
         Ok(held)
     }
@@ -40,7 +42,7 @@ impl App {
 
     async fn releases_whom_it_told(&self, person: &Person, told: Option<Told>) -> Result<i32, IntakeError> {
         let mut tx = self.intake().await;
-        let released = intake::release(&mut tx, person.tenant, person.id, told).await?;
+        let released = intake::release(&mut tx, person.tenant, person.id, told, None).await?;
         tx.commit().await.unwrap();
         Ok(released)
     }
@@ -118,6 +120,24 @@ async fn n22_k41_queued_work_of_a_restricted_person_is_held_and_goes_on_after_th
 }
 
 /// N22: what runs stops at its next gate.
+#[tokio::test(flavor = "multi_thread")]
+async fn k41_a_job_for_a_later_day_keeps_its_day_through_a_restriction() {
+    let app = App::spawn().await;
+    let (bob, order) = app.small_halo_order().await;
+    let day = app.now().await + Duration::days(30);
+    let mut tx = app.tx().await;
+    let later = queue::enqueue_later(&mut tx, &TrainModel { order }, day).await.unwrap().id;
+    let now = tx.enqueue(&MeasureSelfies { order }).await.unwrap().id;
+    tx.commit().await.unwrap();
+    app.restricts(&bob, Ground::Accuracy).await.unwrap();
+    app.turn_clock(Duration::days(1)).await;
+    app.releases(&bob).await;
+    let stands = "select state::text || ' ' || run_at::date from safelight.jobs where id = $1";
+    let (later, now): (String, String) = (app.of(stands, later.uuid()).await, app.of(stands, now.uuid()).await);
+    assert_eq!(later, format!("3 {}", day.date_naive()), "scheduled as it was");
+    assert!(now.starts_with("0 "), "due: {now}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn n22_k41_a_job_that_runs_when_the_restriction_comes_asks_nobody() {
     let app = App::spawn().await;

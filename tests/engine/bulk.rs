@@ -157,3 +157,39 @@ async fn a_hold_of_one_queue_touches_no_job_of_another() {
     assert_eq!(held, ["generation"]);
     assert_eq!(app.count("select count(*) from safelight.jobs where state = 2").await, 300);
 }
+
+/// Persons first, then rows: an erasure that has the person and wants the job's row is not in a circle with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_of_many_holds_no_job_while_it_waits_for_a_person() {
+    let app = std::sync::Arc::new(App::spawn().await);
+    let (ann, order) = app.basic_order(false).await;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "insert into safelight.jobs (id, queue, kind, payload, tenant, subject_id, order_id, state, run_at, rank, max_attempts, created_at, why)
+        select safelight.uuid_v7(), 'generation', 'generate_batch', '{{}}', tenant, subject_id, id, 3, now() + interval '1 hour', now(), 5, now(), 'slow'
+            from safelight.orders where id = '{0}';
+        insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, subject_id, order_id, priority, attempt, max_attempts, crashes, waits, code, created_at)
+        select safelight.uuid_v7(), 'faces', 'compare_faces', 1, '{{}}', tenant, subject_id, id, 0, 5, 5, 0, 0, 'slow', now()
+            from safelight.orders where id = '{0}'",
+        order.uuid()
+    )))
+    .execute(&app.db)
+    .await
+    .unwrap();
+    app.wants_all(Act::Retry, Wanted { code: Some("slow".to_owned()), ..Wanted::default() }).await;
+    let mut owner = safelight_jobs::db::begin(&app.db).await.unwrap();
+    sqlx::query("select safelight.own_subject($1)").bind(ann.id.uuid()).execute(&mut *owner).await.unwrap();
+    let worker = tokio::spawn({
+        let app = app.clone();
+        async move { app.performs_one::<ActOnJobs>().await }
+    });
+    let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+    while app.count(waits).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    let mine = sqlx::query("select id from safelight.jobs where kind = 'generate_batch' for update nowait");
+    mine.execute(&mut *owner).await.expect("nobody holds its row");
+    owner.rollback().await.unwrap();
+    worker.await.unwrap();
+    assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);
+    assert_eq!(app.count("select count(*) from safelight.jobs where kind = 'generate_batch' and state = 0").await, 1);
+}

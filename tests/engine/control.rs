@@ -47,7 +47,7 @@ async fn pauses(app: &App, scope: Scope, name: &str, paused: bool) {
 }
 
 async fn why(app: &App, job: uuid::Uuid) -> String {
-    queue::explain(&app.worker, Id::from(job)).await.unwrap().expect("a job").code
+    queue::explain(&app.worker, Id::from(job), None).await.unwrap().expect("a job").code
 }
 
 async fn a_job(app: &App, state: i16) -> uuid::Uuid {
@@ -385,6 +385,6 @@ async fn why_is_it_waiting_is_answered_for_every_state() {
     assert_eq!(queue::redrive_all(&mut tx, all, 10).await.unwrap(), 1);
     tx.commit().await.unwrap();
     ends(&app, &claims(&app, Queue::Sweeps, 1).await).await;
-    assert_eq!(queue::explain(&app.worker, job).await.unwrap().unwrap().state, "done");
-    assert_eq!(queue::explain(&app.worker, Id::new()).await.unwrap(), None);
+    assert_eq!(queue::explain(&app.worker, job, None).await.unwrap().unwrap().state, "done");
+    assert_eq!(queue::explain(&app.worker, Id::new(), None).await.unwrap(), None);
 }

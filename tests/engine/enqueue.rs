@@ -307,3 +307,29 @@ async fn follow_ups_belong_to_the_trace_of_the_job_that_wished_for_them() {
     let claimed = app.dequeues(Queue::Payments).await;
     assert_eq!(claimed.traceparent.as_deref(), Some(trace));
 }
+
+/// An erasure takes a key away between the two looks of one bulk enqueue: nobody gets another item's job.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_at_once_each_gets_its_own_job_although_a_key_goes_meanwhile() {
+    let app = App::spawn().await;
+    let mut tx = app.tx().await;
+    tx.enqueue(&look("b")).await.unwrap();
+    tx.commit().await.unwrap();
+    sqlx::raw_sql(
+        "create function public.erases() returns trigger language plpgsql as $$ begin
+            delete from safelight.job_keys where key = 'expire_consents:b'; return null; end $$;
+        create trigger erases after insert on safelight.jobs for each statement execute function public.erases()",
+    )
+    .execute(&app.db)
+    .await
+    .unwrap();
+    let mut tx = app.tx().await;
+    let answers = queue::enqueue_all(&mut tx, &[look("a"), look("b"), look("c"), look("d")]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(matches!(&answers[1], Err(EnqueueError::Conflict { key }) if key == "expire_consents:b"), "{answers:?}");
+    for (item, key) in [(0, "expire_consents:a"), (2, "expire_consents:c"), (3, "expire_consents:d")] {
+        let job = answers[item].as_ref().unwrap();
+        let stored: String = app.of("select key from safelight.jobs where id = $1", job.id.uuid()).await;
+        assert_eq!((stored.as_str(), job.already), (key, false));
+    }
+}

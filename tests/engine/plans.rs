@@ -92,7 +92,7 @@ async fn every_statement_of_the_queue_finds_its_rows_by_an_index_among_a_million
     .unwrap();
     sqlx::query("select safelight.cancel_jobs($1, null, 'x')").bind(uuid::Uuid::new_v4()).execute(&mut *tx).await.ok();
     tx.rollback().await.unwrap();
-    queue::explain(&pool, three).await.unwrap().expect("a running job");
+    queue::explain(&pool, three, None).await.unwrap().expect("a running job");
     // Slow paths: scheduled jobs that are due, several tenants, something limited, something let in.
     app.turn_clock(chrono::Duration::hours(2)).await;
     assert_eq!(queue::claim(&pool, Queue::Generation, "w", 20, 60.0).await.unwrap().len(), 20);

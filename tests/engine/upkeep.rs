@@ -6,6 +6,7 @@ use safelight_jobs::{
     db,
     expire_consents::ExpireConsents,
     job::Queue,
+    prune_history::PruneHistory,
     queue::{self, Outcome, Verdict, Wish},
     schedule::{self, CatchUp, Scheduled},
 };
@@ -53,6 +54,23 @@ async fn the_archive_goes_by_whole_partitions_when_its_days_are_over() {
     while queue::prune_history(&app.worker).await.unwrap() > 0 {}
     assert_eq!(app.count("select count(*) from safelight.job_keys").await, 0);
     assert_ne!(app.enqueues_work("a look").await, job);
+}
+
+/// The answers to requests hold ids of people, and are told to stay for a day.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_to_requests_go_after_a_day_although_no_other_request_comes() {
+    let app = App::spawn().await;
+    let remembers = "insert into safelight.idempotent_answers (token_id, key, request_sha256, status, body)
+        select gen_random_uuid(), 'k' || n, sha256('r'), 200, '{}' from generate_series(1, 3) n";
+    sqlx::query(remembers).execute(&app.db).await.unwrap();
+    app.turn_clock(chrono::Duration::hours(23)).await;
+    app.wants(&PruneHistory { because: "early".to_owned() }).await;
+    app.run_due_jobs().await;
+    assert_eq!(app.count("select count(*) from safelight.idempotent_answers").await, 3);
+    app.turn_clock(chrono::Duration::hours(2)).await;
+    app.wants(&PruneHistory { because: "late".to_owned() }).await;
+    app.run_due_jobs().await;
+    assert_eq!(app.count("select count(*) from safelight.idempotent_answers").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -406,7 +406,7 @@ async fn withdraws_or_erases(pool: &PgPool, act: Act, cast: &Cast) -> Result<(),
     let subject = cast.ann.id;
     match act {
         Act::Erase => {
-            intake::erase(&mut tx, "koselfie", subject).await?;
+            intake::erase(&mut tx, "koselfie", subject, None).await?;
         }
         Act::WithdrawTraining => {
             intake::withdraw(&mut tx, "koselfie", subject, Purpose::Train).await?;

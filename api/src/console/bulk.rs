@@ -147,7 +147,8 @@ pub(super) async fn page(
 ) -> Result<Response, Trouble> {
     let At(bulk) = bulk?;
     let act = bulk::read(&state.pool, bulk, viewer.tenant()).await?.ok_or_else(|| Error::not_found(bulk))?;
-    let waits = if act.state() == "done" { None } else { queue::explain(&state.pool, act.job).await? };
+    let waits =
+        if act.state() == "done" { None } else { queue::explain(&state.pool, act.job, viewer.tenant()).await? };
     let head = html! {
         p.eyebrow { a href="/console/bulk" { "Acts on many jobs" } " / act" }
         h1.id { (bulk) }

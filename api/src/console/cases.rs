@@ -144,7 +144,7 @@ async fn exports(
     let (exports, next) = parts::page(exports, MOST, ExportRow::place);
     let key = |row: &ExportRow| ExportData { export: row.export }.key();
     let making: Vec<JobKey> = exports.iter().filter(|row| row.state == "making").map(key).collect();
-    let waiting = waits::of(&state.pool, &making).await?;
+    let waiting = waits::of(&state.pool, &making, tenant).await?;
     Ok(html! {
         section {
             h2 { "Exports" span.aside { "made for a person who asked what there is about them" } }

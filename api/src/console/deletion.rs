@@ -1,6 +1,9 @@
 //! One deletion: its steps, what was seen, and the legal deadline.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{Query, State},
+    response::Response,
+};
 use maud::html;
 use safelight_jobs::{
     delete_data::DeleteData,
@@ -9,7 +12,7 @@ use safelight_jobs::{
     look, queue,
 };
 
-use super::{Page, Trouble, overview::link, refresh::Again, sign_in::Viewer, watched, words};
+use super::{Page, Trouble, act, job::Done, overview::link, refresh::Again, sign_in::Viewer, watched, words};
 use crate::{
     error::Error,
     input::At,
@@ -25,6 +28,7 @@ pub(super) async fn page(
     State(state): State<ApiState>,
     viewer: Viewer,
     deletion: Result<At<Deletion>, Error>,
+    Query(done): Query<Done>,
 ) -> Result<Response, Trouble> {
     let At(deletion) = deletion?;
     let row = sqlx::query!(
@@ -57,7 +61,9 @@ pub(super) async fn page(
         .await?
         .map(Id::<id::Job>::from);
     let waits = match job {
-        Some(job) if row.completed_at.is_none() => queue::explain(&state.pool, job).await?.map(|known| (job, known)),
+        Some(job) if row.completed_at.is_none() => {
+            queue::explain(&state.pool, job, viewer.tenant()).await?.map(|known| (job, known))
+        }
         _ => None,
     };
     let stays = what_stays(&state, deletion).await?;
@@ -65,6 +71,7 @@ pub(super) async fn page(
     let head = html! {
         p.eyebrow { a href="/console/deletions" { "Deletions" } " / deletion" }
         h1.id { (deletion) }
+        (act::said(done.done.as_deref()))
     };
     let body = html! {
         p.lead { @if late { (words::state("late")) " " } (words::state(&row.state)) }

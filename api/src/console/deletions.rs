@@ -72,7 +72,7 @@ async fn open(
     .fetch_all(&state.pool)
     .await?;
     let keys: Vec<JobKey> = rows.iter().map(|row| key(row.id.into())).collect();
-    let waiting = waits::of(&state.pool, &keys).await?;
+    let waiting = waits::of(&state.pool, &keys, tenant).await?;
     let next = rows.get(MOST as usize - 1).map(|row| Id::<Deletion>::from(row.id));
     Ok(html! {
         section {

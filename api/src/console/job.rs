@@ -90,7 +90,7 @@ pub(super) async fn page(
         entry = entry.tenant(tenant);
     }
     viewer.looks_at(&state, &job.to_string(), entry).await?;
-    let explained = queue::explain(&state.pool, job).await?;
+    let explained = queue::explain(&state.pool, job, viewer.tenant()).await?;
     let own = viewer.tenant().is_none() || row.tenant.as_deref() == viewer.tenant();
     let body = html! {
         p.eyebrow { a href="/console/jobs" { "Jobs" } " / " (words::said(&row.kind)) }

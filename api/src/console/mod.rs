@@ -34,6 +34,7 @@ mod queues;
 mod refresh;
 mod refund;
 mod resolve;
+mod rest;
 mod rights;
 mod schedules;
 mod sign_in;
@@ -88,6 +89,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/orders", get(orders::page))
         .route("/console/orders/{order}", get(order::page))
         .route("/console/orders/{order}/refund", post(refund::ask))
+        .route("/console/orders/{order}/delete", post(rest::delete))
         .route("/console/orders/erased/refund", post(refund::ask_erased))
         .route("/console/deletions", get(deletions::page))
         .route("/console/deletions/{deletion}", get(deletion::page))

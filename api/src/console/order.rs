@@ -10,13 +10,14 @@ use safelight_jobs::{
     id::{self, Id, Intent, Order, Subject},
     look,
     place::{self, Place},
+    queue::Explanation,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Page, Trouble, act, job::Done, money, overview::link, parts, refresh::Again, refund, sign_in::Viewer, watched,
-    words,
+    Page, Trouble, act, job::Done, money, overview::link, parts, refresh::Again, refund, rest, sign_in::Viewer,
+    watched, words,
 };
 use crate::{error::Error, input::At, state::ApiState};
 
@@ -65,7 +66,7 @@ pub(super) async fn page(
     };
     let body = html! {
         p.lead { (words::state(&row.state)) @if let Some(problem) = &row.problem { " " (words::said(problem)) } }
-        (waits(&state, order, &row.state, row.problem.as_deref(), row.checkout_at.is_some()).await?)
+        (waits(&state, order, &row.state, row.problem.as_deref(), row.checkout_at.is_some(), viewer.tenant()).await?)
         dl.facts {
             div { dt { "tenant" } dd { (row.tenant) } }
             div { dt { "plan" } dd { (row.plan) @if row.needs_model { ", with a model" } } }
@@ -78,7 +79,7 @@ pub(super) async fn page(
             div.wide { dt { "subject" } dd { (link("subjects", &Id::<Subject>::from(row.subject_id).to_string())) } }
         }
         @if whole || money_after.is_some() { (money::of_order(&state, order, money_after).await?) }
-        @if whole { (refund::section(&state, &viewer, order).await?) }
+        @if whole { (refund::section(&state, &viewer, order).await?) (rest::section(&viewer, order, &row.state)) }
         @if whole { (images(&state, order).await?) }
         @if whole || entries.is_some() { (timeline(&state, order, entries).await?) }
         @if whole || jobs_after.is_some() { (jobs(&state, order, jobs_after).await?) }
@@ -96,6 +97,7 @@ async fn waits(
     stands: &str,
     problem: Option<&str>,
     checkout: bool,
+    tenant: Option<&str>,
 ) -> Result<Markup, Error> {
     match stands {
         "placed" if checkout => return Ok(html! { p.after { "It waits for the payment at Stripe." } }),
@@ -130,7 +132,7 @@ async fn waits(
             h2 { "Why it waits" }
             @if jobs.is_empty() && calls.is_empty() { p { "Nothing of it is under way: " code { "reconcile_calls" } " looks at it within minutes, and takes it to refund review if it is lost." } }
             ul.why {
-                @for job in &jobs { li { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) " " (words::said(&job.kind)) ": " strong { (words::said(&job.code)) } ", " (job.detail) "." } }
+                @for job in &jobs { li { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) " " (words::said(&job.kind)) ": " strong { (words::said(&job.code)) } ", " (Explanation::told(&job.code, job.detail.clone(), tenant)) "." } }
                 @for call in &calls { li { (call.number) " calls at " (call.processor) " without an end, the first of " (words::time(call.first))
                     @if call.unknown > 0 { "; the outcome of " (call.unknown) " is " (words::state("unknown")) } "." } }
             }

@@ -102,7 +102,7 @@ pub(super) async fn said(pool: &PgPool, job: Option<&str>) -> Result<Markup, Err
     .fetch_optional(pool)
     .await?;
     let Some(word) = outcome else { return Ok(html! {}) };
-    let explained = queue::explain(pool, job).await?;
+    let explained = queue::explain(pool, job, None).await?;
     Ok(html! { p.done role="status" {
         "Said of " code { (word.call.as_deref().unwrap_or_default()) } ": "
         (match word.outcome.as_str() {

@@ -1,6 +1,7 @@
-//! What is done about a person from their page: restricting them and releasing them (Art. 18), noting what they object to (Art. 21) and
-//! beginning their erasure (Art. 17), by the functions of `/v1/subjects/{subject}` and `safelight objection note`. For people of the
-//! house. Sent twice, nothing is done twice: an erasure and an objection are there already, the others are refused.
+//! What is done about a person from their page: an export (Art. 15), restricting them and releasing them (Art. 18), noting what they
+//! object to (Art. 21), deleting one photo and beginning their erasure (Art. 17), by the functions of `/v1/subjects/{subject}` and of
+//! the command line. For people of the house. Sent twice, nothing is done twice: what is under way is there already, the others are
+//! refused. Never hands an export out: its link is for the person, and no page shows one.
 
 use axum::{
     extract::{Path, State},
@@ -8,9 +9,9 @@ use axum::{
 };
 use maud::{Markup, html};
 use safelight_jobs::{
-    id::{Id, Subject},
+    id::{Artifact, Id, Subject},
     intake::{self, Ground},
-    queue,
+    queue::{self, By},
     run::Tx,
 };
 
@@ -54,9 +55,16 @@ pub(super) async fn section(
         h2 { "What can be done" span.aside { "about what came by mail or letter" } }
         div.acts {
             (open::of_person(viewer, tenant, subject))
+            @if lives { (act::coded(viewer, &address(subject, "export"), "Ask for an export", &about, &html! {
+                p.small { "A worker writes down everything that there is about them. Who hands it over reads its link with " code { "safelight export link" } "." }
+            })) }
             @if !purposes.is_empty() { (act::button(viewer, &address(subject, "object"), "Note an objection", &about, &objects)) }
             @if stands == "active" { (act::button(viewer, &address(subject, "restrict"), "Restrict", &about, &grounds())) }
             @if stands == "restricted" { (act::button(viewer, &address(subject, "release"), "Release", &about, &release(state, subject).await?)) }
+            @if lives { (act::button(viewer, &address(subject, "photo"), "Delete a photo", &about, &html! {
+                label { "Which photo or image of theirs" input name="photo" type="text" required pattern="artifact_[0-9a-f]{32}" placeholder="artifact_…" autocomplete="off" autocapitalize="none" spellcheck="false"; }
+                (act::sure("Delete it, with what rests on it. Nobody reads it from now on."))
+            })) }
             @if lives { (act::button(viewer, &address(subject, "erase"), "Erase", &about, &html! {
                 p.small { "Everything about this person goes, at every processor, and nothing takes it back. What runs stops at once." }
                 (act::typed(&subject.to_string()))
@@ -111,6 +119,7 @@ pub(super) async fn act(
     let At(subject) = subject?;
     form.viewer().of_the_house()?;
     let by = form.reason()?;
+    let code = form.viewer().code();
     let tenant = sqlx::query_scalar!("select tenant from safelight.subjects where id = $1", subject.uuid())
         .fetch_optional(&state.pool)
         .await?
@@ -120,17 +129,22 @@ pub(super) async fn act(
     let (kept, said) = match verb.as_str() {
         "restrict" => {
             let ground = ground(&form)?;
-            intake::restrict(&mut tx, &tenant, subject, ground).await?;
+            intake::restrict(&mut tx, &tenant, subject, ground, Some(&code)).await?;
             (Some(("subject.restricted", ground.as_str())), "restricted")
         }
         "release" => {
-            intake::release(&mut tx, &tenant, subject, told).await?;
+            intake::release(&mut tx, &tenant, subject, told, Some(&code)).await?;
             (Some(("subject.released", "active")), "released")
         }
         "object" => object(&mut tx, &tenant, subject, &form).await?,
+        "export" => {
+            let asked = intake::ask_export_for(&mut tx, subject, By { actor: &code, why: form.code()? }).await?;
+            (None, if asked.already { "nothing_it_is_being_made" } else { "asked_for" })
+        }
+        "photo" => photo(&mut tx, subject, &form, &code).await?,
         "erase" => {
             form.typed(&subject.to_string())?;
-            let begun = intake::erase(&mut tx, &tenant, subject).await?;
+            let begun = intake::erase(&mut tx, &tenant, subject, Some(&code)).await?;
             ((!begun.already).then_some(("erasure.asked", "fenced")), "the_erasure_has_begun")
         }
         _ => return Err(Error::NoRoute.into()),
@@ -154,6 +168,21 @@ async fn object(tx: &mut Tx, tenant: &str, subject: Id<Subject>, form: &Form) ->
         (_, true) => (None, "noted_and_to_be_decided"),
         _ => (Some(("objection.noted", "restricted")), "noted_and_to_be_decided"),
     })
+}
+
+async fn photo(tx: &mut Tx, subject: Id<Subject>, form: &Form, by: &str) -> Result<Did, Error> {
+    let photo: Id<Artifact> = form.id("photo")?;
+    form.confirmed()?;
+    let theirs = sqlx::query_scalar!(
+        r#"select exists (select from safelight.artifacts where id = $1 and subject_id = $2) as "it!""#,
+        photo.uuid(),
+        subject.uuid()
+    );
+    if !theirs.fetch_one(&mut **tx).await? {
+        return Err(Error::not_found(photo));
+    }
+    let begun = intake::delete_photo(tx, None, photo, Some(by)).await?;
+    Ok(((!begun.already).then_some(("photo.deletion_asked", "fenced")), "its_deletion_has_begun"))
 }
 
 fn ground(form: &Form) -> Result<Ground, Error> {

@@ -45,7 +45,7 @@ pub(super) async fn page(
     let all = wanted.all.is_some();
     let before = wanted.before.and_then(|id| id.parse::<Id<id::Token>>().ok()).map(Id::uuid);
     let rows = sqlx::query!(
-        r#"select id, tenant, name, scopes, created_at, expires_at, revoked_at,
+        r#"select id, tenant, name, scopes, created_at, expires_at, revoked_at, last_used_on,
             coalesce(expires_at <= safelight.now(), false) as "expired!" from safelight.tokens
         where ($1 or revoked_at is null) and ($2::uuid is null or id < $2) order by id desc limit $3"#,
         all,
@@ -62,10 +62,11 @@ pub(super) async fn page(
         section {
             h2 { @if all { "All" } @else { "Not revoked" } span.aside { "newest first" }
                 @if all { a href="/console/tokens" { "Only those that are not revoked" } } @else { a href="/console/tokens?all=1" { "Revoked ones too" } } }
-            (parts::listed("There are none.", "Tokens", &["name", "tenant", "may", "state", "made", "until", "token", ""], &rows, |row| html! {
+            (parts::listed("There are none.", "Tokens", &["name", "tenant", "may", "state", "made", "until", "last used", "token", ""], &rows, |row| html! {
                 th scope="row" { (row.name) } td { (row.tenant.as_deref().unwrap_or("the house")) } td { (row.scopes.join(", ")) }
                 td { (words::state(if row.revoked_at.is_some() { "revoked" } else if row.expired { "expired" } else { "valid" })) }
                 td { (words::time(row.created_at)) } td { (words::maybe_time(row.revoked_at.or(row.expires_at))) }
+                td { @match row.last_used_on { Some(day) => (day), None => span.none { "never" } } }
                 td { code { (Id::<id::Token>::from(row.id)) } }
                 td { @if row.revoked_at.is_none() { (button(&viewer, row.id.into(), &row.name)) } }
             }))

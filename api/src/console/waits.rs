@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use safelight_jobs::{
     id::{self, Id},
     job::JobKey,
+    queue::Explanation,
 };
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -20,7 +21,11 @@ pub(super) struct Waits {
 }
 
 /// By key, for jobs that are there.
-pub(super) async fn of(pool: &PgPool, keys: &[JobKey]) -> Result<BTreeMap<String, Waits>, sqlx::Error> {
+pub(super) async fn of(
+    pool: &PgPool,
+    keys: &[JobKey],
+    tenant: Option<&str>,
+) -> Result<BTreeMap<String, Waits>, sqlx::Error> {
     let keys: Vec<String> = keys.iter().map(|key| key.as_str().to_owned()).collect();
     let rows = sqlx::query!(
         r#"select k.key, k.job_id, e.code as "code!", e.detail as "detail!" from unnest($1::text[]) wanted(key)
@@ -29,7 +34,10 @@ pub(super) async fn of(pool: &PgPool, keys: &[JobKey]) -> Result<BTreeMap<String
     )
     .fetch_all(pool)
     .await?;
-    let waits = |job: Uuid, code, detail| Waits { job: job.into(), code, detail };
+    let waits = |job: Uuid, code: String, detail| {
+        let detail = Explanation::told(&code, detail, tenant);
+        Waits { job: job.into(), code, detail }
+    };
     Ok(rows.into_iter().map(|row| (row.key, waits(row.job_id, row.code, row.detail))).collect())
 }
 

@@ -107,7 +107,7 @@ async fn stands(state: &ApiState, job: Id<id::Job>, tenant: Option<&str>) -> Res
     .fetch_optional(&state.pool)
     .await?
     .ok_or_else(|| Error::not_found(job))?;
-    let explained = queue::explain(&state.pool, job).await?;
+    let explained = queue::explain(&state.pool, job, tenant).await?;
     Ok(JobView {
         job,
         explanation: explained.map(|known| known.detail),

@@ -80,6 +80,6 @@ pub(crate) async fn read_export(
     responses((status = 202, description = "Begun", body = Erasure), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn erase(person: Person, State(state): State<ApiState>) -> Result<Response, Error> {
     let mut tx = person.begin(&state).await?;
-    let begun = intake::erase(&mut tx, &person.tenant, person.subject).await?;
+    let begun = intake::erase(&mut tx, &person.tenant, person.subject, None).await?;
     person.finish(tx, StatusCode::ACCEPTED, &Erasure::from(begun)).await
 }

@@ -149,7 +149,7 @@ pub(crate) async fn restrict(
         }
     };
     let mut tx = caller.begin(&state).await?;
-    let jobs_held = intake::restrict(&mut tx, caller.tenant()?, subject, ground).await?;
+    let jobs_held = intake::restrict(&mut tx, caller.tenant()?, subject, ground, None).await?;
     caller.finish(tx, StatusCode::OK, &Restricted { jobs_held }).await
 }
 
@@ -201,7 +201,7 @@ pub(crate) async fn release(
     body: Json<Telling>,
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
-    let jobs_released = intake::release(&mut tx, caller.tenant()?, subject, body.value.said()).await?;
+    let jobs_released = intake::release(&mut tx, caller.tenant()?, subject, body.value.said(), None).await?;
     caller.finish(tx, StatusCode::OK, &Released { jobs_released }).await
 }
 

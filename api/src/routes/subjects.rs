@@ -103,7 +103,7 @@ pub(crate) async fn erase(
     At(subject): At<Subject>,
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
-    let begun = intake::erase(&mut tx, caller.tenant()?, subject).await?;
+    let begun = intake::erase(&mut tx, caller.tenant()?, subject, None).await?;
     caller.finish(tx, StatusCode::ACCEPTED, &Erasure::from(begun)).await
 }
 

@@ -3,7 +3,7 @@
 use axum::{extract::State, http::StatusCode, response::Response};
 use safelight_jobs::{
     id::{Artifact, Batch, Id},
-    intake, keys,
+    intake,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -16,9 +16,6 @@ use crate::{
     openapi::Problem,
     state::ApiState,
 };
-
-/// How long a link that is made anew may be written to.
-const LINK_LIFE: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A place for one photo.
 #[derive(Serialize, ToSchema)]
@@ -54,21 +51,14 @@ pub(crate) async fn slot(
     caller.finish_without(tx, StatusCode::CREATED, &answer, &["put_url"]).await
 }
 
-/// A repeated answer about a place gets a link of its own; one whose photo has arrived gets none.
+/// A repeated answer about a place gets a link of its own, which ends when the first one does: a deletion waits for late writers until
+/// then, and no longer. None where the photo has arrived, its hour is over, or nobody may write for the person any more.
 pub(crate) async fn sign_anew(state: &ApiState, caller: &Caller, answer: &mut Value) -> Result<(), Error> {
     let artifact: Id<Artifact> = match (answer.get("put_url"), answer["artifact"].as_str().map(str::parse)) {
         (Some(Value::Null), Some(Ok(artifact))) => artifact,
         _ => return Ok(()),
     };
-    let key = sqlx::query_scalar!(
-        "select storage_key from safelight.artifacts where id = $1 and tenant = $2 and class = 'upload' and state = 'expected'",
-        artifact.uuid(),
-        caller.tenant()?
-    )
-    .fetch_optional(&state.pool)
-    .await?;
-    if let Some(key) = key {
-        let link = state.storage.signed_put(&keys::stored(&key)?, LINK_LIFE).await?;
+    if let Some(link) = intake::sign_slot_anew(&state.pool, &state.storage, caller.tenant()?, artifact).await? {
         answer["put_url"] = Value::String(link.expose().to_owned());
     }
     Ok(())

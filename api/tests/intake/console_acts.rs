@@ -29,6 +29,7 @@ const MUTATIONS: &[(&str, &str)] = &[
     ("/console/subjects/{subject}/{act}", "&ground=accuracy"),
     ("/console/objections/{subject}/{purpose}", "&decision=upheld"),
     ("/console/tokens/{token}/revoke", "&sure=yes"),
+    ("/console/orders/{order}/delete", "&typed=order_019a8f2e6c5d7b1290f3a4b5c6d7e8f9"),
     ("/console/orders/{order}/refund", "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&amount_cents=100&sure=yes"),
     (
         "/console/orders/erased/refund",
@@ -229,9 +230,10 @@ async fn an_operator_of_one_tenant_changes_nothing_of_another_nor_of_the_house_b
             operator.sends(&filled(path, &theirs), &format!("csrf={csrf}&why=code{more}"), "same-origin").await;
         let (status, says) = match *path {
             "/console/jobs/{job}/{act}" | "/console/jobs/{job}/payload" => (StatusCode::NOT_FOUND, "not_found"),
-            "/console/bulk" | "/console/orders/{order}/refund" | "/console/orders/erased/refund" => {
-                (StatusCode::NOT_FOUND, "not_found")
-            }
+            "/console/bulk"
+            | "/console/orders/{order}/refund"
+            | "/console/orders/{order}/delete"
+            | "/console/orders/erased/refund" => (StatusCode::NOT_FOUND, "not_found"),
             "/console/dead/{fate}" => (StatusCode::SEE_OTHER, ""),
             _ => (StatusCode::FORBIDDEN, "house_required"),
         };

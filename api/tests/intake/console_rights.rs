@@ -197,9 +197,93 @@ async fn an_erasure_begins_once_and_only_where_the_persons_id_was_typed() {
     assert_eq!(kept(&house, "erasure.asked", "fenced", ann).await, 1, "with who and why, once");
     assert!(stands(&house, bob, "active").await);
     let after = operator.opens(&page).await.text;
-    for gone in ["erase", "restrict", "object", "release"] {
+    for gone in ["erase", "restrict", "object", "release", "export", "photo"] {
         assert!(!after.contains(&format!("{page}/{gone}\"")), "nothing else is done about somebody erased: {gone}");
     }
+}
+
+#[tokio::test]
+async fn an_export_and_the_deletion_of_one_photo_are_asked_for_from_a_persons_page_once() {
+    let house = House::build().await;
+    let backend = house.backend("haloprofile").await;
+    let (ann, bob) = (house.person(&backend).await, house.person(&backend).await);
+    let batch = house.post(&backend, &format!("/v1/subjects/{ann}/batches"), serde_json::json!({})).await;
+    let (photo, _) = house.upload(&backend, batch.body["batch"].as_str().expect("an id"), crate::house::photo()).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let page = format!("/console/subjects/{ann}");
+    let (export, delete) = (format!("{page}/export"), format!("{page}/photo"));
+
+    refused(&operator.presses(&page, &export, "&why=She+wrote+to+us").await, 422, "not_a_code");
+    leads_to(&operator.presses(&page, &export, "&why=access_by_mail").await, &page, "asked_for");
+    leads_to(&operator.presses(&page, &export, "&why=access_by_mail").await, &page, "nothing_it_is_being_made");
+    let asked = "from safelight.operator_acts where action = 'export.asked' and actor like 'token\\_%' and why = 'access_by_mail'";
+    assert_eq!(
+        (house.count(asked).await, house.count("from safelight.artifacts where class = 'export'").await),
+        (1, 1)
+    );
+
+    refused(&operator.presses(&page, &delete, &format!("&photo={photo}")).await, 422, "tick that this is meant");
+    refused(&operator.presses(&page, &delete, "&photo=mine&sure=yes").await, 422, "`photo`");
+    let of_bob = format!("/console/subjects/{bob}/photo");
+    refused(&operator.presses(&page, &of_bob, &format!("&photo={photo}&sure=yes")).await, 404, "does not exist");
+    assert_eq!(house.count("from safelight.deletions").await, 0);
+    let sure = format!("&photo={photo}&sure=yes");
+    for answer in futures::future::join_all((0..4).map(|_| operator.presses(&page, &delete, &sure))).await {
+        leads_to(&answer, &page, "its_deletion_has_begun");
+    }
+    assert_eq!(house.count("from safelight.deletions where trigger = 'one_photo'").await, 1);
+    assert_eq!(kept(&house, "photo.deletion_asked", "fenced", ann).await, 1, "with who and why, once");
+}
+
+/// The sealed log says of each act that somebody of the house did it, and who, as a code.
+#[tokio::test]
+async fn what_is_done_from_a_page_stands_in_the_sealed_log_as_an_operators() {
+    let house = House::build().await;
+    let backend = house.backend("haloprofile").await;
+    let ann = house.person(&backend).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let page = format!("/console/subjects/{ann}");
+    operator.presses(&page, &format!("{page}/restrict"), "&ground=accuracy").await;
+    house.turn_clock_to("2 minutes").await;
+    let told = format!("&told=mail&told_at={}", minute(&house, 0).await);
+    let released = operator.presses(&page, &format!("{page}/release"), &told).await;
+    assert_eq!(released.status, StatusCode::SEE_OTHER, "{}", released.text);
+    operator.presses(&page, &format!("{page}/erase"), &format!("&typed={ann}")).await;
+    for action in ["subject.restricted", "subject.released", "erasure.requested"] {
+        let sealed = format!(
+            "from safelight.audit_entries where action = '{action}' and actor = 'operator' and codes ->> 'by' like 'token\\_%'"
+        );
+        assert_eq!(house.count(&sealed).await, 1, "{action}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_an_order_that_came_to_nothing_is_deleted_from_its_page_once() {
+    let house = House::build().await;
+    let backend = house.backend("haloprofile").await;
+    let ann = house.person(&backend).await;
+    let order = house.order(&backend, ann, "cs_test_rest").await;
+    let operator = Browser::of(&house, Some("haloprofile"), &[Scope::Operate]).await;
+    let (page, address) = (format!("/console/orders/{order}"), format!("/console/orders/{order}/delete"));
+    assert!(!operator.opens(&page).await.text.contains("Delete what is left"), "it is under way");
+    let typed = format!("&typed={order}");
+    let early = operator.presses("/console/controls", &address, &typed).await;
+    refused(&early, 409, "order_not_failed");
+    house.run("update safelight.orders set state = 'refused', problem = 'photos_unusable'").await;
+    refused(&operator.presses(&page, &address, "&typed=order_1").await, 422, "to say that this is meant");
+    let stranger = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
+    refused(&stranger.presses("/console/controls", &address, &typed).await, 404, "not_found");
+    assert_eq!(house.count("from safelight.deletions").await, 0);
+    let mut led = Vec::new();
+    for answer in futures::future::join_all((0..4).map(|_| operator.presses(&page, &address, &typed))).await {
+        assert_eq!(answer.status, StatusCode::SEE_OTHER, "{}", answer.text);
+        led.push(answer.header("location").to_owned());
+    }
+    led.dedup();
+    assert!(led.len() == 1 && led[0].starts_with("/console/deletions/deletion_"), "{led:?}");
+    assert!(operator.opens(&led[0]).await.text.contains("Done: its deletion has begun"));
+    assert_eq!(kept(&house, "order.deletion_asked", "fenced", order).await, 1, "with who and why, once");
+    assert_eq!(house.count("from safelight.deletions where trigger = 'failed_order'").await, 1);
 }
 
 #[tokio::test]
@@ -218,6 +302,8 @@ async fn who_may_only_look_and_a_tenants_operator_do_nothing_about_a_person() {
         (format!("{page}/release"), format!("&told=mail&told_at={}", minute(&house, 0).await)),
         (format!("{page}/object"), "&purpose=observe".to_owned()),
         (format!("{page}/erase"), format!("&typed={ann}")),
+        (format!("{page}/export"), String::new()),
+        (format!("{page}/photo"), format!("&photo=artifact_{}&sure=yes", uuid::Uuid::nil().simple())),
     ];
     for shown in [CASES, &page] {
         assert!(!reader.opens(shown).await.text.contains("name=\"csrf\""), "{shown} has no form for who looks");

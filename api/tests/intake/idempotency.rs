@@ -128,6 +128,37 @@ async fn a_signed_link_is_not_remembered_but_made_anew() {
     assert!(!house.everything_stored().await.contains("X-Amz"));
 }
 
+/// A deletion waits for late writers until the first link is over, and looks once more. A later link would outlive that look.
+#[tokio::test]
+async fn a_link_that_is_made_anew_ends_when_the_first_one_does_and_is_made_for_nobody_who_may_not_write() {
+    let house = House::build().await;
+    let token = house.backend("haloprofile").await;
+    let subject = house.person(&token).await;
+    let batch = house.post(&token, &format!("/v1/subjects/{subject}/batches"), json!({})).await;
+    let path = format!("/v1/batches/{}/uploads", batch.body["batch"].as_str().expect("an id"));
+    house.post_once(&token, "slot", &path, json!({})).await;
+    house.turn_clock_to("40 minutes").await;
+    let later = house.post_once(&token, "slot", &path, json!({})).await;
+    let link = url::Url::parse(later.body["put_url"].as_str().expect("a link")).expect("a url");
+    let life = link.query_pairs().find(|(name, _)| name == "X-Amz-Expires").map(|(_, secs)| secs.parse::<u32>());
+    let life = life.expect("an end").expect("seconds");
+    assert!((1100..=1200).contains(&life), "twenty minutes are left, and the link lives {life} s");
+
+    house.post(&token, &format!("/v1/subjects/{subject}/restrict"), json!({ "ground": "accuracy" })).await;
+    assert_eq!(house.post_once(&token, "slot", &path, json!({})).await.body["put_url"], Value::Null, "restricted");
+    house.run("update safelight.subjects set state = 'active'").await;
+    assert!(house.post_once(&token, "slot", &path, json!({})).await.body["put_url"].is_string());
+    house.turn_clock_to("61 minutes").await;
+    assert_eq!(
+        house.post_once(&token, "slot", &path, json!({})).await.body["put_url"],
+        Value::Null,
+        "its hour is over"
+    );
+    house.turn_clock_to("1 minute").await;
+    house.post(&token, &format!("/v1/subjects/{subject}/erase"), json!({})).await;
+    assert_eq!(house.post_once(&token, "slot", &path, json!({})).await.body["put_url"], Value::Null, "erased");
+}
+
 /// One id that is there.
 async fn one<K: Kind>(house: &House, sql: &str) -> Id<K> {
     let id: Uuid = sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&house.owner).await.expect(sql);

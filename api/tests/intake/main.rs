@@ -36,6 +36,7 @@ mod own_keys;
 mod persons;
 mod rights;
 mod sweeps;
+mod told_to_tenants;
 mod waiting;
 mod webhook_edges;
 mod webhooks_fal;

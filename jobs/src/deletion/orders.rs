@@ -16,6 +16,7 @@ use crate::{
 pub(super) async fn all(run: &Run, deletion: &DeletionRow, ids: &[Uuid]) -> Result<Carried, Stop> {
     let subject = deletion.subject.uuid();
     let mut tx = run.begin().await?;
+    own(&mut tx, ids).await?;
     let law = law(&mut tx, ids).await?;
     part_from_money(&mut tx, ids, "erasure").await?;
     sqlx::query!("delete from safelight.orders where subject_id = $1", subject).execute(&mut *tx).await?;
@@ -33,6 +34,7 @@ pub(super) async fn all(run: &Run, deletion: &DeletionRow, ids: &[Uuid]) -> Resu
 /// One order that failed: gone where nothing was sold, else its words only.
 pub(super) async fn failed(run: &Run, order: Uuid) -> Result<Carried, Stop> {
     let mut tx = run.begin().await?;
+    own(&mut tx, &[order]).await?;
     match law(&mut tx, &[order]).await? {
         Some(law) => {
             sqlx::query!("update safelight.orders set prompt_sealed = null where id = $1", order)
@@ -50,6 +52,14 @@ pub(super) async fn failed(run: &Run, order: Uuid) -> Result<Carried, Stop> {
             Ok(Carried::counted(tx, gone.rows_affected(), "deleted by its id: the order is gone; nothing was sold"))
         }
     }
+}
+
+/// Whoever books money on one of them has done so, or finds it gone: what is certified of its sales is so when it goes.
+async fn own(tx: &mut PgConnection, orders: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query!("select id from safelight.orders where id = any ($1) order by id for update", orders)
+        .fetch_all(tx)
+        .await?;
+    Ok(())
 }
 
 /// By which law sales of these orders stay, and until when; none: nothing was sold.

@@ -176,7 +176,7 @@ pub async fn verify_case(
     }
     let deletion = match row.kind.as_str() {
         "erasure" => {
-            let begun = erase(tx, &row.tenant, subject).await?;
+            let begun = erase(tx, &row.tenant, subject, Some(by)).await?;
             // The person asked before the house knew who it was: the deadline counts from there.
             sqlx::query!(
                 "update safelight.deletions set answer_due = least(answer_due, $2) where id = $1",

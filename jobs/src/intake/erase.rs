@@ -3,13 +3,12 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    audit::Entry,
     delete_data::DeleteData,
     id::{Deletion, Id, Subject},
     run::Tx,
 };
 
-use super::IntakeError;
+use super::{IntakeError, entry};
 
 /// An erasure that has begun.
 #[derive(Debug, Clone)]
@@ -23,8 +22,17 @@ pub struct ErasureStarted {
 }
 
 /// Fence a person and enqueue the deletion. Accepted in every state, also while work is running: running attempts lose
-/// their leases with this commit, and whatever is recorded later meets a closed gate.
-pub async fn erase(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Result<ErasureStarted, IntakeError> {
+/// their leases with this commit, and whatever is recorded later meets a closed gate. `by`: who of the house begins it, as a code;
+/// none: the person, at the tenant's backend.
+///
+/// # Errors
+/// Nobody of this id at this tenant; a `by` that is no code.
+pub async fn erase(
+    tx: &mut Tx,
+    tenant: &str,
+    subject: Id<Subject>,
+    by: Option<&str>,
+) -> Result<ErasureStarted, IntakeError> {
     super::subject_of(tx, tenant, subject).await?;
     let new = sqlx::query_scalar!(r#"select safelight.fence_subject($1) as "new!""#, subject.uuid())
         .fetch_one(&mut **tx)
@@ -49,6 +57,6 @@ pub async fn erase(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Result<Er
     .fetch_one(&mut **tx)
     .await?;
     tx.enqueue(&DeleteData { deletion }).await?;
-    Entry::new("intake", "erasure.requested", "fenced").subject(subject).write(tx).await?;
+    entry("erasure.requested", "fenced", by)?.subject(subject).write(tx).await?;
     Ok(ErasureStarted { deletion, answer_due, already: false })
 }

@@ -32,9 +32,9 @@ pub(crate) use restrict::restrict_again;
 pub use restrict::{Ground, Told, Way, release, restrict};
 pub use subject::{Account, register};
 pub(crate) use upload::UPLOAD_LINK_LIFE;
-pub use upload::{Arrival, UploadSlot, arrived, open_batch, slot};
+pub use upload::{Arrival, UploadSlot, arrived, open_batch, sign_slot_anew, slot};
 
-use crate::{gate::Refusal, queue::EnqueueError, vault::VaultError};
+use crate::{audit::Entry, gate::Refusal, queue::EnqueueError, vault::VaultError};
 
 /// Why the intake did not take something. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,14 @@ impl IntakeError {
     fn invalid(code: &'static str, why: impl Into<String>) -> Self {
         Self::Invalid { code, why: why.into() }
     }
+}
+
+/// The entry of what was asked for: by who of the house, as a code, or through the tenant's backend.
+fn entry(action: &'static str, outcome: &'static str, by: Option<&str>) -> Result<Entry, IntakeError> {
+    Ok(match by {
+        None => Entry::new("intake", action, outcome),
+        Some(by) => Entry::new("operator", action, outcome).code("by", refund::code("by", by)?),
+    })
 }
 
 /// A form of a page was sent before and said something else then: whoever went back to it filled in anew what had been done.

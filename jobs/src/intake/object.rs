@@ -17,7 +17,7 @@ use crate::{
     run::Tx,
 };
 
-use super::{Ground, IntakeError, Told, consent::kinds_of, refund::code, release, restrict};
+use super::{Ground, IntakeError, Told, consent::kinds_of, entry, refund::code, release, restrict};
 
 /// An objection that was noted.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +83,6 @@ pub async fn object(
     purpose: Purpose,
     by: Option<&str>,
 ) -> Result<Objected, IntakeError> {
-    let by = by.map(|by| code("by", by)).transpose()?;
     super::subject_of(tx, tenant, subject).await?;
     // The person first, then rows: the restriction asks for the same lock.
     sqlx::query!("select safelight.own_subject($1)", subject.uuid()).fetch_one(&mut **tx).await?;
@@ -130,14 +129,9 @@ pub async fn object(
     .await?
     .rows_affected()
         == 1;
-    let jobs_held = if state == "active" { restrict(tx, tenant, subject, Ground::Objection).await? } else { 0 };
+    let jobs_held = if state == "active" { restrict(tx, tenant, subject, Ground::Objection, by).await? } else { 0 };
     if new {
-        let actor = if by.is_some() { "operator" } else { "intake" };
-        let mut entry = Entry::new(actor, "objection.noted", "restricted").subject(subject).purpose(purpose);
-        if let Some(by) = by {
-            entry = entry.code("by", by);
-        }
-        entry.write(tx).await?;
+        entry("objection.noted", "restricted", by)?.subject(subject).purpose(purpose).write(tx).await?;
     }
     Ok(Objected { already: !new, upheld, jobs_held })
 }
@@ -203,7 +197,7 @@ pub async fn decide_objection(
     .fetch_one(&mut **tx)
     .await?;
     if left.over {
-        release(tx, &decided.tenant, subject, told).await?;
+        release(tx, &decided.tenant, subject, told, Some(by)).await?;
         done.released = true;
     } else if upheld && !left.restricted {
         // Somebody released the person before: images that waited for a look of this purpose do without.

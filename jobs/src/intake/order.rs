@@ -42,7 +42,7 @@ pub async fn place(tx: &mut Tx, vault: &Vault, policy: &Policy, new: &NewOrder) 
     })?;
     let photos: i64 = sqlx::query_scalar!(
         r#"select count(*) as "n!" from safelight.artifacts a join safelight.upload_batches b on b.id = a.batch_id
-        where b.id = $1 and b.subject_id = $2 and a.state = 'stored'"#,
+        where b.id = $1 and b.subject_id = $2 and a.deletion_id is null and safelight.readable(a)"#,
         new.batch.uuid(),
         new.subject.uuid()
     )
@@ -104,15 +104,24 @@ pub async fn start_checkout(tx: &mut Tx, tenant: &str, order: Id<Order>, session
         return Err(IntakeError::invalid("bad_session", "`session` is not an id of a Stripe Checkout Session (cs_…)"));
     }
     lock_session(tx, session).await?;
-    let known = sqlx::query!(
-        "select checkout_session, subject_id, state from safelight.orders where id = $1 and tenant = $2 for update",
+    // The person first, then rows: who ends an order or gives its money back asks for the same locks.
+    let subject = sqlx::query_scalar!(
+        "select subject_id from safelight.orders where id = $1 and tenant = $2",
         order.uuid(),
         tenant
     )
     .fetch_optional(&mut **tx)
     .await?
     .ok_or_else(|| IntakeError::not_found(order))?;
-    super::active_subject_of(tx, tenant, known.subject_id.into()).await?;
+    super::active_subject_of(tx, tenant, subject.into()).await?;
+    let known = sqlx::query!(
+        "select checkout_session, state from safelight.orders where id = $1 and tenant = $2 for update",
+        order.uuid(),
+        tenant
+    )
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or_else(|| IntakeError::not_found(order))?;
     match known.checkout_session.as_deref() {
         Some(known) if known == session => return Ok(()),
         Some(_) => {
@@ -154,6 +163,6 @@ pub async fn start_checkout(tx: &mut Tx, tenant: &str, order: Id<Order>, session
     for event in early {
         tx.enqueue(&ConfirmPayment { order, event }).await?;
     }
-    Entry::new("intake", "checkout.started", "started").subject(known.subject_id.into()).order(order).write(tx).await?;
+    Entry::new("intake", "checkout.started", "started").subject(subject.into()).order(order).write(tx).await?;
     Ok(())
 }

@@ -4,7 +4,6 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    audit::Entry,
     delete_data::DeleteData,
     deliver_order::DeliverOrder,
     gate::Refusal,
@@ -12,7 +11,7 @@ use crate::{
     run::Tx,
 };
 
-use super::{IntakeError, refund::code};
+use super::{IntakeError, entry};
 
 /// A deletion that has begun.
 #[derive(Debug, Clone)]
@@ -55,7 +54,11 @@ pub async fn delete_photo(
             // The order waited for this image, and does not any more.
             tx.enqueue(&DeliverOrder { order: order.into(), because: started.deletion.to_string() }).await?;
         }
-        entry("photo.deletion_asked", by)?.subject(subject.into()).deletion(started.deletion).write(tx).await?;
+        entry("photo.deletion_asked", "fenced", by)?
+            .subject(subject.into())
+            .deletion(started.deletion)
+            .write(tx)
+            .await?;
     }
     Ok(started)
 }
@@ -80,7 +83,12 @@ pub async fn delete_failed_order(
         });
     };
     if !started.already {
-        entry("order.deletion_asked", by)?.subject(subject).order(order).deletion(started.deletion).write(tx).await?;
+        entry("order.deletion_asked", "fenced", by)?
+            .subject(subject)
+            .order(order)
+            .deletion(started.deletion)
+            .write(tx)
+            .await?;
     }
     Ok(started)
 }
@@ -113,11 +121,4 @@ pub(crate) async fn begin_failed_order(
         tx.enqueue(&DeleteData { deletion: started.deletion }).await?;
     }
     Ok(Some((subject.into(), started)))
-}
-
-fn entry(action: &'static str, by: Option<&str>) -> Result<Entry, IntakeError> {
-    Ok(match by {
-        None => Entry::new("intake", action, "fenced"),
-        Some(by) => Entry::new("operator", action, "fenced").code("by", code("by", by)?),
-    })
 }

@@ -126,6 +126,8 @@ pub async fn contest_similarity(
         });
     }
     let key = CompareFaces { image }.contested_key();
+    // Two that contest at once are one after the other: the second finds the first one's job.
+    sqlx::query!("select key from safelight.job_keys where key = $1 for update", key).fetch_optional(&mut **tx).await?;
     let waits = sqlx::query_scalar!(r#"select exists (select from safelight.jobs where key = $1) as "it!""#, key)
         .fetch_one(&mut **tx)
         .await?;

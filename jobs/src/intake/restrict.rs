@@ -3,14 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use crate::{
-    audit::Entry,
     deliver_order::DeliverOrder,
     gate::Refusal,
     id::{Id, Subject},
     run::Tx,
 };
 
-use super::IntakeError;
+use super::{IntakeError, entry};
 
 /// Why a person's data are restricted: Art. 18(1)(a) to (d).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,18 +58,26 @@ impl Ground {
     }
 }
 
-/// Restrict: gates close, queued jobs are held. Answers how many jobs. Erasure and withdrawal stay possible.
+/// Restrict: gates close, queued jobs are held. Answers how many jobs. Erasure and withdrawal stay possible. `by`: who of the house
+/// does it, as a code; none: the tenant's backend.
 ///
 /// # Errors
-/// Restricted or erased already; nobody of this id at this tenant; a clock that would be held until a day that is over.
-pub async fn restrict(tx: &mut Tx, tenant: &str, subject: Id<Subject>, ground: Ground) -> Result<i32, IntakeError> {
+/// Restricted or erased already; nobody of this id at this tenant; a clock that would be held until a day that is over; a `by` that
+/// is no code.
+pub async fn restrict(
+    tx: &mut Tx,
+    tenant: &str,
+    subject: Id<Subject>,
+    ground: Ground,
+    by: Option<&str>,
+) -> Result<i32, IntakeError> {
     let over = sqlx::query_scalar!(r#"select $1::timestamptz <= safelight.now() as "over?""#, ground.keep_until())
         .fetch_one(&mut **tx)
         .await?;
     if over == Some(true) {
         return Err(IntakeError::invalid("hold_is_over", "`keep_until` is over already: it would hold nothing"));
     }
-    restrict_again(tx, tenant, subject, ground).await
+    restrict_again(tx, tenant, subject, ground, by).await
 }
 
 /// The same of a restriction that a restored backup has forgotten: its day may be over meanwhile.
@@ -82,6 +89,7 @@ pub(crate) async fn restrict_again(
     tenant: &str,
     subject: Id<Subject>,
     ground: Ground,
+    by: Option<&str>,
 ) -> Result<i32, IntakeError> {
     super::subject_of(tx, tenant, subject).await?;
     let done = sqlx::query!(
@@ -96,11 +104,7 @@ pub(crate) async fn restrict_again(
         return Err(Refusal::new(&code, None).into());
     }
     let held = done.held.unwrap_or_default();
-    Entry::new("intake", "subject.restricted", ground.as_str())
-        .subject(subject)
-        .count("jobs_held", held)
-        .write(tx)
-        .await?;
+    entry("subject.restricted", ground.as_str(), by)?.subject(subject).count("jobs_held", held).write(tx).await?;
     Ok(held)
 }
 
@@ -146,12 +150,18 @@ impl Told {
     }
 }
 
-/// Release: gates open, held jobs go on. Answers how many. The person was told before; that stays as evidence.
+/// Release: gates open, held jobs go on. Answers how many. The person was told before; that stays as evidence. `by` as in [`restrict`].
 ///
 /// # Errors
 /// Not restricted; not told, or told before the restriction was set or at a time that is still to come; nobody of this id at this
-/// tenant.
-pub async fn release(tx: &mut Tx, tenant: &str, subject: Id<Subject>, told: Option<Told>) -> Result<i32, IntakeError> {
+/// tenant; a `by` that is no code.
+pub async fn release(
+    tx: &mut Tx,
+    tenant: &str,
+    subject: Id<Subject>,
+    told: Option<Told>,
+    by: Option<&str>,
+) -> Result<i32, IntakeError> {
     super::subject_of(tx, tenant, subject).await?;
     let done = sqlx::query!(
         "select code, released from safelight.release_told($1, $2, $3)",
@@ -178,8 +188,7 @@ pub async fn release(tx: &mut Tx, tenant: &str, subject: Id<Subject>, told: Opti
         Some(code) => return Err(Refusal::new(code, None).into()),
     }
     let released = done.released.unwrap_or_default();
-    let mut entry =
-        Entry::new("intake", "subject.released", "active").subject(subject).count("jobs_released", released);
+    let mut entry = entry("subject.released", "active", by)?.subject(subject).count("jobs_released", released);
     if let Some(told) = told {
         entry = entry.code("told", told.by.as_str()).count("told_at", told.at.timestamp());
     }

@@ -11,7 +11,7 @@ use crate::{
     keys,
     providers::{
         Secret,
-        storage::{Storage, StorageError},
+        storage::{Key, Storage, StorageError},
     },
     run::Tx,
     vault::Vault,
@@ -81,6 +81,35 @@ pub async fn slot(
     Ok(UploadSlot { artifact, key: key.as_str().to_owned(), put_url })
 }
 
+/// The link to a place that was made before, for what is left of its hour; none where the photo has arrived, the hour is over, or
+/// nobody may write for this person any more.
+///
+/// # Errors
+/// Those of the database and of the store.
+pub async fn sign_slot_anew(
+    pool: &sqlx::PgPool,
+    storage: &Storage,
+    tenant: &str,
+    artifact: Id<Artifact>,
+) -> Result<Option<Secret>, IntakeError> {
+    let place = sqlx::query!(
+        r#"select a.storage_key, extract(epoch from a.created_at + make_interval(secs => $3) - safelight.now())::float8 as "left!"
+        from safelight.artifacts a join safelight.subjects s on s.id = a.subject_id
+        where a.id = $1 and a.tenant = $2 and a.class = 'upload' and a.state = 'expected' and a.deletion_id is null
+            and s.state = 'active' and s.generation = a.generation"#,
+        artifact.uuid(),
+        tenant,
+        UPLOAD_LINK_LIFE.as_secs_f64()
+    )
+    .fetch_optional(pool)
+    .await?;
+    // In whole seconds, and never more than there were.
+    let Some(place) = place.filter(|place| place.left >= 1.0) else { return Ok(None) };
+    let left = Duration::from_secs_f64(place.left.floor()).min(UPLOAD_LINK_LIFE);
+    let key = keys::stored(&place.storage_key).map_err(|_| StorageError::BadKey)?;
+    Ok(Some(storage.signed_put(&key, left).await?))
+}
+
 /// What arrived.
 #[derive(Debug, Clone)]
 pub struct Arrival {
@@ -117,14 +146,9 @@ pub async fn arrived(
     let key = keys::stored(&row.storage_key).map_err(|_| StorageError::BadKey)?;
     let bytes = match storage.get(&key, keys::MOST_PHOTO_BYTES).await {
         Ok(bytes) => bytes,
-        Err(StorageError::NotFound) => {
-            return Err(IntakeError::Conflict {
-                code: "upload_missing",
-                why: format!("the bytes of {artifact} are not in the store yet; PUT them first"),
-            });
-        }
+        Err(StorageError::NotFound) => return Err(missing(artifact)),
         Err(StorageError::TooLarge { most }) => {
-            storage.delete(&key).await?;
+            take_away(pool, storage, artifact, &key).await?;
             return Err(IntakeError::invalid(
                 "photo_too_large",
                 format!("{artifact} is larger than {most} bytes; send a smaller photo"),
@@ -144,11 +168,16 @@ pub async fn arrived(
     let content_type = match looked {
         Ok(content_type) => content_type,
         Err(refusal) => {
-            storage.delete(&key).await?;
+            take_away(pool, storage, artifact, &key).await?;
             return Err(IntakeError::invalid(refusal.code(), format!("{artifact}: {refusal}")));
         }
     };
     let mut tx = Tx::begin(pool, bell).await?;
+    one_look(&mut tx, artifact).await?;
+    // Somebody who had read other bytes may have taken these away.
+    if !storage.exists(&key).await? {
+        return Err(missing(artifact));
+    }
     sqlx::query!(
         "select safelight.upload_arrived($1, $2, $3, $4)",
         artifact.uuid(),
@@ -167,6 +196,40 @@ pub async fn arrived(
         .await?;
     tx.commit().await?;
     Ok(Arrival { content_type, bytes: size, already: false })
+}
+
+fn missing(artifact: Id<Artifact>) -> IntakeError {
+    IntakeError::Conflict {
+        code: "upload_missing",
+        why: format!("the bytes of {artifact} are not in the store yet; PUT them first"),
+    }
+}
+
+/// Two looks at one place end one after the other.
+async fn one_look(tx: &mut sqlx::PgConnection, artifact: Id<Artifact>) -> Result<(), sqlx::Error> {
+    sqlx::query!("select pg_advisory_xact_lock(7303, hashtext($1))", artifact.to_string()).fetch_one(tx).await?;
+    Ok(())
+}
+
+/// Delete what is no photo, unless another look found one there meanwhile.
+async fn take_away(
+    pool: &sqlx::PgPool,
+    storage: &Storage,
+    artifact: Id<Artifact>,
+    key: &Key,
+) -> Result<(), IntakeError> {
+    let mut tx = crate::db::begin(pool).await?;
+    one_look(&mut tx, artifact).await?;
+    let waits = sqlx::query_scalar!(
+        r#"select exists (select from safelight.artifacts where id = $1 and state = 'expected') as "it!""#,
+        artifact.uuid()
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if waits {
+        storage.delete(key).await?;
+    }
+    Ok(tx.commit().await?)
 }
 
 /// Of bytes that were decoded as one of the three.

@@ -66,7 +66,7 @@ async fn stored(
     let run_at: Vec<Option<chrono::DateTime<chrono::Utc>>> = wishes.iter().map(|wish| wish.run_at).collect();
     let lanes: Vec<Option<String>> = wishes.iter().map(|wish| wish.lane.clone()).collect();
     let rows = sqlx::query!(
-        r#"select job_id, already as "already!" from safelight.enqueue_many(
+        r#"select item as "item!", job_id, already as "already!" from safelight.enqueue_many(
             p_kind => $1, p_payloads => $2, p_queue => $3, p_keys => $4, p_run_at => $5, p_priority => $6, p_max_attempts => $7,
             p_subjects => $8, p_orders => $9, p_lanes => $10, p_traceparent => $11, p_ids => $12) order by item"#,
         first.kind,
@@ -84,11 +84,17 @@ async fn stored(
     )
     .fetch_all(tx)
     .await?;
-    let answers = rows.into_iter().zip(wishes).map(|(row, wish)| match row.job_id {
-        Some(id) => Ok(Enqueued { id: id.into(), already: row.already, queue: wish.queue }),
-        None => Err(EnqueueError::Conflict { key: wish.key.clone() }),
-    });
-    Ok(answers.collect())
+    // By its number, and not by its place: a key that an erasure took between the two looks has no row. What was under it is gone with
+    // it; nothing of that item was stored.
+    let mut answers: Vec<Result<Enqueued, EnqueueError>> =
+        wishes.iter().map(|wish| Err(EnqueueError::Conflict { key: wish.key.clone() })).collect();
+    for row in rows {
+        let item = usize::try_from(row.item).unwrap_or(0).wrapping_sub(1);
+        if let (Some(id), Some(wish), Some(answer)) = (row.job_id, wishes.get(item), answers.get_mut(item)) {
+            *answer = Ok(Enqueued { id: id.into(), already: row.already, queue: wish.queue });
+        }
+    }
+    Ok(answers)
 }
 
 /// A wish without key, scope or time.

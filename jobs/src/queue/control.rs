@@ -96,6 +96,24 @@ pub async fn wake_all(tx: &mut PgConnection, jobs: &[Uuid]) -> Result<u64, sqlx:
     Ok(done.rows_affected())
 }
 
+/// Lock the persons of these jobs and dead letters as a gate does, in one order: before their rows, wherever an order may be taken back.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn share_subjects_of(tx: &mut PgConnection, jobs: &[Uuid]) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r#"select safelight.share_subject(s.id) from (select distinct s.id from (
+                select subject_id, order_id from safelight.jobs where id = any ($1)
+                union all select subject_id, order_id from safelight.dead_letters where id = any ($1)) w
+            left join safelight.orders o on o.id = w.order_id
+            join safelight.subjects s on s.id = w.subject_id or s.id = o.subject_id order by s.id) s"#,
+        jobs
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(())
+}
+
 /// What jobs of one order wait for may have happened: let them look again now.
 pub async fn wake_order(tx: &mut PgConnection, order: Id<Order>) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(

@@ -275,13 +275,32 @@ pub struct Explanation {
     pub detail: String,
 }
 
-/// The one query that answers it for every state. `None`: there is no such job.
-pub async fn explain(pool: &PgPool, job: crate::id::Id<crate::id::Job>) -> Result<Option<Explanation>, sqlx::Error> {
-    sqlx::query_as!(
+impl Explanation {
+    /// As this tenant is told it, or the house (`None`): who of the house paused something, and why, is the house's matter.
+    #[must_use]
+    pub fn told(code: &str, detail: String, tenant: Option<&str>) -> String {
+        match detail.split_once(" by ") {
+            Some((paused, _)) if tenant.is_some() && code.ends_with("_paused") => paused.to_owned(),
+            _ => detail,
+        }
+    }
+}
+
+/// The one query that answers it for every state, for a tenant or the house. `None`: there is no such job.
+///
+/// # Errors
+/// Those of the database.
+pub async fn explain(
+    pool: &PgPool,
+    job: crate::id::Id<crate::id::Job>,
+    tenant: Option<&str>,
+) -> Result<Option<Explanation>, sqlx::Error> {
+    let known = sqlx::query_as!(
         Explanation,
         r#"select state as "state!", code as "code!", detail as "detail!" from safelight.explain_job($1)"#,
         job.uuid()
     )
     .fetch_optional(pool)
-    .await
+    .await?;
+    Ok(known.map(|known| Explanation { detail: Explanation::told(&known.code, known.detail, tenant), ..known }))
 }

@@ -21,3 +21,14 @@ pub async fn prune_history(pool: &PgPool) -> Result<i32, sqlx::Error> {
     write.commit().await?;
     Ok(gone)
 }
+
+/// One bite of the answers to requests that were remembered for longer than a day. Zero: nothing more is due.
+///
+/// # Errors
+/// Those of the database.
+pub async fn prune_answers(pool: &PgPool) -> Result<i32, sqlx::Error> {
+    let mut write = db::write(pool).await?;
+    let gone = sqlx::query_scalar!(r#"select safelight.prune_answers() as "gone!""#).fetch_one(&mut *write).await?;
+    write.commit().await?;
+    Ok(gone)
+}

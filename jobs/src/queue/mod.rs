@@ -22,6 +22,7 @@ mod settle;
 pub use bell::{Bell, CHANNEL};
 pub use bulk::{enqueue_all, enqueue_bulk, enqueue_wishes};
 pub use claim::{Claimed, claim, claim_from};
+pub(crate) use control::share_subjects_of;
 pub use control::{
     DeadGroup, Filter, cancel, cancel_all, dead_letters, discard_all, discard_these, hold, hold_all, redrive,
     redrive_all, redrive_these, release, release_all, wake, wake_all, wake_order,
@@ -33,7 +34,7 @@ pub use fleet::{
     keep_act, note_act,
 };
 pub use gather::Gatherer;
-pub use history::{prune_history, turn_archive};
+pub use history::{prune_answers, prune_history, turn_archive};
 pub use lease::{Kept, Lease, disown, forget_worker, give_back, keep, open_lanes, register_worker, rescue};
 pub use numbers::{COUNTED, ProviderLoad, QueueNumbers, REFUSED_US, numbers, provider_loads, refused_us};
 pub use own_keys::OwnKey;

@@ -60,7 +60,8 @@ impl Table {
     }
 }
 
-/// The oldest id that a window over these tables reaches; none: it reaches to the end of all.
+/// The lowest id that a window over these tables reaches; none: it reaches to the end of all. A page may begin there, so it is
+/// nobody's: the job that is the window's last may be another tenant's.
 pub(super) async fn floor(pool: &PgPool, tables: &[Table], before: Option<Uuid>) -> Result<Option<Uuid>, sqlx::Error> {
     let mut highest = None;
     for table in tables {
@@ -72,7 +73,12 @@ pub(super) async fn floor(pool: &PgPool, tables: &[Table], before: Option<Uuid>)
         let floor: Option<Uuid> = query.build_query_scalar().fetch_optional(pool).await?;
         highest = highest.max(floor);
     }
-    Ok(highest)
+    Ok(highest.map(foot))
+}
+
+/// The lowest of the ids that share this one's time and count; few do.
+fn foot(id: Uuid) -> Uuid {
+    Uuid::from_u128(id.as_u128() & !u128::from(u64::MAX))
 }
 
 /// What of one window matches, newest first.
