@@ -5,6 +5,3 @@ as $$ select (safelight.now() at time zone 'UTC')::date $$;
 grant execute on function safelight.today to safelight_api;
 alter table safelight.tokens add column last_used_on date;
 grant update (last_used_on) on safelight.tokens to safelight_api;
-
--- The console names a sale whose order was erased by this: Stripe's id of it stays in the books.
-create index sales_of_erased_orders on safelight_fiscal.sales ((md5(stripe_session)::uuid)) where order_id is null;

@@ -18,6 +18,7 @@ mod manual;
 mod migrate;
 mod objection;
 mod operator;
+mod order;
 mod policy;
 mod process;
 mod provider;
@@ -92,6 +93,8 @@ enum Command {
     Job(job::JobCommand),
     /// Find jobs, and act on all that match
     Jobs(jobs::Jobs),
+    /// Orders: the newest, the late ones, and how one stands
+    Order(order::OrderCommand),
     /// Look at dead letters and redrive them
     Dead(dead::Dead),
     /// Open deletions by their legal deadline, and the steps of one
@@ -155,6 +158,7 @@ fn main() -> ExitCode {
             Command::Control(command) => command.run().await,
             Command::Job(command) => command.run().await,
             Command::Jobs(command) => command.run().await,
+            Command::Order(command) => command.run().await,
             Command::Dead(command) => command.run().await,
             Command::Queue(command) => command.run().await,
             Command::Deletions(command) => command.run().await,

@@ -96,6 +96,15 @@ pub(crate) fn purposes() -> Offered<Purpose> {
     Offered { words: Purpose::ALL.iter().map(|purpose| purpose.as_str()).collect(), read }
 }
 
+/// Where an order stands.
+pub(crate) fn order_states() -> Offered<String> {
+    let read = |word: &str| match intake::ORDER_STATES.contains(&word) {
+        true => Ok(word.to_owned()),
+        false => Err(format!("an order is never `{word}`; there are {}", intake::ORDER_STATES.join(", "))),
+    };
+    Offered { words: intake::ORDER_STATES.to_vec(), read }
+}
+
 /// What somebody may ask for.
 pub(crate) fn case_kinds() -> Offered<String> {
     Offered { words: intake::KINDS.to_vec(), read: any }

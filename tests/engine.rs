@@ -46,6 +46,8 @@ mod leases;
 mod lines;
 #[path = "engine/looks.rs"]
 mod looks;
+#[path = "engine/orders.rs"]
+mod orders;
 #[path = "engine/payloads.rs"]
 mod payloads;
 #[path = "engine/plans.rs"]

@@ -38,6 +38,7 @@ pub mod images;
 pub mod intake;
 pub mod job;
 pub mod keys;
+pub mod late_orders;
 mod links;
 pub mod look;
 pub mod measure_selfies;

@@ -9,7 +9,7 @@ const { CONSOLE, OPERATOR, READER, GIVEN, CHROMIUM = "/usr/bin/chromium", PICTUR
 const given = JSON.parse(GIVEN ?? "{}");
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const DESK = { width: 1280, height: 900 }, PHONE = { width: 390, height: 844 };
-const PAGES = ["", "/queues", "/jobs", "/dead", "/orders", "/deletions", "/cases", "/sweeps", "/findings", "/policies", "/providers", "/controls", "/schedules",
+const PAGES = ["", "/queues", "/jobs", "/dead", "/orders", "/orders/late", "/deletions", "/cases", "/sweeps", "/findings", "/policies", "/providers", "/controls", "/schedules",
     "/workers", "/audit", "/tokens", "/bulk"];
 
 const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });

@@ -131,8 +131,11 @@ async fn n13_k23_a_training_after_the_photos_end_sends_nothing_and_the_order_say
     let app = App::spawn().await;
     let (ann, order) = app.model_order().await;
     let selfies = app.artifacts("upload", ann.id.uuid()).await;
-    app.turn_clock_to(uploaded_at(&app, selfies[9]).await + term() + Duration::hours(1)).await;
+    let end = uploaded_at(&app, selfies[9]).await + term();
+    // Later no order is taken on them.
+    app.turn_clock_to(end - Duration::minutes(30)).await;
     let late = app.orders_anew(&ann, order).await;
+    app.turn_clock_to(end + Duration::hours(1)).await;
     app.sandbox.stripe.set_webhook_url(None);
     app.pays(late).await;
     app.wants(&safelight_jobs::confirm_payment::ConfirmPayment { order: late, event: "evt_late".to_owned() }).await;

@@ -104,3 +104,46 @@ async fn a_worker_counts_what_it_did_at_an_address_of_its_own_and_logs_a_json_ob
         assert!(said["fields"]["message"].is_string(), "{line}");
     }
 }
+
+/// Each line of the Procfile by a shell, as a host runs it: with the program's folder in the path, and the port in `$PORT`.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_of_the_procfile_starts_what_it_names_and_ends_by_a_signal() {
+    let app = App::spawn().await;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut environment = environment(&app, &app.url);
+    environment.push(("PORT", port.to_string()));
+    let folder = std::path::Path::new(env!("CARGO_BIN_EXE_safelight")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let lines: Vec<(&str, &str)> = include_str!("../../Procfile")
+        .lines()
+        .map(|line| line.split_once(": ").expect("a name and a command"))
+        .collect();
+    assert_eq!(lines.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["release", "web", "worker", "cron"]);
+    for (name, line) in lines {
+        let mut host = tokio::process::Command::new("sh");
+        host.args(["-c", &format!("exec {line}")]).env_clear().envs(environment.iter().cloned()).env("PATH", &path);
+        let mut process =
+            host.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+        match name {
+            "release" => assert!(process.wait().await.unwrap().success(), "{line}"),
+            "web" => {
+                let ready = format!("http://127.0.0.1:{port}/ready");
+                let answers = async {
+                    while !app.http.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                tokio::time::timeout(SOON, answers).await.expect("it listens at $PORT");
+            }
+            "worker" => until(&app.db, "select count(*) from safelight.workers", 1).await,
+            "cron" => until(&app.db, "select least(count(*), 1) from safelight.schedules", 1).await,
+            other => panic!("{other} is tried here, too"),
+        }
+        if name != "release" {
+            let ended = std::process::Command::new("kill").args(["-TERM", &process.id().unwrap().to_string()]).status();
+            assert!(ended.unwrap().success());
+            let ended = tokio::time::timeout(SOON, process.wait()).await.expect("it ends").unwrap();
+            assert!(ended.success(), "{line}: {ended}");
+        }
+    }
+}

@@ -20,6 +20,7 @@ mod find;
 mod findings;
 mod job;
 mod jobs;
+mod late;
 mod money;
 mod needs;
 mod oidc;
@@ -87,6 +88,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/dead", get(dead::page))
         .route("/console/dead/{fate}", post(dead::act))
         .route("/console/orders", get(orders::page))
+        .route("/console/orders/late", get(late::page))
         .route("/console/orders/{order}", get(order::page))
         .route("/console/orders/{order}/refund", post(refund::ask))
         .route("/console/orders/{order}/delete", post(rest::delete))

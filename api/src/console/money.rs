@@ -89,13 +89,14 @@ pub(super) async fn to_look_at(
     later: &str,
 ) -> Result<Markup, Error> {
     let (at, id) = place::halves(after);
-    // Stripe's id is in no address; what is made of it puts two of one time into an order.
+    // Stripe's id is in no address: the row's own puts two of one time into an order.
     let rows = sqlx::query!(
         r#"select tenant as "tenant!", order_id, review as "review!", currency as "currency!", sold_at as "sold_at!", kept_cents as "kept!",
-            asked_cents as "asked!", dispute_open as "disputed!", md5(stripe_session)::uuid as "id!"
-        from safelight_fiscal.balance where review is not null and ($1::text is null or tenant = $1)
-            and ($2::timestamptz is null or (sold_at, md5(stripe_session)::uuid) > ($2, $3::uuid))
-        order by sold_at, md5(stripe_session)::uuid limit $4"#,
+            asked_cents as "asked!", dispute_open as "disputed!", id as "id!"
+        from safelight_fiscal.balance join (select id, stripe_session from safelight_fiscal.sales) s using (stripe_session)
+        where review is not null and ($1::text is null or tenant = $1)
+            and ($2::timestamptz is null or (sold_at, id) > ($2, $3::uuid))
+        order by sold_at, id limit $4"#,
         tenant,
         at,
         id,

@@ -6,12 +6,15 @@ use axum::{
     response::Response,
 };
 use maud::{Markup, html};
-use safelight_jobs::id::{Id, Order};
+use safelight_jobs::{
+    id::{Id, Order},
+    intake::ORDER_STATES,
+};
 use serde::Deserialize;
 
 use super::{
-    Page, Trouble, act, job::Done, jobs::meant, money, overview::link, page as framed, parts, refund, sign_in::Viewer,
-    waits, words,
+    Page, Trouble, act, job::Done, jobs::meant, late, money, overview::link, page as framed, parts, refund,
+    sign_in::Viewer, waits, words,
 };
 use crate::state::ApiState;
 
@@ -19,8 +22,6 @@ use crate::state::ApiState;
 const MOST: i64 = 50;
 /// How many of the newest orders one page looks through.
 const WINDOW: i64 = 20_000;
-const STATES: [&str; 8] =
-    ["placed", "paid", "training", "generating", "delivered", "refused", "expired", "refund_review"];
 
 /// What the form asks for. An empty field does not narrow.
 #[derive(Deserialize, Default)]
@@ -77,6 +78,7 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Orders" }
         (act::said(done.done.as_deref()))
+        p.lead { a href=(late::ADDRESS) { "Those that were paid two hours ago and are not at an end" } }
         (form(&wanted, &viewer))
         @if before.is_none() { (money::to_look_at(&state, &viewer, tenant.as_deref(), money_after, &address(&wanted, "money_after", "")).await?) }
         @if money_after.is_none() { section aria-label="Found" {
@@ -112,7 +114,7 @@ fn form(wanted: &Wanted, viewer: &Viewer) -> Markup {
         form.filter method="get" action="/console/orders" role="search" {
             label { "State" select name="state" {
                 option value="" { "any" }
-                @for state in STATES { option value=(state) selected[wanted.state == state] { (words::said(state)) } }
+                @for state in ORDER_STATES { option value=(state) selected[wanted.state == state] { (words::said(state)) } }
             } }
             label { "Problem" input name="problem" type="text" value=(wanted.problem) placeholder="work_died" autocomplete="off" spellcheck="false"; }
             @if viewer.tenant().is_none() { label { "Tenant" input name="tenant" type="text" value=(wanted.tenant) autocomplete="off" spellcheck="false"; } }

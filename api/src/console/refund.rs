@@ -88,7 +88,7 @@ fn once() -> Markup {
     html! { input type="hidden" name="refund" value=(Id::<Refund>::new()); }
 }
 
-/// The forms of a sale whose order was erased, in its row. `sale` is what is made of Stripe's id, `when` tells it from others.
+/// The forms of a sale whose order was erased, in its row. `sale` is the row's own id and none of Stripe's, `when` tells it from others.
 pub(super) fn of_sale(viewer: &Viewer, sale: Uuid, when: &str, cents: i64, currency: &str, disputed: bool) -> Markup {
     if !viewer.operates() || cents <= 0 {
         return html! {};
@@ -199,7 +199,7 @@ async fn session(state: &ApiState, form: &Form, refund: Id<Refund>) -> Result<St
     let none = || Error::BadBody { why: "`sale` and `session` are missing, or are none".to_owned() };
     let sale: Uuid = form.field("sale").and_then(|id| id.parse().ok()).ok_or_else(none)?;
     sqlx::query_scalar!(
-        r#"select stripe_session from safelight_fiscal.sales where md5(stripe_session)::uuid = $1 and order_id is null
+        r#"select stripe_session from safelight_fiscal.sales where id = $1 and order_id is null
             and ($2::text is null or tenant = $2)
             and (review is not null or stripe_session = (select r.stripe_session from safelight_fiscal.refunds r where r.id = $3))"#,
         sale,

@@ -4,6 +4,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{Id, Order, Subject},
+    intake::ORDER_STATES,
     look,
 };
 use serde::{Deserialize, Serialize};
@@ -20,10 +21,6 @@ use crate::{
     openapi::Problem,
     state::ApiState,
 };
-
-/// The states of an order.
-const STATES: [&str; 8] =
-    ["placed", "paid", "training", "generating", "delivered", "refused", "expired", "refund_review"];
 
 /// What is looked for; what is left out does not narrow.
 #[derive(Deserialize, IntoParams)]
@@ -91,7 +88,7 @@ pub(crate) async fn list(
     let part = Part::new(sought.cursor, sought.limit);
     let before = part.cursor::<Order>()?.map(Id::uuid);
     let subject = super::an_id::<Subject>(sought.subject)?;
-    super::a_state(sought.state.as_deref(), &STATES)?;
+    super::a_state(sought.state.as_deref(), &ORDER_STATES)?;
     if let Some(subject) = subject {
         standing::is_known(&state, subject, caller.sees_only()).await?;
         caller.looks_at(&state, &subject.to_string(), look::entry().subject(subject)).await?;

@@ -92,6 +92,7 @@ const PAGES: &[(&str, &str)] = &[
     ("/console/providers", "fal"),
     ("/console/sweeps", "<h1>Sweeps"),
     ("/console/findings", "There are none."),
+    ("/console/orders/late", "None is late."),
     ("/console/policies", "haloprofile"),
     ("/console/controls", "Pause"),
     ("/console/schedules", "Schedules"),

@@ -60,11 +60,30 @@ async fn every_list_of_what_grows_goes_on_behind_a_link_and_shows_each_thing_onc
                 now() + interval '50 hours' from (select safelight.uuid_v7() as id, s.id as subject from safelight.subjects s) x;
             insert into safelight.workers (name, host, pid, queues, version, seen_at)
             select 'fleet ' || n || ' &', 'here', n, '{training}', '1', clock_timestamp() - case when n % 3 = 0 then interval '5 minutes' else interval '0' end
-            from generate_series(1, 120) n",
+            from generate_series(1, 120) n;
+            insert into safelight.differences (code, object, provider, about_at, first_seen_at, last_seen_at)
+            select 'd_' || translate(n::text, '0123456789', 'abcdefghij'), 'object_' || n, 'stripe', now(), now(), now() from generate_series(1, 220) n;
+            insert into safelight.missing_objects (artifact_id, tenant, first_seen_at, last_seen_at)
+            select id, tenant, now(), now() from safelight.artifacts;
+            insert into safelight_fiscal.sales (tenant, stripe_session, payment_intent, status, amount_cents, currency, sold_at, country)
+            select 'koselfie', 'cs_test_f' || n, 'pi_f' || n, 'paid', 100, 'eur', now(), 'X' || n from generate_series(1, 220) n;
+            insert into safelight.audit_entries (tenant, actor, action, outcome, order_id)
+            select 'koselfie', 'provider', 'call.request_differs', 'taken_home', safelight.uuid_v7() from generate_series(1, 220) n;
+            insert into safelight.subjects (id, tenant) values ('00000000-0000-4000-8000-00000000c001', 'koselfie');
+            insert into safelight.upload_batches (id, tenant, subject_id)
+                values ('00000000-0000-4000-8000-00000000c002', 'koselfie', '00000000-0000-4000-8000-00000000c001');
+            insert into safelight.orders (id, tenant, subject_id, batch_id, plan, needs_model, images_wanted, amount_cents, currency, state, paid_at)
+            select safelight.uuid_v7(), 'koselfie', '00000000-0000-4000-8000-00000000c001', '00000000-0000-4000-8000-00000000c002', 'basic', false, 4, 1900,
+                'eur', 'paid', now() - interval '3 hours' from generate_series(1, 120)",
         )
         .await;
     let operator = Browser::of(&house, None, &[Scope::Operate]).await;
     let lists = [
+        ("/console/orders/late", "Later paid ones", "/console/orders/order_", vec![50, 50, 20]),
+        ("/console/findings", "Later differences", "<code>d_", vec![100, 100, 20]),
+        ("/console/findings", "Later seen ones", "<code>artifact_", vec![100, 20]),
+        ("/console/findings", "Later sales", "<td>X", vec![100, 100, 20]),
+        ("/console/findings", "Later results", "/console/orders/order_", vec![100, 100, 20]),
         ("/console/bulk", "Older", "/console/bulk/bulk_", vec![50, 50, 20]),
         ("/console/sweeps", "Older runs", "tick:", vec![50, 50, 20]),
         ("/console/deletions", "Later deadlines", "/console/deletions/deletion_", vec![50, 50, 20]),

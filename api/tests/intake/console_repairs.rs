@@ -306,7 +306,10 @@ async fn nobody_gives_back_the_money_of_another_tenants_erased_order_and_who_loo
     assert!(shown.contains("paid after erasure") && !shown.contains("name=\"csrf\""), "{shown}");
     let operator = Browser::of(&house, Some("koselfie"), &[Scope::Operate]).await;
     let sale: String =
-        sqlx::query_scalar("select md5('cs_test_erased')::uuid::text").fetch_one(&house.owner).await.expect("it");
+        sqlx::query_scalar("select id::text from safelight_fiscal.sales where stripe_session = 'cs_test_erased'")
+            .fetch_one(&house.owner)
+            .await
+            .expect("it");
     for which in [format!("sale={sale}"), "session=cs_test_erased".to_owned()] {
         let more = format!("&refund={}&{which}&amount_cents=100&sure=yes&why=goodwill", Id::<id::Refund>::new());
         let refused = operator.presses("/console/orders", "/console/orders/erased/refund", &more).await;

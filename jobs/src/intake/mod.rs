@@ -23,7 +23,7 @@ pub use erase::{ErasureStarted, erase};
 pub use export::{ExportAsked, ExportRow, ask_export, ask_export_for, exports, exports_before};
 pub use object::{Decided, Objected, ObjectionRow, decide_objection, object, objections, objections_after};
 pub(crate) use order::lock_session;
-pub use order::{Checkout, NewOrder, place, start_checkout};
+pub use order::{Checkout, NewOrder, ORDER_STATES, place, start_checkout};
 pub(crate) use part::begin_failed_order;
 pub use part::{DeletionStarted, delete_failed_order, delete_photo};
 pub use rectify::{Contested, Correction, Recipient, contest_similarity, rectify};

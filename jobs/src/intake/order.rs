@@ -11,6 +11,10 @@ use crate::{
 
 use super::IntakeError;
 
+/// The states of an order, as they are stored.
+pub const ORDER_STATES: [&str; 8] =
+    ["placed", "paid", "training", "generating", "delivered", "refused", "expired", "refund_review"];
+
 /// An order as the web backend places it. No `Debug`: the prompt is the person's own words.
 pub struct NewOrder {
     /// The buyer.

@@ -131,7 +131,11 @@ const ADDRESSES: &[(&str, Opens)] = &[
     ("/console/providers?said=job_019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
     ("/console/providers?calls_after=unknown.1790000000123456.019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
     ("/console/sweeps?before=019a8f2e-6c5d-7b12-90f3-a4b5c6d7e8f9", Opens::Session),
-    ("/console/findings", Opens::Session),
+    (
+        "/console/findings?another_after=12&money_after=1790000000123456.019a8f2e6c5d7b1290f3a4b5c6d7e8f9&objects_after=x&rules_after=",
+        Opens::Session,
+    ),
+    ("/console/orders/late?after=1790000000123456.019a8f2e6c5d7b1290f3a4b5c6d7e8f9", Opens::Session),
     ("/console/policies", Opens::Session),
     ("/console/controls?done=paused", Opens::Session),
     ("/console/schedules?done=paused", Opens::Session),
