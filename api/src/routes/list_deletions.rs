@@ -2,15 +2,12 @@
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use chrono::{DateTime, Utc};
-use safelight_jobs::{
-    id::{Deletion, Id, Subject},
-    look,
-};
+use safelight_jobs::id::{Deletion, Id, Subject};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{list_jobs::Part, standing, window::Window};
+use super::{list_jobs::Part, window::Cases};
 use crate::{
     caller::{Read, To},
     error::Error,
@@ -84,27 +81,17 @@ pub(crate) async fn list(
     Asked(sought): Asked<SoughtDeletions>,
 ) -> Result<Response, Error> {
     let part = Part::new(sought.cursor, sought.limit);
-    let before = part.cursor::<Deletion>()?.map(Id::uuid);
-    let subject = super::an_id::<Subject>(sought.subject)?;
     super::a_state(sought.state.as_deref(), &STATES)?;
-    if let Some(subject) = subject {
-        standing::is_known(&state, subject, caller.sees_only()).await?;
-        caller.looks_at(&state, &subject.to_string(), look::entry().subject(subject)).await?;
-    }
-    let window = Window {
+    let cases = Cases {
         table: "deletions",
         columns: "id, subject_id, trigger, purpose, state, requested_at, answer_due, completed_at",
-        subject: subject.map(Id::uuid),
-        tenant: caller.sees_only(),
         state: sought.state.as_deref().map(|state| match state {
             "open" => ("state <> ", "complete"),
             state => ("state = ", state),
         }),
-        before,
     };
-    let (lines, floor) = window.rows(&state.pool, part.rows()).await?;
-    let (deletions, next) = part.cut(lines, |line: &DeletionLine| line.deletion);
-    let next = next.or(floor.map(Id::from));
+    let (deletions, next) =
+        cases.page(&state, &caller, sought.subject, &part, |line: &DeletionLine| line.deletion).await?;
     let view = serde_json::to_value(Deletions { deletions, next }).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &view))
 }

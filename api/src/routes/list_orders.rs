@@ -5,13 +5,12 @@ use chrono::{DateTime, Utc};
 use safelight_jobs::{
     id::{Id, Order, Subject},
     intake::ORDER_STATES,
-    look,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{list_jobs::Part, standing, window::Window};
+use super::{list_jobs::Part, window::Cases};
 use crate::{
     caller::{Read, To},
     error::Error,
@@ -86,24 +85,13 @@ pub(crate) async fn list(
     Asked(sought): Asked<SoughtOrders>,
 ) -> Result<Response, Error> {
     let part = Part::new(sought.cursor, sought.limit);
-    let before = part.cursor::<Order>()?.map(Id::uuid);
-    let subject = super::an_id::<Subject>(sought.subject)?;
     super::a_state(sought.state.as_deref(), &ORDER_STATES)?;
-    if let Some(subject) = subject {
-        standing::is_known(&state, subject, caller.sees_only()).await?;
-        caller.looks_at(&state, &subject.to_string(), look::entry().subject(subject)).await?;
-    }
-    let window = Window {
+    let cases = Cases {
         table: "orders",
         columns: "id, subject_id, plan, state, problem, amount_cents, currency, created_at, paid_at, delivered_at",
-        subject: subject.map(Id::uuid),
-        tenant: caller.sees_only(),
         state: sought.state.as_deref().map(|state| ("state = ", state)),
-        before,
     };
-    let (lines, floor) = window.rows(&state.pool, part.rows()).await?;
-    let (orders, next) = part.cut(lines, |line: &OrderLine| line.order);
-    let next = next.or(floor.map(Id::from));
+    let (orders, next) = cases.page(&state, &caller, sought.subject, &part, |line: &OrderLine| line.order).await?;
     let view = serde_json::to_value(Orders { orders, next }).map_err(|_| Error::Internal)?;
     Ok(idempotency::answer(StatusCode::OK, &view))
 }

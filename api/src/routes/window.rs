@@ -3,31 +3,81 @@
 //!
 //! Never: reads a whole history for a rare answer, or tells a tenant an id of another's.
 
+use safelight_jobs::{
+    id::{Id, Kind, Subject},
+    look,
+};
 use sqlx::{FromRow, PgPool, Postgres, QueryBuilder, postgres::PgRow};
 use uuid::Uuid;
+
+use super::{list_jobs::Part, standing};
+use crate::{
+    caller::{Read, To},
+    error::Error,
+    state::ApiState,
+};
 
 /// How many of the newest rows one page looks through, where no person narrows it.
 const WINDOW: i64 = 20_000;
 
-/// What narrows a page.
-pub(super) struct Window<'a> {
+/// A list of cases.
+pub(super) struct Cases<'a> {
     /// `orders` or `deletions`.
     pub(super) table: &'static str,
-    /// Its columns.
+    /// The columns of one line.
     pub(super) columns: &'static str,
-    /// Of one person.
-    pub(super) subject: Option<Uuid>,
-    /// Of one tenant.
-    pub(super) tenant: Option<&'a str>,
     /// A condition, and what it compares with.
     pub(super) state: Option<(&'static str, &'a str)>,
+}
+
+impl Cases<'_> {
+    /// A page of it as this caller sees it, of one person or of all, and where the next one goes on. Whose cases are asked for by name
+    /// must be the caller's to know, and an operator's look at them is kept.
+    pub(super) async fn page<R, K: Kind>(
+        &self,
+        state: &ApiState,
+        caller: &To<Read>,
+        subject: Option<String>,
+        part: &Part,
+        id: impl Fn(&R) -> Id<K>,
+    ) -> Result<(Vec<R>, Option<Id<K>>), Error>
+    where
+        R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let before = part.cursor::<K>()?.map(Id::uuid);
+        let subject = super::an_id::<Subject>(subject)?;
+        if let Some(subject) = subject {
+            standing::is_known(state, subject, caller.sees_only()).await?;
+            caller.looks_at(state, &subject.to_string(), look::entry().subject(subject)).await?;
+        }
+        let window = Window {
+            table: self.table,
+            columns: self.columns,
+            state: self.state,
+            subject: subject.map(Id::uuid),
+            tenant: caller.sees_only(),
+            before,
+        };
+        let (lines, floor) = window.rows(&state.pool, part.rows()).await?;
+        let (lines, next) = part.cut(lines, id);
+        Ok((lines, next.or(floor.map(Id::from))))
+    }
+}
+
+/// What narrows a page.
+struct Window<'a> {
+    table: &'static str,
+    columns: &'static str,
+    subject: Option<Uuid>,
+    tenant: Option<&'a str>,
+    state: Option<(&'static str, &'a str)>,
     /// Where the page before ended.
-    pub(super) before: Option<Uuid>,
+    before: Option<Uuid>,
 }
 
 impl Window<'_> {
     /// At most so many rows, and how far down was looked: none, to the end.
-    pub(super) async fn rows<R>(&self, pool: &PgPool, most: i64) -> Result<(Vec<R>, Option<Uuid>), sqlx::Error>
+    async fn rows<R>(&self, pool: &PgPool, most: i64) -> Result<(Vec<R>, Option<Uuid>), sqlx::Error>
     where
         R: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
