@@ -1,8 +1,9 @@
 //! `safelight bench intake`: how fast the intake answers while many come a second.
 //!
 //! `--route webhooks`: genuine, signed events of payments of existing orders, each another one, so that each stores a row and
-//! enqueues a job. `--route fal`: genuine reports about calls that were made, each of another one. `--route jobs`: typed jobs of a backend, each with another key. Sent at a steady rate over the loopback; an
-//! answer's time counts from the moment at which its request was due, so that a queue before the intake is not hidden. The
+//! enqueues a job. `--route fal`: genuine reports about calls that were made, each of another one. `--route jobs`: typed jobs of a
+//! backend, each with another key. Sent at a steady rate over the loopback; an answer's time counts from the moment at which its
+//! request was due, so that a queue before the intake is not hidden. The
 //! tables of the database are the domain's: a private Postgres, or one of its own.
 
 use std::time::{Duration, Instant};
@@ -82,38 +83,13 @@ impl Intake {
         let sandbox = Sandbox::start(Options::new(&folder)).await?;
         let stop = CancellationToken::new();
         let url = intake(server.url(), &sandbox, stop.clone()).await?;
-        let n = u64::from(self.rate) * u64::from(self.secs);
+        let route = self.route;
         // Written beforehand: the sender must not be what is measured.
-        let orders: Vec<uuid::Uuid> =
-            sqlx::query_scalar("select id from safelight.orders order by id").fetch_all(&owner).await?;
-        let bodies: Vec<String> = (0..n)
-            .map(|number| match self.route {
-                Route::Webhooks => {
-                    let session =
-                        json!({ "id": session(number % ORDERS), "object": "checkout.session", "payment_status": "paid" });
-                    sandbox.stripe.event("checkout.session.completed", session).to_string()
-                }
-                Route::Fal => json!({
-                    "request_id": request_id(number), "gateway_request_id": request_id(number), "status": "OK", "error": null,
-                    "payload": { "images": [{ "url": format!("https://v3.fal.media/files/bench/{number}.png"), "content_type": "image/png" }] },
-                })
-                .to_string(),
-                Route::Jobs => {
-                    let order = orders[usize::try_from(number).unwrap_or(0) % orders.len()];
-                    let payload = json!({ "order": Id::<id::Order>::from(order), "event": format!("evt_{number}") });
-                    json!({ "kind": "confirm_payment", "payload": payload }).to_string()
-                }
-            })
-            .collect();
+        let bodies = self.bodies(&owner, &sandbox).await?;
         let token = tokens::create(&owner, Some("koselfie"), "bench", &[Scope::Enqueue]).await?;
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let gap = Duration::from_secs(1) / self.rate.max(1);
-        let began = Instant::now();
-        let mut sent = tokio::task::JoinSet::new();
-        for (number, body) in (0_u32..).zip(bodies) {
-            let due = began + gap * number;
-            tokio::time::sleep_until(due.into()).await;
-            let request = match self.route {
+        let request = |number: u32, body: String| {
+            let request = match route {
                 Route::Webhooks => http
                     .post(format!("{url}/webhooks/stripe"))
                     .header("stripe-signature", sandbox.stripe.sign_now(body.as_bytes())),
@@ -128,24 +104,14 @@ impl Intake {
                     .header("content-type", "application/json")
                     .bearer_auth(token.expose()),
             };
-            let request = request.body(body);
-            sent.spawn(async move {
-                let answer = request.send().await;
-                (answer.is_ok_and(|answer| answer.status().is_success()), due.elapsed())
-            });
-        }
-        let (mut waits, mut refused) = (Vec::new(), 0_u64);
-        while let Some(answer) = sent.join_next().await {
-            let (taken, wait) = answer?;
-            refused += u64::from(!taken);
-            waits.push(wait);
-        }
-        waits.sort();
-        let took = began.elapsed();
-        let at = |part: f64| percentile(&waits, part).map_or(0.0, |wait| wait.as_secs_f64() * 1000.0);
+            request.body(body)
+        };
+        let answers = sends(self.rate, bodies, request).await?;
         let jobs: i64 = sqlx::query_scalar("select count(*) from safelight.jobs").fetch_one(&owner).await?;
+        let at = |part: f64| percentile(&answers.waits, part).map_or(0.0, |wait| wait.as_secs_f64() * 1000.0);
         say(json!({
-            "test": "intake", "route": format!("{:?}", self.route).to_lowercase(), "rate": self.rate, "n": n, "secs": took.as_secs_f64(), "refused": refused, "jobs": jobs,
+            "test": "intake", "route": format!("{route:?}").to_lowercase(), "rate": self.rate, "n": answers.waits.len(),
+            "secs": answers.took.as_secs_f64(), "refused": answers.refused, "jobs": jobs,
             "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "max_ms": at(1.0),
         }));
         stop.cancel();
@@ -153,6 +119,71 @@ impl Intake {
         let _ = std::fs::remove_dir_all(folder);
         Ok(())
     }
+}
+
+impl Intake {
+    /// One a request.
+    async fn bodies(&self, owner: &PgPool, sandbox: &Sandbox) -> anyhow::Result<Vec<String>> {
+        let orders: Vec<uuid::Uuid> =
+            sqlx::query_scalar("select id from safelight.orders order by id").fetch_all(owner).await?;
+        let body = |number: u64| {
+            match self.route {
+            Route::Webhooks => {
+                let session =
+                    json!({ "id": session(number % ORDERS), "object": "checkout.session", "payment_status": "paid" });
+                sandbox.stripe.event("checkout.session.completed", session).to_string()
+            }
+            Route::Fal => json!({
+                "request_id": request_id(number), "gateway_request_id": request_id(number), "status": "OK", "error": null,
+                "payload": { "images": [{ "url": format!("https://v3.fal.media/files/bench/{number}.png"), "content_type": "image/png" }] },
+            })
+            .to_string(),
+            Route::Jobs => {
+                let order = orders[usize::try_from(number).unwrap_or(0) % orders.len()];
+                let payload = json!({ "order": Id::<id::Order>::from(order), "event": format!("evt_{number}") });
+                json!({ "kind": "confirm_payment", "payload": payload }).to_string()
+            }
+        }
+        };
+        Ok((0..u64::from(self.rate) * u64::from(self.secs)).map(body).collect())
+    }
+}
+
+/// What came back.
+struct Answers {
+    /// From when each request was due to its answer, sorted.
+    waits: Vec<Duration>,
+    /// How many were no success.
+    refused: u64,
+    took: Duration,
+}
+
+/// Send these at a steady rate.
+async fn sends(
+    rate: u32,
+    bodies: Vec<String>,
+    request: impl Fn(u32, String) -> reqwest::RequestBuilder,
+) -> anyhow::Result<Answers> {
+    let gap = Duration::from_secs(1) / rate.max(1);
+    let began = Instant::now();
+    let mut sent = tokio::task::JoinSet::new();
+    for (number, body) in (0_u32..).zip(bodies) {
+        let due = began + gap * number;
+        tokio::time::sleep_until(due.into()).await;
+        let request = request(number, body);
+        sent.spawn(async move {
+            let answer = request.send().await;
+            (answer.is_ok_and(|answer| answer.status().is_success()), due.elapsed())
+        });
+    }
+    let (mut waits, mut refused) = (Vec::new(), 0_u64);
+    while let Some(answer) = sent.join_next().await {
+        let (taken, wait) = answer?;
+        refused += u64::from(!taken);
+        waits.push(wait);
+    }
+    waits.sort();
+    Ok(Answers { waits, refused, took: began.elapsed() })
 }
 
 fn session(number: u64) -> String {
