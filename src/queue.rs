@@ -76,22 +76,8 @@ async fn list(pool: &PgPool, tenant: Option<&str>, as_json: bool) -> anyhow::Res
 }
 
 async fn workers(pool: &PgPool, as_json: bool) -> anyhow::Result<()> {
-    let rows = sqlx::query!(
-        r#"select name, host, pid, queues, version, started_at, seen_at < statement_timestamp() - interval '1 minute' as "silent!",
-            floor(extract(epoch from statement_timestamp() - seen_at))::bigint as "seconds!",
-            (select count(*) from safelight.jobs j where j.state = 1 and j.worker = w.name) as "running!"
-        from safelight.workers w order by 7, name"#
-    )
-    .fetch_all(pool)
-    .await?;
+    let rows = queue::workers(pool, None, i64::MAX).await?;
     if as_json {
-        let rows: Vec<_> = rows
-            .iter()
-            .map(|row| {
-                json!({ "worker": row.name, "silent": row.silent, "running": row.running, "seen_seconds_ago": row.seconds,
-                    "host": row.host, "process": row.pid, "version": row.version, "queues": row.queues, "since": row.started_at })
-            })
-            .collect();
         say(json!({ "workers": rows }));
         return Ok(());
     }
@@ -104,7 +90,7 @@ async fn workers(pool: &PgPool, as_json: bool) -> anyhow::Result<()> {
             "{:<24} {state:<6} {:>4} running, seen {} s ago  {} ({})  {}",
             row.name,
             row.running,
-            row.seconds,
+            row.seen_seconds_ago,
             row.host,
             row.pid,
             row.queues.join(",")

@@ -82,7 +82,7 @@ async fn the_workers_are_listed_the_silent_ones_last() {
     .await
     .unwrap();
     let workers = app.prints(&["queue", "workers", "--json"]).await;
-    let stands = |n: usize| (&workers["workers"][n]["worker"], &workers["workers"][n]["silent"]);
+    let stands = |n: usize| (&workers["workers"][n]["name"], &workers["workers"][n]["silent"]);
     assert_eq!((stands(0), stands(1)), ((&json!("b"), &json!(false)), (&json!("a"), &json!(true))), "{workers}");
     assert!(app.types(&["queue", "workers"]).await.1.contains("silent"));
 }

@@ -5,6 +5,7 @@ use axum::{
     response::Response,
 };
 use maud::html;
+use safelight_jobs::queue::{self, SILENT_SECONDS};
 use serde::Deserialize;
 
 use super::{
@@ -15,8 +16,6 @@ use super::{
 };
 use crate::state::ApiState;
 
-/// A worker that said nothing for longer than this is taken for dead, in seconds.
-const SILENT: i32 = 60;
 /// Before the name of a worker in an address.
 const IS_SILENT: &str = "silent.";
 
@@ -37,27 +36,13 @@ pub(super) async fn page(
     let seen = sqlx::query!(
         r#"select count(*) filter (where seen_at >= statement_timestamp() - make_interval(secs => $1)) as "alive!",
             count(*) filter (where seen_at < statement_timestamp() - make_interval(secs => $1)) as "silent!" from safelight.workers"#,
-        f64::from(SILENT)
+        f64::from(SILENT_SECONDS)
     )
     .fetch_one(&state.pool)
     .await?;
     let last =
         part.after.as_deref().map(|last| last.strip_prefix(IS_SILENT).map_or((false, last), |name| (true, name)));
-    let (was_silent, name) = last.unzip();
-    // By name, because it stays: when each was last seen changes between one page and the next.
-    let rows = sqlx::query!(
-        r#"select w.name, host, pid, queues, version, w.started_at, silent as "silent!",
-            floor(extract(epoch from statement_timestamp() - seen_at))::bigint as "seconds!",
-            (select count(*) from safelight.jobs j where j.state = 1 and j.worker = w.name) as "running!"
-        from safelight.workers w, lateral (select w.seen_at < statement_timestamp() - make_interval(secs => $1) as silent) s
-        where $2::text is null or (silent, w.name) > ($3::boolean, $2) order by silent, w.name limit $4"#,
-        f64::from(SILENT),
-        name,
-        was_silent,
-        parts::one_more(MOST)
-    )
-    .fetch_all(&state.pool)
-    .await?;
+    let rows = queue::workers(&state.pool, last, parts::one_more(MOST)).await?;
     let (rows, next) =
         parts::page(rows, MOST, |row| format!("{}{}", if row.silent { IS_SILENT } else { "" }, encoded(&row.name)));
     let body = html! {
@@ -68,7 +53,7 @@ pub(super) async fn page(
                 (parts::table("Workers", &["worker", "state", "#running", "#last seen", "host", "#process", "version", "queues", "since"], &rows, |row| html! {
                     th scope="row" { code { (row.name) } }
                     td { (words::state(if row.silent { "silent" } else { "alive" })) }
-                    td.n { (row.running) } td.n { (words::age(row.seconds)) " ago" }
+                    td.n { (row.running) } td.n { (words::age(row.seen_seconds_ago)) " ago" }
                     td { (row.host) } td.n { (row.pid) } td { (row.version) } td.free { (row.queues.join(", ")) } td { (words::time(row.started_at)) }
                 }))
             }

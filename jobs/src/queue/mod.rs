@@ -18,6 +18,7 @@ mod numbers;
 mod own_keys;
 pub mod search;
 mod settle;
+mod workers;
 
 pub use bell::{Bell, CHANNEL};
 pub use bulk::{enqueue_all, enqueue_bulk, enqueue_wishes};
@@ -39,3 +40,4 @@ pub use lease::{Kept, Lease, disown, forget_worker, give_back, keep, open_lanes,
 pub use numbers::{COUNTED, ProviderLoad, QueueNumbers, REFUSED_US, numbers, provider_loads, refused_us};
 pub use own_keys::OwnKey;
 pub use settle::{KEY_LIFETIME_HOURS, Outcome, Verdict, provider_is_well, settle, settle_within};
+pub use workers::{SILENT_SECONDS, Worker, workers};
