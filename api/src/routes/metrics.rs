@@ -104,6 +104,11 @@ fn write(text: &mut String, numbers: &Numbers) {
         ("safelight_deletions_late", "Open deletions past their legal deadline.", numbers.deletions_late),
         ("safelight_orders_late", "Orders paid over two hours ago and not at an end.", numbers.orders_late),
         ("safelight_artifacts_due", "Objects past their term that no deletion has removed yet.", numbers.due_artifacts),
+        (
+            "safelight_artifacts_overdue",
+            "Those that have been so for more than an hour: at rest it is 0.",
+            numbers.overdue_artifacts,
+        ),
         ("safelight_objects_missing", "Rows whose object the store does not have.", numbers.missing_objects),
         (
             "safelight_claims_refused",
