@@ -1,7 +1,7 @@
 //! Numbers of the whole house, for its people and for the metrics: does the machinery itself go on? No tenant is shown them.
 
 use safelight_jobs::{
-    queue,
+    queue, schedule,
     sealer::{self, Lag},
 };
 use sqlx::PgPool;
@@ -19,7 +19,7 @@ pub(crate) struct House {
     pub(crate) bulk_stuck: i64,
     /// How long ago the oldest of those under way was asked for, in seconds.
     pub(crate) bulk_oldest_seconds: i64,
-    /// How long ago the schedule that was looked at last was looked at, in seconds.
+    /// For how long nobody has looked at the schedule that was looked at last of all; since the installation, where nobody ever did.
     pub(crate) schedule_behind_seconds: i64,
     /// The last run of each sweep.
     pub(crate) sweeps: Vec<SweepNumbers>,
@@ -44,8 +44,7 @@ impl House {
         .fetch_one(pool)
         .await?;
         let row = sqlx::query!(
-            r#"select (select coalesce(max(extract(epoch from safelight.now() - last_tick)), 0)::bigint from safelight.schedules where not paused) as "behind!",
-                (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_user_tables where schemaname = 'safelight' and relname = 'jobs') as "dead!",
+            r#"select (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_user_tables where schemaname = 'safelight' and relname = 'jobs') as "dead!",
                 pg_total_relation_size('safelight.jobs') as "bytes!""#
         )
         .fetch_one(pool)
@@ -55,7 +54,7 @@ impl House {
             bulk_under_way: bulk.under_way,
             bulk_stuck: bulk.stuck,
             bulk_oldest_seconds: bulk.oldest,
-            schedule_behind_seconds: row.behind,
+            schedule_behind_seconds: schedule::behind(pool).await?.seconds,
             sweeps: numbers::sweeps(pool).await?,
             lag: sealer::lag(pool).await?,
             dead_tuples: row.dead,

@@ -155,6 +155,38 @@ pub async fn list(pool: &PgPool) -> Result<Vec<Row>, sqlx::Error> {
     .await
 }
 
+/// How far behind the schedule is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// For how long nobody has looked at the schedule that was looked at last of all, in seconds; paused ones are left out.
+    pub seconds: i64,
+    /// Schedules of this program that nobody has ever looked at, by name.
+    pub never: Vec<String>,
+}
+
+/// How far it is behind. A schedule that nobody ever looked at has been waiting since the schema was laid or, where others were looked
+/// at, since it was brought up to date last: no version that knows the schedule is older. One that this program does not know any more
+/// is nobody's.
+pub async fn behind(pool: &PgPool) -> Result<Behind, sqlx::Error> {
+    let known: Vec<String> = ALL.iter().map(|scheduled| scheduled.name.to_owned()).collect();
+    let rows = sqlx::query!(
+        r#"select k.name as "name!", s.name is null as "never!",
+            coalesce(extract(epoch from safelight.now() - coalesce(s.last_tick, m.since)), 0)::bigint as "seconds!"
+        from unnest($1::text[]) with ordinality k(name, place)
+        cross join (select case when exists (select from safelight.schedules) then max(installed_on) else min(installed_on) end as since
+            from _sqlx_migrations where success) m
+        left join safelight.schedules s on s.name = k.name
+        where s.paused is not true order by k.place"#,
+        &known
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(Behind {
+        seconds: rows.iter().map(|row| row.seconds).max().unwrap_or(0).max(0),
+        never: rows.into_iter().filter(|row| row.never).map(|row| row.name).collect(),
+    })
+}
+
 /// Pause or resume one, with its audit entry. Answers whether there is one of that name.
 pub async fn pause(tx: &mut PgConnection, name: &str, paused: bool, by: By<'_>) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(

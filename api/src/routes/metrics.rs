@@ -257,7 +257,7 @@ async fn write_operations(
         ),
         (
             "safelight_schedule_behind_seconds",
-            "How long ago the schedule that was looked at last was looked at.",
+            "For how long nobody has looked at a schedule; since the installation, where nobody ever did.",
             of_the_house.schedule_behind_seconds,
         ),
         (

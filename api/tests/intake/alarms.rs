@@ -1,6 +1,9 @@
 //! The numbers that raise an alarm, each at a state that is ill and at one that only looks like it; and their cards on the first page.
 
-use crate::house::House;
+use safelight_api::tokens::Scope;
+use safelight_jobs::schedule;
+
+use crate::{console_acts::Browser, house::House};
 
 impl House {
     /// What Prometheus reads under this name.
@@ -30,4 +33,49 @@ async fn what_reached_its_term_this_minute_is_due_and_raises_no_alarm_before_the
     house.run(&due("now() - interval '61 minutes'")).await;
     assert_eq!(house.number("safelight_artifacts_due").await, "2");
     assert_eq!(house.number("safelight_artifacts_overdue").await, "1", "no sweep came for an hour");
+}
+
+/// Somebody looks at all schedules now, but for these.
+pub(crate) fn looked_at_but(left_out: &[&str]) -> String {
+    let rows: Vec<String> = schedule::ALL
+        .iter()
+        .filter(|scheduled| !left_out.contains(&scheduled.name))
+        .map(|scheduled| format!("('{}', '{}', 'once')", scheduled.name, scheduled.cron))
+        .collect();
+    format!("insert into safelight.schedules (name, cron, catch_up) values {}", rows.join(", "))
+}
+
+#[tokio::test]
+async fn a_schedule_that_nobody_ever_looked_at_is_behind_since_the_installation() {
+    let house = House::build().await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let behind = async || house.number("safelight_schedule_behind_seconds").await.parse::<i64>().expect("a number");
+    let card = async || operator.opens("/console").await.text.contains("schedule that nobody looks at (");
+    // The newest migration is a day old, the one before it two, and the first one many.
+    house.run("update _sqlx_migrations set installed_on = now() - interval '1 day' * ((select max(version) from _sqlx_migrations) + 1 - version)").await;
+    let first = house.count("from generate_series(1, (select max(version) from _sqlx_migrations))").await;
+
+    // No process ever ticked: since the first of them.
+    assert_eq!(behind().await / 86_400, first);
+    assert!(card().await);
+    let page = operator.opens("/console/schedules").await.text;
+    assert!(page.contains("Nobody has ever looked at sweep retention, "), "{page}");
+
+    // One of a new version that nobody of that version looked at: since the newest migration.
+    house.run(&looked_at_but(&["tell_policies"])).await;
+    assert_eq!(behind().await / 86_400, 1);
+    assert!(card().await);
+    assert!(operator.opens("/console/schedules").await.text.contains("Nobody has ever looked at tell policies."));
+
+    // A pause is somebody's word; it is told as one.
+    house.run(
+        "insert into safelight.schedules (name, cron, catch_up, last_tick, paused) values ('tell_policies', '0 22 * * * *', 'once', now() - interval '3 days', true)",
+    )
+    .await;
+    assert!(behind().await < 60 && !card().await);
+    // What this version does not know any more keeps nobody waiting.
+    house.run("insert into safelight.schedules (name, cron, catch_up, last_tick) values ('of_before', '0 22 * * * *', 'once', now() - interval '3 days')").await;
+    assert!(behind().await < 60 && !card().await);
+    house.run("update safelight.schedules set paused = false").await;
+    assert_eq!(behind().await / 86_400, 3);
 }
