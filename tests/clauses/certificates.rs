@@ -289,11 +289,15 @@ async fn n23_rows_that_say_more_than_the_log_are_not_sworn_to_and_keep_no_other_
         assert!(sealer::certificate(&app.db, bent, None).await.unwrap().is_none(), "{sql}");
     }
     outside.certificate(&app, honest).await;
-    assert_eq!(sealer::lag(&app.db).await.unwrap().certificates_due, 1, "and it is seen to be due");
+    let lag = sealer::lag(&app.db).await.unwrap();
+    assert_eq!((lag.certificates_due, lag.certificates_late), (1, 0), "and it is seen to be due");
+    app.turn_clock(chrono::Duration::minutes(15)).await;
+    assert_eq!(sealer::lag(&app.db).await.unwrap().certificates_late, 1, "and somebody is called about it");
     sqlx::query("update safelight.deletion_steps set deleted = deleted - 7, state = 'verified' where deletion_id = $1 and seq = 1")
         .bind(bent.uuid())
         .execute(&app.db)
         .await
         .unwrap();
     outside.certificate(&app, bent).await;
+    assert_eq!(sealer::lag(&app.db).await.unwrap().certificates_late, 0);
 }

@@ -137,6 +137,12 @@ fn of_the_house(numbers: &Numbers, house: &House) -> Vec<Card> {
             format!("audit log that is not sealed{}", age(unsealed > UNSEALED, unsealed)),
             "/console/audit",
         ),
+        card(
+            "CertificateLate",
+            house.lag.certificates_late,
+            "finished deletions that get no certificate".to_owned(),
+            "/console/audit",
+        ),
         card("CheckpointsStayInside", inside, "checkpoints that are not outside".to_owned(), "/console/audit"),
     ]
 }

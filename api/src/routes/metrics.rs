@@ -165,6 +165,11 @@ fn write_log(text: &mut String, lag: &Lag) {
         ("safelight_audit_unsealed_entries", "Committed entries that are not in the log yet.", lag.unsealed),
         ("safelight_audit_unsigned_entries", "Entries in the log that no checkpoint covers yet.", lag.unsigned),
         ("safelight_audit_certificates_due", "Finished deletions without a certificate.", lag.certificates_due),
+        (
+            "safelight_audit_certificates_late",
+            "Those that have been so for a quarter of an hour: at rest it is 0.",
+            lag.certificates_late,
+        ),
     ] {
         family(text, name, help);
         line(text, name, count);

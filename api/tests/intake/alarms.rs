@@ -79,3 +79,27 @@ async fn a_schedule_that_nobody_ever_looked_at_is_behind_since_the_installation(
     house.run("update safelight.schedules set paused = false").await;
     assert_eq!(behind().await / 86_400, 3);
 }
+
+#[tokio::test]
+async fn a_certificate_that_does_not_come_is_late_a_quarter_of_an_hour_after_the_end_and_not_before() {
+    let house = House::build().await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let late = async || {
+        let card = operator.opens("/console").await.text.contains("deletions that get no certificate</a>");
+        (house.number("safelight_audit_certificates_due").await, house.number("safelight_audit_certificates_late").await, card)
+    };
+    for (ended, numbers) in [("14 minutes", ("1", "0", false)), ("16 minutes", ("2", "1", true))] {
+        house
+            .run(&format!(
+                "with one as (insert into safelight.subjects (id, tenant) values (safelight.uuid_v7(), 'koselfie') returning id),
+                over as (insert into safelight.deletions (id, tenant, subject_id, trigger, state, answer_due, completed_at)
+                    select safelight.uuid_v7(), 'koselfie', one.id, 'retention', 'complete', now() + interval '30 days', now() - interval '{ended}' from one returning id)
+                insert into safelight.deletion_certificates (deletion_id) select id from over"
+            ))
+            .await;
+        let (due, not_come, card) = late().await;
+        assert_eq!((due.as_str(), not_come.as_str(), card), numbers, "{ended}");
+    }
+    house.run("update safelight.deletion_certificates set document = '{}', issued_at = now()").await;
+    assert_eq!(late().await, ("0".to_owned(), "0".to_owned(), false));
+}
