@@ -135,13 +135,15 @@ pub struct Row {
     pub actor: String,
     /// And why.
     pub why: Option<String>,
+    /// When it was read.
+    pub now: DateTime<Utc>,
 }
 
 impl Row {
-    /// When its next tick is, from `now` on; none while it is paused.
+    /// When its next tick is; none while it is paused.
     #[must_use]
-    pub fn next(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        Schedule::from_str(&self.cron).ok().filter(|_| !self.paused)?.after(&now).next()
+    pub fn next(&self) -> Option<DateTime<Utc>> {
+        Schedule::from_str(&self.cron).ok().filter(|_| !self.paused)?.after(&self.now).next()
     }
 }
 
@@ -149,7 +151,7 @@ impl Row {
 pub async fn list(pool: &PgPool) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(
         Row,
-        "select name, cron, catch_up, paused, last_tick, actor, why from safelight.schedules order by name"
+        r#"select name, cron, catch_up, paused, last_tick, actor, why, safelight.now() as "now!" from safelight.schedules order by name"#
     )
     .fetch_all(pool)
     .await

@@ -42,7 +42,7 @@ pub(super) async fn page(
                     div.control-says {
                         strong { (words::said(&row.name)) } @if row.paused { " " (words::state("paused")) }
                         p.small { code { (row.cron) } " (sec min hour day month weekday) · " (if row.catch_up == "each" { "a job for each missed tick" } else { "one job for all missed ticks" }) " · looked at until " (words::distance(now, row.last_tick))
-                            @if let Some(next) = row.next(now) { " · next " (words::distance(now, next)) } }
+                            @if let Some(next) = row.next() { " · next " (words::distance(now, next)) } }
                         @if row.paused { p.small { "Paused by " (row.actor) @if let Some(why) = &row.why { ": " (why) } } }
                     }
                     div.acts {

@@ -103,3 +103,21 @@ async fn a_certificate_that_does_not_come_is_late_a_quarter_of_an_hour_after_the
     house.run("update safelight.deletion_certificates set document = '{}', issued_at = now()").await;
     assert_eq!(late().await, ("0".to_owned(), "0".to_owned(), false));
 }
+
+#[tokio::test]
+async fn a_paused_schedule_is_seen_with_who_and_why_where_its_card_leads() {
+    let house = House::build().await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    house.run(&looked_at_but(&[])).await;
+    let controls = async || operator.opens("/console/controls").await.text;
+    assert!(controls().await.contains("Nothing is set."));
+    house.run("update safelight.schedules set paused = true, actor = 'ops_7', why = 'a restore' where name = 'sweep_retention'").await;
+    assert_eq!(house.number("safelight_paused{scope=\"schedule\",name=\"sweep_retention\"}").await, "1");
+    let overview = operator.opens("/console").await.text;
+    assert!(overview.contains("<a href=\"/console/controls\">pauses and open breakers</a>"), "{overview}");
+    let page = controls().await;
+    for said in ["sweep retention", "by ops_7: a restore", "href=\"/console/schedules\">Schedules<span"] {
+        assert!(page.contains(said), "{said}: {page}");
+    }
+    assert!(!page.contains("Nothing is set."), "{page}");
+}
