@@ -234,15 +234,17 @@ pub async fn tick(pool: &PgPool, bell: &Bell) -> Result<usize, ScheduleError> {
 /// The same for one schedule.
 pub async fn tick_one(pool: &PgPool, bell: &Bell, scheduled: &Scheduled) -> Result<usize, ScheduleError> {
     let times = Schedule::from_str(scheduled.cron).map_err(|_| ScheduleError::Time(scheduled.cron))?;
+    let catch_up = match scheduled.catch_up {
+        CatchUp::Once => "once",
+        CatchUp::Each => "each",
+    };
     let mut tx = Tx::begin(pool, bell).await?;
+    // Nothing on a conflict: an update would wait for whoever has the row.
     sqlx::query!(
         "insert into safelight.schedules (name, cron, catch_up) values ($1, $2, $3) on conflict do nothing",
         scheduled.name,
         scheduled.cron,
-        match scheduled.catch_up {
-            CatchUp::Once => "once",
-            CatchUp::Each => "each",
-        },
+        catch_up
     )
     .execute(&mut *tx)
     .await?;
@@ -268,10 +270,13 @@ pub async fn tick_one(pool: &PgPool, bell: &Bell, scheduled: &Scheduled) -> Resu
         tx.ring(enqueued.queue);
         new += usize::from(!enqueued.already);
     }
+    // With the time by which it was looked at: another version of the program may have declared another one.
     sqlx::query!(
-        "update safelight.schedules set last_tick = greatest(last_tick, $2) where name = $1",
+        "update safelight.schedules set last_tick = greatest(last_tick, $2), cron = $3, catch_up = $4 where name = $1",
         scheduled.name,
-        row.now
+        row.now,
+        scheduled.cron,
+        catch_up
     )
     .execute(&mut *tx)
     .await?;
