@@ -47,8 +47,10 @@ pub(crate) struct Numbers {
     pub(crate) controls_set: i64,
     /// Not seen for a minute, and not gone in peace.
     pub(crate) workers_silent: i64,
-    /// Paid more than two hours ago and not at an end.
+    /// Paid more than two hours ago and not at an end, although nothing of their person is restricted.
     pub(crate) orders_late: i64,
+    /// The same of people whose data are restricted: they wait for the release, and that is right (Art. 18).
+    pub(crate) orders_restricted: i64,
 }
 
 /// The last run of one sweep.
@@ -146,8 +148,11 @@ impl Numbers {
                     + (select count(*) from safelight.schedules where paused and $1::text is null)
                     + (select count(*) from safelight.breakers where state <> 'closed' and $1::text is null) as "controls!",
                 (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute' and $1::text is null) as "silent!",
-                (select count(*) from safelight.orders where state in ('paid', 'training', 'generating')
-                    and paid_at < safelight.now() - interval '2 hours' and ($1::text is null or tenant = $1)) as "orders_late!""#,
+                late.theirs as "orders_late!", late.restricted as "orders_restricted!"
+            from (select count(*) filter (where r.subject_id is null) as theirs, count(*) filter (where r.subject_id is not null) as restricted
+                from safelight.orders o left join safelight.restrictions r on r.subject_id = o.subject_id and r.lifted_at is null
+                where o.state in ('paid', 'training', 'generating') and o.paid_at < safelight.now() - interval '2 hours'
+                    and ($1::text is null or o.tenant = $1)) late"#,
             tenant
         )
         .fetch_one(pool)
@@ -177,6 +182,7 @@ impl Numbers {
             controls_set: row.controls,
             workers_silent: row.silent,
             orders_late: row.orders_late,
+            orders_restricted: row.orders_restricted,
         })
     }
 }

@@ -102,7 +102,16 @@ fn write(text: &mut String, numbers: &Numbers) {
         ("safelight_deletions_open", "Deletions that are not complete.", numbers.deletions_open),
         ("safelight_deletions_stuck", "Deletions that need a person.", numbers.deletions_stuck),
         ("safelight_deletions_late", "Open deletions past their legal deadline.", numbers.deletions_late),
-        ("safelight_orders_late", "Orders paid over two hours ago and not at an end.", numbers.orders_late),
+        (
+            "safelight_orders_late",
+            "Orders paid over two hours ago and not at an end; without those of restricted people.",
+            numbers.orders_late,
+        ),
+        (
+            "safelight_orders_restricted",
+            "The same of people whose data are restricted: they wait for the release.",
+            numbers.orders_restricted,
+        ),
         ("safelight_artifacts_due", "Objects past their term that no deletion has removed yet.", numbers.due_artifacts),
         (
             "safelight_artifacts_overdue",

@@ -121,3 +121,29 @@ async fn a_paused_schedule_is_seen_with_who_and_why_where_its_card_leads() {
     }
     assert!(!page.contains("Nothing is set."), "{page}");
 }
+
+#[tokio::test]
+async fn an_order_of_a_restricted_person_waits_by_design_and_is_not_late() {
+    let house = House::build().await;
+    let backend = house.backend("koselfie").await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let (ann, eve) = (house.person(&backend).await, house.person(&backend).await);
+    for (person, checkout) in [(ann, "cs_test_ann"), (eve, "cs_test_eve")] {
+        let order = house.order(&backend, person, checkout).await;
+        house
+            .run(&format!("update safelight.orders set state = 'training', checkout_at = now() - interval '4 hours', paid_at = now() - interval '3 hours' where id = '{}'", order.uuid()))
+            .await;
+    }
+    let late = async || {
+        let card = operator.opens("/console").await.text.contains("orders paid two hours ago and not at an end</a>");
+        (house.number("safelight_orders_late").await, house.number("safelight_orders_restricted").await, card)
+    };
+    let says = |late: &str, restricted: &str, card| (late.to_owned(), restricted.to_owned(), card);
+    assert_eq!(late().await, says("2", "0", true));
+    house.run(&format!("insert into safelight.restrictions (tenant, subject_id, ground) values ('koselfie', '{}', 'accuracy')", ann.uuid())).await;
+    assert_eq!(late().await, says("1", "1", true));
+    house.run(&format!("insert into safelight.restrictions (tenant, subject_id, ground) values ('koselfie', '{}', 'accuracy')", eve.uuid())).await;
+    assert_eq!(late().await, says("0", "2", false));
+    house.run("update safelight.restrictions set lifted_at = now()").await;
+    assert_eq!(late().await, says("2", "0", true), "released, and late");
+}
