@@ -21,6 +21,9 @@ pub(crate) struct House {
     pub(crate) bulk_oldest_seconds: i64,
     /// For how long nobody has looked at the schedule that was looked at last of all; since the installation, where nobody ever did.
     pub(crate) schedule_behind_seconds: i64,
+    /// How often within a week another timeline of the database followed upon one that was known: a failover, or a backup that was
+    /// restored.
+    pub(crate) timeline_changes: i64,
     /// The last run of each sweep.
     pub(crate) sweeps: Vec<SweepNumbers>,
     /// The sealed log.
@@ -44,7 +47,9 @@ impl House {
         .fetch_one(pool)
         .await?;
         let row = sqlx::query!(
-            r#"select (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_user_tables where schemaname = 'safelight' and relname = 'jobs') as "dead!",
+            r#"select (select count(*) from (select seen_at from safelight.timelines order by seen_at, timeline offset 1) later
+                    where seen_at > clock_timestamp() - interval '168 hours') as "timelines!",
+                (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_user_tables where schemaname = 'safelight' and relname = 'jobs') as "dead!",
                 pg_total_relation_size('safelight.jobs') as "bytes!""#
         )
         .fetch_one(pool)
@@ -55,6 +60,7 @@ impl House {
             bulk_stuck: bulk.stuck,
             bulk_oldest_seconds: bulk.oldest,
             schedule_behind_seconds: schedule::behind(pool).await?.seconds,
+            timeline_changes: row.timelines,
             sweeps: numbers::sweeps(pool).await?,
             lag: sealer::lag(pool).await?,
             dead_tuples: row.dead,

@@ -111,6 +111,12 @@ fn of_the_house(numbers: &Numbers, house: &House) -> Vec<Card> {
             "/console/audit",
         ),
         card(
+            "TimelineChanged",
+            house.timeline_changes,
+            "failovers or restores of the database within a week".to_owned(),
+            "/console/audit",
+        ),
+        card(
             "ProviderRefusesUs",
             refused,
             format!("jobs that a provider refuses our key or account{because}"),

@@ -275,6 +275,11 @@ async fn write_operations(
             of_the_house.schedule_behind_seconds,
         ),
         (
+            "safelight_timeline_changes",
+            "Times within seven days that the database began another timeline: a failover, or a restored backup.",
+            of_the_house.timeline_changes,
+        ),
+        (
             "safelight_jobs_dead_tuples",
             "Dead rows of the hot table that vacuum has not taken yet.",
             of_the_house.dead_tuples,

@@ -86,7 +86,11 @@ async fn a_certificate_that_does_not_come_is_late_a_quarter_of_an_hour_after_the
     let operator = Browser::of(&house, None, &[Scope::Operate]).await;
     let late = async || {
         let card = operator.opens("/console").await.text.contains("deletions that get no certificate</a>");
-        (house.number("safelight_audit_certificates_due").await, house.number("safelight_audit_certificates_late").await, card)
+        (
+            house.number("safelight_audit_certificates_due").await,
+            house.number("safelight_audit_certificates_late").await,
+            card,
+        )
     };
     for (ended, numbers) in [("14 minutes", ("1", "0", false)), ("16 minutes", ("2", "1", true))] {
         house
@@ -140,10 +144,39 @@ async fn an_order_of_a_restricted_person_waits_by_design_and_is_not_late() {
     };
     let says = |late: &str, restricted: &str, card| (late.to_owned(), restricted.to_owned(), card);
     assert_eq!(late().await, says("2", "0", true));
-    house.run(&format!("insert into safelight.restrictions (tenant, subject_id, ground) values ('koselfie', '{}', 'accuracy')", ann.uuid())).await;
+    house
+        .run(&format!(
+            "insert into safelight.restrictions (tenant, subject_id, ground) values ('koselfie', '{}', 'accuracy')",
+            ann.uuid()
+        ))
+        .await;
     assert_eq!(late().await, says("1", "1", true));
-    house.run(&format!("insert into safelight.restrictions (tenant, subject_id, ground) values ('koselfie', '{}', 'accuracy')", eve.uuid())).await;
+    house
+        .run(&format!(
+            "insert into safelight.restrictions (tenant, subject_id, ground) values ('koselfie', '{}', 'accuracy')",
+            eve.uuid()
+        ))
+        .await;
     assert_eq!(late().await, says("0", "2", false));
     house.run("update safelight.restrictions set lifted_at = now()").await;
     assert_eq!(late().await, says("2", "0", true), "released, and late");
+}
+
+#[tokio::test]
+async fn a_failover_is_told_for_a_week_and_the_first_timeline_of_a_database_is_none() {
+    let house = House::build().await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let told = async || {
+        let card =
+            operator.opens("/console").await.text.contains("failovers or restores of the database within a week</a>");
+        (house.number("safelight_timeline_changes").await, card)
+    };
+    house.run("delete from safelight.timelines").await;
+    assert_eq!(told().await, ("0".to_owned(), false), "no worker has looked yet");
+    house.run("insert into safelight.timelines (timeline) values (1)").await;
+    assert_eq!(told().await, ("0".to_owned(), false), "it is the first that is known");
+    house.run("update safelight.timelines set seen_at = now() - interval '30 days'; insert into safelight.timelines (timeline) values (2)").await;
+    assert_eq!(told().await, ("1".to_owned(), true));
+    house.run("update safelight.timelines set seen_at = now() - interval '169 hours' where timeline = 2").await;
+    assert_eq!(told().await, ("0".to_owned(), false), "a week later");
 }
