@@ -44,7 +44,7 @@ pub(super) fn section(numbers: &Numbers, house: Option<&House>) -> Markup {
                 @if lit.is_empty() { "Nothing needs a person now." } @else { "This needs a look." }
             }
             @if !lit.is_empty() { ul.cards { @for card in &lit {
-                li.card.lit { strong { (card.count) } @if opens(card.page) { a href=(card.page) { (card.what) } } @else { span { (card.what) } } @if !card.alarm.is_empty() { span.alarm { (card.alarm) } } }
+                li.card.lit { strong { (words::many(card.count)) } @if opens(card.page) { a href=(card.page) { (card.what) } } @else { span { (card.what) } } @if !card.alarm.is_empty() { span.alarm { (card.alarm) } } }
             } } }
             @if !quiet.is_empty() { details.quiet-ones {
                 summary { (quiet.len()) " other things are looked at and well" }
