@@ -5,6 +5,7 @@ use safelight_jobs::{
     db::{self, Role},
     operate,
     queue::{self, Change, Scope},
+    schedule,
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -45,7 +46,7 @@ pub(crate) struct Control {
 
 #[derive(Debug, Subcommand)]
 enum Act {
-    /// What is paused or limited, and which providers are in trouble
+    /// What is paused or limited, schedules included, and which providers are in trouble
     List {
         /// One JSON document
         #[arg(long)]
@@ -151,6 +152,8 @@ async fn set(pool: &PgPool, scope: Scope, name: &str, change: Change, why: &Why)
 
 async fn list(pool: &PgPool, as_json: bool) -> anyhow::Result<()> {
     let (controls, breakers) = (queue::controls(pool).await?, queue::breakers(pool).await?);
+    let mut schedules = schedule::list(pool).await?;
+    schedules.retain(|row| row.paused);
     if as_json {
         let controls: Vec<_> = controls
             .iter()
@@ -165,7 +168,9 @@ async fn list(pool: &PgPool, as_json: bool) -> anyhow::Result<()> {
                 json!({ "provider": b.provider, "state": b.state, "failures": b.failures, "opened_at": b.opened_at, "probe_at": b.probe_at })
             })
             .collect();
-        say(json!({ "controls": controls, "breakers": breakers }));
+        let schedules: Vec<_> =
+            schedules.iter().map(|s| json!({ "name": s.name, "why": s.why, "actor": s.actor })).collect();
+        say(json!({ "controls": controls, "breakers": breakers, "paused_schedules": schedules }));
         return Ok(());
     }
     for c in &controls {
@@ -185,11 +190,15 @@ async fn list(pool: &PgPool, as_json: bool) -> anyhow::Result<()> {
             c.actor
         ));
     }
+    for s in &schedules {
+        let why = s.why.as_deref().unwrap_or("");
+        say(format_args!("{:<9} {:<18} {:<30} ({}: {why})", "schedule", s.name, "paused", s.actor));
+    }
     for b in breakers.iter().filter(|b| b.state != "closed") {
         let probe = b.probe_at.map_or_else(String::new, |at| at.format(", one job looks at %F %T").to_string());
         say(format_args!("breaker   {:<18} {} after {} failures{probe}", b.provider, b.state, b.failures));
     }
-    if controls.is_empty() && breakers.iter().all(|b| b.state == "closed") {
+    if controls.is_empty() && schedules.is_empty() && breakers.iter().all(|b| b.state == "closed") {
         say("nothing is paused or limited, and no provider is in trouble");
     }
     Ok(())

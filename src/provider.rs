@@ -23,7 +23,7 @@ pub(crate) struct Provider {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// What runs and is set aside of each provider, its limit, rate and pause, and whether it is in trouble
+    /// What runs and is set aside of each provider, its limit, rate and pause with who and why, and whether it is in trouble
     List {
         /// As JSON
         #[arg(long)]
@@ -122,7 +122,8 @@ async fn providers(pool: &sqlx::PgPool, as_json: bool) -> anyhow::Result<()> {
             all.push(
                 json!({ "provider": load.provider, "running": load.running, "set_aside": load.aside, "breaker": breaker,
                 "paused": control.is_some_and(|c| c.paused), "most": control.and_then(|c| c.most),
-                "per_second": control.and_then(|c| c.per_second), "burst": control.and_then(|c| c.burst) }),
+                "per_second": control.and_then(|c| c.per_second), "burst": control.and_then(|c| c.burst),
+                "why": control.and_then(|c| c.why.as_deref()), "actor": control.map(|c| &c.actor) }),
             );
             continue;
         }
@@ -131,7 +132,8 @@ async fn providers(pool: &sqlx::PgPool, as_json: bool) -> anyhow::Result<()> {
             says.push(format!("in trouble ({breaker})"));
         }
         if let Some(control) = control {
-            says.extend(control.paused.then(|| "paused".to_owned()));
+            let why = control.why.as_deref().unwrap_or("");
+            says.extend(control.paused.then(|| format!("paused ({}: {why})", control.actor)));
             says.extend(control.most.map(|most| format!("{most} at once")));
             says.extend(control.per_second.map(|rate| format!("{rate} a second")));
         }

@@ -19,7 +19,7 @@ pub(crate) struct ScheduleCommand {
 
 #[derive(Debug, Subcommand)]
 enum Act {
-    /// All schedules, with their last look
+    /// All schedules, with their last look and their next tick, or who paused them and why
     List {
         /// One JSON document
         #[arg(long)]
@@ -52,15 +52,21 @@ impl ScheduleCommand {
                 if as_json {
                     let rows: Vec<_> = rows
                         .iter()
-                        .map(|r| json!({ "name": r.name, "cron": r.cron, "catch_up": r.catch_up, "paused": r.paused, "last_tick": r.last_tick }))
+                        .map(|r| {
+                            json!({ "name": r.name, "cron": r.cron, "catch_up": r.catch_up, "paused": r.paused, "last_tick": r.last_tick,
+                                "next_tick": r.next(), "why": r.why, "actor": r.actor })
+                        })
                         .collect();
                     say(json!({ "schedules": rows }));
                     return Ok(());
                 }
                 for r in rows {
-                    let state = if r.paused { "paused" } else { "" };
+                    let state = match r.next() {
+                        Some(next) => next.format("next %F %T").to_string(),
+                        None => format!("paused ({}: {})", r.actor, r.why.as_deref().unwrap_or("")),
+                    };
                     say(format_args!(
-                        "{:<18} {:<16} {:<5} looked at until {} {state}",
+                        "{:<22} {:<16} {:<5} looked at until {}, {state}",
                         r.name,
                         r.cron,
                         r.catch_up,

@@ -1,7 +1,7 @@
 //! Numbers of the whole house, for its people and for the metrics: does the machinery itself go on? No tenant is shown them.
 
 use safelight_jobs::{
-    queue,
+    queue, schedule,
     sealer::{self, Lag},
 };
 use sqlx::PgPool;
@@ -19,8 +19,11 @@ pub(crate) struct House {
     pub(crate) bulk_stuck: i64,
     /// How long ago the oldest of those under way was asked for, in seconds.
     pub(crate) bulk_oldest_seconds: i64,
-    /// How long ago the schedule that was looked at last was looked at, in seconds.
+    /// For how long nobody has looked at the schedule that was looked at last of all; since the installation, where nobody ever did.
     pub(crate) schedule_behind_seconds: i64,
+    /// How often within a week another timeline of the database followed upon one that was known: a failover, or a backup that was
+    /// restored.
+    pub(crate) timeline_changes: i64,
     /// The last run of each sweep.
     pub(crate) sweeps: Vec<SweepNumbers>,
     /// The sealed log.
@@ -44,7 +47,8 @@ impl House {
         .fetch_one(pool)
         .await?;
         let row = sqlx::query!(
-            r#"select (select coalesce(max(extract(epoch from safelight.now() - last_tick)), 0)::bigint from safelight.schedules where not paused) as "behind!",
+            r#"select (select count(*) from (select seen_at from safelight.timelines order by seen_at, timeline offset 1) later
+                    where seen_at > clock_timestamp() - interval '168 hours') as "timelines!",
                 (select coalesce(sum(n_dead_tup), 0)::bigint from pg_stat_user_tables where schemaname = 'safelight' and relname = 'jobs') as "dead!",
                 pg_total_relation_size('safelight.jobs') as "bytes!""#
         )
@@ -55,7 +59,8 @@ impl House {
             bulk_under_way: bulk.under_way,
             bulk_stuck: bulk.stuck,
             bulk_oldest_seconds: bulk.oldest,
-            schedule_behind_seconds: row.behind,
+            schedule_behind_seconds: schedule::behind(pool).await?.seconds,
+            timeline_changes: row.timelines,
             sweeps: numbers::sweeps(pool).await?,
             lag: sealer::lag(pool).await?,
             dead_tuples: row.dead,

@@ -1,12 +1,12 @@
 //! The numbers that the console and the metrics show: counts and ages, no one's data.
 
 use safelight_jobs::{
-    queue::{self, QueueNumbers},
+    queue::{self, COUNTED, QueueNumbers},
     sweep,
 };
 use sqlx::PgPool;
 
-/// The state of the house, or of one tenant in it.
+/// The state of the house, or of one tenant in it. What may become many is counted up to [`COUNTED`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Numbers {
     pub(crate) queues: Vec<QueueNumbers>,
@@ -47,8 +47,10 @@ pub(crate) struct Numbers {
     pub(crate) controls_set: i64,
     /// Not seen for a minute, and not gone in peace.
     pub(crate) workers_silent: i64,
-    /// Paid more than two hours ago and not at an end.
+    /// Paid more than two hours ago and not at an end, although nothing of their person is restricted.
     pub(crate) orders_late: i64,
+    /// The same of people whose data are restricted: they wait for the release, and that is right (Art. 18).
+    pub(crate) orders_restricted: i64,
 }
 
 /// The last run of one sweep.
@@ -111,44 +113,21 @@ impl Numbers {
     pub(crate) async fn read(pool: &PgPool, tenant: Option<&str>) -> Result<Self, sqlx::Error> {
         let queues = queue::numbers(pool, tenant).await?;
         let row = sqlx::query!(
-            r#"select
-                (select count(*) from safelight.workers where seen_at > clock_timestamp() - interval '1 minute') as "workers!",
-                (select count(*) from safelight.provider_calls where state = 'unknown' and ($1::text is null or tenant = $1)) as "unknown!",
-                (select coalesce(floor(extract(epoch from safelight.now() - min(created_at))), 0)::bigint from safelight.provider_calls
-                    where state = 'unknown' and ($1::text is null or tenant = $1)) as "oldest_unknown!",
-                (select count(*) from (
-                    select b.stripe_session from safelight.orders o join safelight_fiscal.balance b on b.order_id = o.id
-                        where o.state = 'refund_review' and b.kept_cents > 0 and ($1::text is null or b.tenant = $1)
-                    union select s.stripe_session from safelight_fiscal.sales s
-                        where s.review is not null and ($1::text is null or s.tenant = $1)) r) as "reviews!",
-                (select count(*) from safelight.differences where resolved_at is null and ($1::text is null or tenant = $1)) as "differences!",
-                (select count(*) from safelight_fiscal.sales where keep_until is null and ($1::text is null or tenant = $1)) as "unruled!",
-                (select count(*) from safelight.dead_letters where $1::text is null or tenant = $1) as "dead!",
-                (select count(*) from safelight.deletions where state <> 'complete' and ($1::text is null or tenant = $1)) as "open!",
-                (select count(*) from safelight.deletions where state = 'stuck' and ($1::text is null or tenant = $1)) as "stuck!",
-                (select count(*) from safelight.deletions where state <> 'complete' and answer_due < safelight.now()
-                    and ($1::text is null or tenant = $1)) as "late!",
-                (select count(*) from safelight.artifacts where delete_after <= safelight.now()
-                    and (class = 'export' or subject_id <> all ((select safelight.held_persons())::uuid[])) and ($1::text is null or tenant = $1)) as "due!",
-                (select count(*) from safelight.artifacts where delete_after <= safelight.now() - interval '1 hour'
-                    and (class = 'export' or subject_id <> all ((select safelight.held_persons())::uuid[])) and ($1::text is null or tenant = $1)) as "overdue!",
-                (select count(*) from safelight.missing_objects where $1::text is null or tenant = $1) as "missing!",
+            r#"select (select count(*) from safelight.workers where seen_at > clock_timestamp() - interval '1 minute') as "workers!",
+                (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute' and $1::text is null) as "silent!",
                 (not safelight.may_claim())::integer::bigint as "refused!",
-                (select count(*) from safelight.cases where state = 'open' and ($1::text is null or tenant = $1)) as "cases!",
-                (select count(*) from safelight.cases where state = 'open' and answer_due < safelight.now()
-                    and ($1::text is null or tenant = $1)) as "cases_late!",
-                (select count(*) from safelight.objections where state = 'open' and ($1::text is null or tenant = $1)) as "objections_open!",
-                (select count(*) from safelight.objections where state = 'upheld' and ($1::text is null or tenant = $1)) as "objections_upheld!",
-                (select count(*) from safelight.audit_entries where action = 'call.request_differs' and outcome = 'taken_home'
-                    and at > safelight.now() - interval '168 hours' and $1::text is null) as "taken_home!",
-                (select count(*) from safelight.restrictions where lifted_at is null and ($1::text is null or tenant = $1)) as "restricted!",
                 (select count(*) from safelight.controls where paused and $1::text is null)
                     + (select count(*) from safelight.schedules where paused and $1::text is null)
                     + (select count(*) from safelight.breakers where state <> 'closed' and $1::text is null) as "controls!",
-                (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute' and $1::text is null) as "silent!",
-                (select count(*) from safelight.orders where state in ('paid', 'training', 'generating')
-                    and paid_at < safelight.now() - interval '2 hours' and ($1::text is null or tenant = $1)) as "orders_late!""#,
-            tenant
+                n.unknown as "unknown!", n.oldest_unknown as "oldest_unknown!", n.reviews as "reviews!", n.differences as "differences!",
+                n.unruled as "unruled!", n.dead as "dead!", n.deletions_open as "open!", n.deletions_stuck as "stuck!",
+                n.deletions_late as "late!", n.due as "due!", n.overdue as "overdue!", n.missing as "missing!", n.cases as "cases!",
+                n.cases_late as "cases_late!", n.objections_open as "objections_open!", n.objections_upheld as "objections_upheld!",
+                n.taken_home as "taken_home!", n.restricted as "restricted!", n.orders_late as "orders_late!",
+                n.orders_restricted as "orders_restricted!"
+            from safelight.state_numbers($1, $2) n"#,
+            tenant,
+            COUNTED
         )
         .fetch_one(pool)
         .await?;
@@ -177,6 +156,7 @@ impl Numbers {
             controls_set: row.controls,
             workers_silent: row.silent,
             orders_late: row.orders_late,
+            orders_restricted: row.orders_restricted,
         })
     }
 }

@@ -135,13 +135,15 @@ pub struct Row {
     pub actor: String,
     /// And why.
     pub why: Option<String>,
+    /// When it was read.
+    pub now: DateTime<Utc>,
 }
 
 impl Row {
-    /// When its next tick is, from `now` on; none while it is paused.
+    /// When its next tick is; none while it is paused.
     #[must_use]
-    pub fn next(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        Schedule::from_str(&self.cron).ok().filter(|_| !self.paused)?.after(&now).next()
+    pub fn next(&self) -> Option<DateTime<Utc>> {
+        Schedule::from_str(&self.cron).ok().filter(|_| !self.paused)?.after(&self.now).next()
     }
 }
 
@@ -149,10 +151,42 @@ impl Row {
 pub async fn list(pool: &PgPool) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(
         Row,
-        "select name, cron, catch_up, paused, last_tick, actor, why from safelight.schedules order by name"
+        r#"select name, cron, catch_up, paused, last_tick, actor, why, safelight.now() as "now!" from safelight.schedules order by name"#
     )
     .fetch_all(pool)
     .await
+}
+
+/// How far behind the schedule is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// For how long nobody has looked at the schedule that was looked at last of all, in seconds; paused ones are left out.
+    pub seconds: i64,
+    /// Schedules of this program that nobody has ever looked at, by name.
+    pub never: Vec<String>,
+}
+
+/// How far it is behind. A schedule that nobody ever looked at has been waiting since the schema was laid or, where others were looked
+/// at, since it was brought up to date last: no version that knows the schedule is older. One that this program does not know any more
+/// is nobody's.
+pub async fn behind(pool: &PgPool) -> Result<Behind, sqlx::Error> {
+    let known: Vec<String> = ALL.iter().map(|scheduled| scheduled.name.to_owned()).collect();
+    let rows = sqlx::query!(
+        r#"select k.name as "name!", s.name is null as "never!",
+            coalesce(extract(epoch from safelight.now() - coalesce(s.last_tick, m.since)), 0)::bigint as "seconds!"
+        from unnest($1::text[]) with ordinality k(name, place)
+        cross join (select case when exists (select from safelight.schedules) then max(installed_on) else min(installed_on) end as since
+            from _sqlx_migrations where success) m
+        left join safelight.schedules s on s.name = k.name
+        where s.paused is not true order by k.place"#,
+        &known
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(Behind {
+        seconds: rows.iter().map(|row| row.seconds).max().unwrap_or(0).max(0),
+        never: rows.into_iter().filter(|row| row.never).map(|row| row.name).collect(),
+    })
 }
 
 /// Pause or resume one, with its audit entry. Answers whether there is one of that name.
@@ -200,15 +234,17 @@ pub async fn tick(pool: &PgPool, bell: &Bell) -> Result<usize, ScheduleError> {
 /// The same for one schedule.
 pub async fn tick_one(pool: &PgPool, bell: &Bell, scheduled: &Scheduled) -> Result<usize, ScheduleError> {
     let times = Schedule::from_str(scheduled.cron).map_err(|_| ScheduleError::Time(scheduled.cron))?;
+    let catch_up = match scheduled.catch_up {
+        CatchUp::Once => "once",
+        CatchUp::Each => "each",
+    };
     let mut tx = Tx::begin(pool, bell).await?;
+    // Nothing on a conflict: an update would wait for whoever has the row.
     sqlx::query!(
         "insert into safelight.schedules (name, cron, catch_up) values ($1, $2, $3) on conflict do nothing",
         scheduled.name,
         scheduled.cron,
-        match scheduled.catch_up {
-            CatchUp::Once => "once",
-            CatchUp::Each => "each",
-        },
+        catch_up
     )
     .execute(&mut *tx)
     .await?;
@@ -234,10 +270,13 @@ pub async fn tick_one(pool: &PgPool, bell: &Bell, scheduled: &Scheduled) -> Resu
         tx.ring(enqueued.queue);
         new += usize::from(!enqueued.already);
     }
+    // With the time by which it was looked at: another version of the program may have declared another one.
     sqlx::query!(
-        "update safelight.schedules set last_tick = greatest(last_tick, $2) where name = $1",
+        "update safelight.schedules set last_tick = greatest(last_tick, $2), cron = $3, catch_up = $4 where name = $1",
         scheduled.name,
-        row.now
+        row.now,
+        scheduled.cron,
+        catch_up
     )
     .execute(&mut *tx)
     .await?;

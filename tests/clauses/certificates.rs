@@ -289,11 +289,43 @@ async fn n23_rows_that_say_more_than_the_log_are_not_sworn_to_and_keep_no_other_
         assert!(sealer::certificate(&app.db, bent, None).await.unwrap().is_none(), "{sql}");
     }
     outside.certificate(&app, honest).await;
-    assert_eq!(sealer::lag(&app.db).await.unwrap().certificates_due, 1, "and it is seen to be due");
+    let lag = sealer::lag(&app.db).await.unwrap();
+    assert_eq!((lag.certificates_due, lag.certificates_late), (1, 0), "and it is seen to be due");
+    app.turn_clock(chrono::Duration::minutes(15)).await;
+    assert_eq!(sealer::lag(&app.db).await.unwrap().certificates_late, 1, "and somebody is called about it");
     sqlx::query("update safelight.deletion_steps set deleted = deleted - 7, state = 'verified' where deletion_id = $1 and seq = 1")
         .bind(bent.uuid())
         .execute(&app.db)
         .await
         .unwrap();
     outside.certificate(&app, bent).await;
+    assert_eq!(sealer::lag(&app.db).await.unwrap().certificates_late, 0);
+}
+
+/// However many are not sworn to.
+#[tokio::test(flavor = "multi_thread")]
+async fn n23_sixty_certificates_that_cannot_be_issued_keep_no_later_one_waiting() {
+    let app = App::spawn().await;
+    let outside = Outside::new();
+    let ann = app.person("koselfie").await;
+    // Their rows say that they are complete; the log says nothing of them.
+    sqlx::query(
+        "with claimed as (insert into safelight.deletions (id, tenant, subject_id, trigger, answer_due, state, completed_at)
+            select ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'koselfie', $1, 'retention', now(), 'complete', now()
+            from generate_series(1, 60) n returning id)
+        insert into safelight.deletion_certificates (deletion_id) select id from claimed on conflict do nothing",
+    )
+    .bind(ann.id.uuid())
+    .execute(&app.db)
+    .await
+    .unwrap();
+    let honest = app.erases(&ann).await;
+    app.waits_out_late_writers().await;
+    assert_eq!(app.deletion_state(honest).await, "complete");
+    let sealer = Sealer::new(key(), None, vec![Witness::folder(&outside.0).unwrap()]).unwrap();
+    let pool = db::connect_sealer(&app.database_url, 2).await.unwrap();
+    for _ in 0..3 {
+        sealer::pass(&pool, &sealer, Sign::Now).await.unwrap();
+    }
+    assert!(sealer::certificate(&app.db, honest, None).await.unwrap().is_some(), "the fifty before it are passed by");
 }

@@ -228,14 +228,31 @@ async fn the_fleet_and_the_schedule_are_controlled_from_the_command_line() {
 
     schedule::tick(&app.db, &app.bell()).await.unwrap();
     let (_, out, _) = app.types(&["schedule", "list"]).await;
-    assert!(out.contains("sweep_retention    0 * * * * *"), "{out}");
+    assert!(out.contains("sweep_retention        0 * * * * *"), "{out}");
+    assert!(out.lines().all(|line| line.contains(", next 2")), "each says when it comes next: {out}");
     assert_eq!(
         app.types(&["schedule", "pause", "sweep_retention", "--why", "a restore"]).await.1,
         "sweep_retention: paused\n"
     );
     let listed = app.prints(&["schedule", "list", "--json"]).await;
     let sweep = listed["schedules"].as_array().unwrap().iter().find(|s| s["name"] == "sweep_retention").unwrap();
-    assert_eq!(sweep["paused"], true);
+    assert_eq!((&sweep["paused"], &sweep["next_tick"]), (&json!(true), &json!(null)));
+    assert_eq!((&sweep["actor"], &sweep["why"]), (&json!("cli:ops_1"), &json!("a restore")));
+    let (_, out, _) = app.types(&["schedule", "list"]).await;
+    assert!(out.contains(", paused (cli:ops_1: a restore)\n"), "{out}");
+    let (_, out, _) = app.types(&["control", "list"]).await;
+    assert!(out.contains("schedule  sweep_retention    paused"), "{out}");
+    assert!(out.contains("(cli:ops_1: a restore)"), "{out}");
+    assert_eq!(
+        app.prints(&["control", "list", "--json"]).await["paused_schedules"],
+        json!([{ "name": "sweep_retention", "why": "a restore", "actor": "cli:ops_1" }])
+    );
+    app.types(&["control", "pause", "provider", "stripe", "--why", "status page"]).await;
+    let (_, out, _) = app.types(&["provider", "list"]).await;
+    assert!(out.contains("paused (cli:ops_1: status page)"), "{out}");
+    let listed = app.prints(&["provider", "list", "--json"]).await;
+    let stripe = listed["providers"].as_array().unwrap().iter().find(|one| one["provider"] == "stripe").unwrap();
+    assert_eq!((&stripe["actor"], &stripe["why"]), (&json!("cli:ops_1"), &json!("status page")));
     let resumed = app.prints(&["schedule", "resume", "sweep_retention", "--why", "done", "--json"]).await;
     assert_eq!(resumed, json!({ "schedule": "sweep_retention", "state": "resumed" }));
     assert_eq!(app.types(&["schedule", "pause", "sweep_nothing", "--why", "x"]).await.0, 5);

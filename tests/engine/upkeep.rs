@@ -114,3 +114,24 @@ async fn a_tick_is_one_job_over_any_number_of_processes_and_a_missed_one_is_made
     assert_eq!(ticks(CatchUp::Each).await, 1);
     assert_eq!(app.count("select count(*) from safelight.operator_acts where actor = 'a test'").await, 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_whose_time_a_new_version_changed_is_shown_at_its_new_time() {
+    let app = App::spawn().await;
+    let looks = async |cron, catch_up| {
+        let wish = |because| Wish::of(&ExpireConsents { because });
+        let scheduled = Scheduled { name: "expire_consents", cron, catch_up, wish };
+        schedule::tick_one(&app.worker, &app.bell(), &scheduled).await.unwrap();
+        let row = schedule::list(&app.db).await.unwrap().into_iter().find(|row| row.name == "expire_consents").unwrap();
+        (row.cron.clone(), row.catch_up.clone(), row.next().map(|at| at.format("%H:%M:%S").to_string()))
+    };
+    let shown = |cron: &str, catch_up: &str, at: &str| (cron.to_owned(), catch_up.to_owned(), Some(at.to_owned()));
+    assert_eq!(looks("0 17 3 * * *", CatchUp::Once).await, shown("0 17 3 * * *", "once", "03:17:00"));
+    let mut tx = db::begin(&app.db).await.unwrap();
+    schedule::pause(&mut tx, "expire_consents", true, BY).await.unwrap();
+    schedule::pause(&mut tx, "expire_consents", false, BY).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(looks("0 40 5 * * *", CatchUp::Each).await, shown("0 40 5 * * *", "each", "05:40:00"));
+    let by = app.count("select count(*) from safelight.schedules where actor = 'a test'").await;
+    assert_eq!(by, 1, "who paused and resumed it last is still known");
+}

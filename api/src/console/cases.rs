@@ -55,7 +55,7 @@ pub(super) async fn page(
     let body = html! {
         h1 { "Cases" }
         (act::said(done.done.as_deref()))
-        p.lead { "The clock runs from the receipt, whoever it is: one month. " (restricted) @if restricted == 1 { " person is" } @else { " people are" } " restricted: their data are stored, and nothing is done with them." }
+        p.lead { "The clock runs from the receipt, whoever it is: one month. " (words::many(restricted)) @if restricted == 1 { " person is" } @else { " people are" } " restricted: their data are stored, and nothing is done with them." }
         @if whole { (open::of_anybody(&state, &viewer).await?) }
         @if whole || cases_after.is_some() { (cases(&state, &viewer, all, cases_after, now).await?) }
         @if whole || objections_after.is_some() { (objections(&state, &viewer, all, objections_after, now).await?) }

@@ -13,6 +13,7 @@ use safelight_jobs::{
     queue::{self, Breaker, Change, Control, Scope},
     registry,
     run::Tx,
+    schedule,
 };
 
 use super::{
@@ -57,12 +58,15 @@ async fn of_all(state: &ApiState, viewer: &Viewer, controls: &[Control], now: Da
     kinds.sort_unstable();
     let queues: Vec<String> = Queue::ALL.iter().map(|queue| queue.as_str().to_owned()).collect();
     let view = View { viewer, controls, breakers: &breakers, now, page: "/console/controls" };
-    Ok(view.set_first(&[
+    let mut schedules = schedule::list(&state.pool).await?;
+    schedules.retain(|row| row.paused);
+    let groups = [
         (Scope::Provider, "Providers", providers()),
         (Scope::Queue, "Queues", queues),
         (Scope::Tenant, "Tenants", tenants),
         (Scope::Kind, "Kinds", kinds),
-    ]))
+    ];
+    Ok(view.set_first(&groups, &schedules))
 }
 
 /// Whom jobs ask, by name.
@@ -95,15 +99,18 @@ impl View<'_> {
         }
     }
 
-    /// All groups: what is set under one heading, the others of each group folded up.
-    fn set_first(&self, groups: &[(Scope, &str, Vec<String>)]) -> Markup {
+    /// All groups: what is set under one heading, with the schedules that are paused; the others of each group folded up.
+    fn set_first(&self, groups: &[(Scope, &str, Vec<String>)], schedules: &[schedule::Row]) -> Markup {
         let all = groups.iter().flat_map(|(scope, _, names)| names.iter().map(move |name| (*scope, name)));
         let set: Vec<_> = all.filter(|(scope, name)| self.is_set(*scope, name)).collect();
         html! {
             section {
                 h2 { "Set" span.aside { "paused, limited, or left alone after failures" } }
-                @if set.is_empty() { p.none { "Nothing is set." } } @else {
-                    ul.controls { @for (scope, name) in &set { (self.one(*scope, name, &html! { p.small { (scope.as_str()) } })) } }
+                @if set.is_empty() && schedules.is_empty() { p.none { "Nothing is set." } } @else {
+                    ul.controls {
+                        @for (scope, name) in &set { (self.one(*scope, name, &html! { p.small { (scope.as_str()) } })) }
+                        @for row in schedules { (paused_schedule(row)) }
+                    }
                 }
             }
             section {
@@ -166,6 +173,20 @@ impl View<'_> {
                     @if breaker.is_some() { (act::button(self.viewer, &format!("/console/breakers/{name}/close"), "Close breaker", name, &back)) }
                 }
             }
+        }
+    }
+}
+
+/// A schedule that somebody paused; it is resumed on the page of the schedules.
+fn paused_schedule(row: &schedule::Row) -> Markup {
+    html! {
+        li.control.lit {
+            div.control-says {
+                strong { (words::said(&row.name)) } " " (words::state("paused"))
+                p.small { "by " (row.actor) @if let Some(why) = &row.why { ": " (why) } }
+                p.small { "schedule" }
+            }
+            div.acts { a href="/console/schedules" { "Schedules" span.hidden { ": " (row.name) } } }
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn page(
             @for group in &groups {
                 article.group {
                     div.group-head {
-                        strong.many { (group.count) }
+                        strong.many { (words::many(group.count)) }
                         div { h2 { (words::said(&group.kind)) } p.small { code { (group.code) } " · first " (words::distance(now, group.oldest)) ", last " (words::distance(now, group.newest)) } }
                         a href={ "/console/jobs?state=dead&kind=" (group.kind) "&code=" (group.code) } { "Look at them" span.hidden { ": " (group.kind) " " (group.code) } }
                     }

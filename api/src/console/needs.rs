@@ -44,7 +44,7 @@ pub(super) fn section(numbers: &Numbers, house: Option<&House>) -> Markup {
                 @if lit.is_empty() { "Nothing needs a person now." } @else { "This needs a look." }
             }
             @if !lit.is_empty() { ul.cards { @for card in &lit {
-                li.card.lit { strong { (card.count) } @if opens(card.page) { a href=(card.page) { (card.what) } } @else { span { (card.what) } } @if !card.alarm.is_empty() { span.alarm { (card.alarm) } } }
+                li.card.lit { strong { (words::many(card.count)) } @if opens(card.page) { a href=(card.page) { (card.what) } } @else { span { (card.what) } } @if !card.alarm.is_empty() { span.alarm { (card.alarm) } } }
             } } }
             @if !quiet.is_empty() { details.quiet-ones {
                 summary { (quiet.len()) " other things are looked at and well" }
@@ -69,7 +69,7 @@ fn of_everybody(numbers: &Numbers) -> Vec<Card> {
         ("DeletionStuck", numbers.deletions_stuck, "deletions stuck", "/console/deletions"),
         ("CallUnknown", numbers.unknown_calls, unknown, "/console/providers#calls"),
         ("ResultOfAnother", numbers.taken_home, "results that may be another person's", "/console/findings#another"),
-        ("OrdersLate", numbers.orders_late, "orders paid two hours ago and not at an end", "/console/orders"),
+        ("OrdersLate", numbers.orders_late, "orders paid two hours ago and not at an end", "/console/orders/late"),
         ("RefundReview", numbers.refund_reviews, "refund reviews", "/console/orders?state=refund_review"),
         ("BooksDiffer", numbers.differences, "differences in money", "/console/findings#money"),
         ("FiscalRuleMissing", numbers.sales_without_rule, "sales without a fiscal rule", "/console/findings#rules"),
@@ -111,6 +111,12 @@ fn of_the_house(numbers: &Numbers, house: &House) -> Vec<Card> {
             "/console/audit",
         ),
         card(
+            "TimelineChanged",
+            house.timeline_changes,
+            "failovers or restores of the database within a week".to_owned(),
+            "/console/audit",
+        ),
+        card(
             "ProviderRefusesUs",
             refused,
             format!("jobs that a provider refuses our key or account{because}"),
@@ -135,6 +141,12 @@ fn of_the_house(numbers: &Numbers, house: &House) -> Vec<Card> {
             "SealerBehind",
             i64::from(unsealed > UNSEALED),
             format!("audit log that is not sealed{}", age(unsealed > UNSEALED, unsealed)),
+            "/console/audit",
+        ),
+        card(
+            "CertificateLate",
+            house.lag.certificates_late,
+            "finished deletions that get no certificate".to_owned(),
             "/console/audit",
         ),
         card("CheckpointsStayInside", inside, "checkpoints that are not outside".to_owned(), "/console/audit"),

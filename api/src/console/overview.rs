@@ -3,10 +3,7 @@
 use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
-use safelight_jobs::{
-    id::{Deletion, Id, Order},
-    queue::COUNTED,
-};
+use safelight_jobs::id::{Deletion, Id, Order};
 
 use super::{Page, Trouble, charts, needs, parts, refresh::Again, sign_in::Viewer, waits, watched, words};
 use crate::{error::Error, house::House, numbers::Numbers, state::ApiState};
@@ -57,7 +54,7 @@ pub(super) fn jobs_of(queue: &str) -> Markup {
 }
 
 pub(super) fn count(number: i64) -> Markup {
-    html! { td.n { @if number == 0 { span.none { "0" } } @else if number >= i64::from(COUNTED) { (COUNTED) " or more" } @else { (number) } } }
+    html! { td.n { @if number == 0 { span.none { "0" } } @else { (words::many(number)) } } }
 }
 
 async fn orders(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> Result<Markup, Error> {

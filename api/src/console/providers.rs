@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use safelight_jobs::{
     id::{Id, Intent, Order},
     place::{self, Place},
-    queue::{self, COUNTED, Scope},
+    queue::{self, Scope},
 };
 use serde::Deserialize;
 
@@ -70,7 +70,7 @@ pub(super) async fn page(
         p.lead { "A pause, a limit, a rate and a breaker hold back all jobs that ask a provider, in the whole fleet; what waits spends nothing." }
         section aria-label="Providers" { ul.controls { @for load in &loads {
             (view.one(Scope::Provider, &load.provider, &html! {
-                p.small { (load.running) " running · " (bounded(load.aside)) " set aside until there is room"
+                p.small { (load.running) " running · " (words::many(load.aside)) " set aside until there is room"
                     @if let Some(oldest) = load.oldest { ", the oldest for " (words::age((now - oldest).num_seconds())) } }
             }))
         } } }
@@ -78,10 +78,6 @@ pub(super) async fn page(
         (without_news(&state, &viewer, now, part.last()).await?)
     };
     Ok(framed("Providers", Page::Providers, &viewer, &body))
-}
-
-fn bounded(number: i64) -> Markup {
-    html! { (number) @if number >= i64::from(COUNTED) { " or more" } }
 }
 
 async fn calls(state: &ApiState) -> Result<Markup, Error> {

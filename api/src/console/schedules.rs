@@ -25,22 +25,24 @@ pub(super) async fn page(
 ) -> Result<Response, Trouble> {
     viewer.of_the_house()?;
     let rows = schedule::list(&state.pool).await?;
+    let behind = schedule::behind(&state.pool).await?;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
         h1 { "Schedules" }
         (act::said(done.done.as_deref()))
-        @if let Some(last) = rows.iter().filter(|row| !row.paused).map(|row| row.last_tick).min() && (now - last).num_seconds() > needs::BEHIND {
-            p.verdict.lit { "Nobody has looked at the schedule for " (words::age((now - last).num_seconds())) ". Start " code { "safelight cron" } ", or a worker with " code { "--with-cron" } "." }
+        @if behind.seconds > needs::BEHIND {
+            p.verdict.lit { "Nobody has looked at the schedule for " (words::age(behind.seconds)) ". Start " code { "safelight cron" } ", or a worker with " code { "--with-cron" } "." }
         }
         p.lead { "Promises do not depend on these: what is due stands on rows, and the next look finds it." }
         section aria-label="Schedules" {
-            @if rows.is_empty() { p.none { "Nobody has looked at the schedule yet. Start " code { "safelight cron" } ", or a worker with " code { "--with-cron" } "." } }
+            @if !behind.never.is_empty() { p.none { "Nobody has ever looked at "
+                @for (n, name) in behind.never.iter().enumerate() { @if n > 0 { ", " } (words::said(name)) } "." } }
             ul.controls { @for row in &rows {
                 li class={ "control" @if row.paused { " lit" } } {
                     div.control-says {
                         strong { (words::said(&row.name)) } @if row.paused { " " (words::state("paused")) }
                         p.small { code { (row.cron) } " (sec min hour day month weekday) · " (if row.catch_up == "each" { "a job for each missed tick" } else { "one job for all missed ticks" }) " · looked at until " (words::distance(now, row.last_tick))
-                            @if let Some(next) = row.next(now) { " · next " (words::distance(now, next)) } }
+                            @if let Some(next) = row.next() { " · next " (words::distance(now, next)) } }
                         @if row.paused { p.small { "Paused by " (row.actor) @if let Some(why) = &row.why { ": " (why) } } }
                     }
                     div.acts {

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use maud::{Markup, html};
+use safelight_jobs::queue::COUNTED;
 
 /// An instant, to the second.
 pub(super) fn time(at: DateTime<Utc>) -> Markup {
@@ -24,6 +25,11 @@ pub(super) fn age(seconds: i64) -> String {
         s @ 3600..172_800 => format!("{} h", s / 3600),
         s => format!("{} d", s / 86_400),
     }
+}
+
+/// A count that stops at its bound, as a person says it.
+pub(super) fn many(count: i64) -> String {
+    if count >= i64::from(COUNTED) { format!("{COUNTED} or more") } else { count.to_string() }
 }
 
 /// A number of milliseconds as a person says it.

@@ -56,7 +56,7 @@ pub(crate) struct Group {
     kind: String,
     /// Why they died.
     code: String,
-    /// How many.
+    /// How many; more than 10,000 are told as 10,000.
     count: i64,
     /// When the first died.
     oldest: DateTime<Utc>,

@@ -102,8 +102,22 @@ fn write(text: &mut String, numbers: &Numbers) {
         ("safelight_deletions_open", "Deletions that are not complete.", numbers.deletions_open),
         ("safelight_deletions_stuck", "Deletions that need a person.", numbers.deletions_stuck),
         ("safelight_deletions_late", "Open deletions past their legal deadline.", numbers.deletions_late),
-        ("safelight_orders_late", "Orders paid over two hours ago and not at an end.", numbers.orders_late),
+        (
+            "safelight_orders_late",
+            "Orders paid over two hours ago and not at an end; without those of restricted people.",
+            numbers.orders_late,
+        ),
+        (
+            "safelight_orders_restricted",
+            "The same of people whose data are restricted: they wait for the release.",
+            numbers.orders_restricted,
+        ),
         ("safelight_artifacts_due", "Objects past their term that no deletion has removed yet.", numbers.due_artifacts),
+        (
+            "safelight_artifacts_overdue",
+            "Those that have been so for more than an hour: at rest it is 0.",
+            numbers.overdue_artifacts,
+        ),
         ("safelight_objects_missing", "Rows whose object the store does not have.", numbers.missing_objects),
         (
             "safelight_claims_refused",
@@ -160,6 +174,11 @@ fn write_log(text: &mut String, lag: &Lag) {
         ("safelight_audit_unsealed_entries", "Committed entries that are not in the log yet.", lag.unsealed),
         ("safelight_audit_unsigned_entries", "Entries in the log that no checkpoint covers yet.", lag.unsigned),
         ("safelight_audit_certificates_due", "Finished deletions without a certificate.", lag.certificates_due),
+        (
+            "safelight_audit_certificates_late",
+            "Those that have been so for a quarter of an hour: at rest it is 0.",
+            lag.certificates_late,
+        ),
     ] {
         family(text, name, help);
         line(text, name, count);
@@ -252,8 +271,13 @@ async fn write_operations(
         ),
         (
             "safelight_schedule_behind_seconds",
-            "How long ago the schedule that was looked at last was looked at.",
+            "For how long nobody has looked at a schedule; since the installation, where nobody ever did.",
             of_the_house.schedule_behind_seconds,
+        ),
+        (
+            "safelight_timeline_changes",
+            "Times within seven days that the database began another timeline: a failover, or a restored backup.",
+            of_the_house.timeline_changes,
         ),
         (
             "safelight_jobs_dead_tuples",

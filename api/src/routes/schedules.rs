@@ -32,6 +32,12 @@ pub(crate) struct ScheduleView {
     paused: bool,
     /// Looked at until here.
     last_tick: DateTime<Utc>,
+    /// When it makes jobs next; null while it is paused.
+    next_tick: Option<DateTime<Utc>>,
+    /// Why it was paused or resumed last.
+    why: Option<String>,
+    /// Who did; `owner` where nobody has.
+    actor: String,
 }
 
 /// All schedules that some process has looked at.
@@ -44,8 +50,13 @@ pub(crate) struct Schedules {
 /// List the schedules.
 #[utoipa::path(get, path = "/v1/schedules", tag = "operators", operation_id = "listSchedules", security(("token" = ["read"])),
     responses((status = 200, description = "The schedules", body = Schedules), (status = "4XX", body = Problem, content_type = "application/problem+json")))]
-pub(crate) async fn list(_caller: To<Read>, State(state): State<ApiState>) -> Result<Response, Error> {
+pub(crate) async fn list(caller: To<Read>, State(state): State<ApiState>) -> Result<Response, Error> {
+    // Who acted and why is the house's matter, as with the controls.
+    let house = caller.sees_only().is_none();
     let schedules = schedule::list(&state.pool).await?.into_iter().map(|row| ScheduleView {
+        next_tick: row.next(),
+        why: row.why.filter(|_| house),
+        actor: if house { row.actor } else { "operator".to_owned() },
         name: row.name,
         cron: row.cron,
         catch_up: row.catch_up,

@@ -19,6 +19,8 @@ const HISTORY: &[&str] = &[
     "insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
     select safelight.uuid_v7(), 'training', 'train_model', '{}', 'koselfie', s, now(), now(), 5, now(), case s when 4 then 'provider:fal' end
     from generate_series(1, N) n, lateral (select case n % 3 when 0 then 0 when 1 then 3 else 4 end as s) x",
+    "insert into safelight.jobs (id, queue, kind, payload, tenant, state, run_at, rank, max_attempts, created_at, why)
+    select safelight.uuid_v7(), 'notices', 'send_notice', '{}', 'koselfie', 2, now(), now(), 5, now(), 'a_bulk_act' from generate_series(1, N / 8)",
     "insert into safelight.jobs_archive (id, queue, kind, version, payload, order_id, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
     select safelight.uuid_v7(), 'sweeps', 'expire_consents', 1, '{}', gen_random_uuid(), 1, 0, 'done', now(), now(), now(), now()::date + 21
     from generate_series(1, N)",
@@ -60,7 +62,23 @@ const HISTORY: &[&str] = &[
     "insert into safelight.sweeps (id, kind, asked_by, finished_at, found, acted, residue)
     select safelight.uuid_v7(), case when n % 10 = 0 then 'orphans' else 'retention' end, 'tick:' || n, now(), 1, 1, 0 from generate_series(1, 130000) n",
     "insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, priority, attempt, max_attempts, crashes, waits, code, created_at)
-    select safelight.uuid_v7(), 'notices', 'send_notice', 1, '{}', 'koselfie', 0, 5, 5, 0, 0, 'mail_refused', now() from generate_series(1, 10000)",
+    select safelight.uuid_v7(), 'notices', 'send_notice', 1, '{}', 'koselfie', 0, 5, 5, 0, 0, 'mail_refused', now() from generate_series(1, N / 8)",
+    "insert into safelight.dead_letters (id, queue, kind, version, payload, tenant, priority, attempt, max_attempts, crashes, waits, code, created_at)
+    select safelight.uuid_v7(), 'sweeps', 'sweep_retention', 1, '{}', case n when 1 then null when 2 then 'haloprofile' else 'koselfie' end, 0, 5, 5, 0, 0,
+        'deadline_over', now() from generate_series(1, 3) n",
+    // What no sweep takes: exports whose seven days were over two hours ago.
+    "insert into safelight.artifacts (id, tenant, subject_id, generation, class, state, storage_key, created_at)
+    select safelight.uuid_v7(), tenant, id, 1, 'export', 'expected', tenant || '/' || replace(id::text, '-', '') || '/export/' || id, now() - interval '170 hours'
+    from safelight.subjects",
+    "insert into safelight.missing_objects (artifact_id, tenant, first_seen_at) select id, tenant, now() - random() * interval '9 days' from safelight.artifacts where class = 'export'",
+    "insert into safelight.differences (code, object, provider, tenant, about_at, first_seen_at)
+    select 'paid_not_booked', 'pi_' || n, 'stripe', 'koselfie', now(), now() - random() * interval '9 days' from generate_series(1, N / 8) n",
+    "insert into safelight.deletions (id, tenant, subject_id, trigger, state, answer_due)
+    select safelight.uuid_v7(), tenant, id, 'retention', 'stuck', now() - random() * interval '9 days' from safelight.subjects",
+    "insert into safelight.objections (tenant, subject_id, purpose, policy_version, state, decided_at, decided_by, why)
+    select tenant, id, 'measure', safelight.policy_in_force(tenant), 'upheld', now(), 'ops_1', 'compelling' from safelight.subjects",
+    "insert into safelight.bulk_acts (id, job_id, act, matched, matched_whole, actor, why, reached, finished_at)
+    select safelight.uuid_v7(), gen_random_uuid(), 'hold', 5, true, 'ops', 'x', gen_random_uuid(), now() from generate_series(1, 60)",
     "analyze",
 ];
 
@@ -97,6 +115,7 @@ async fn no_page_reads_a_large_table_whole() {
     };
     let job = Id::<id::Job>::from(one("jobs").await);
     let deletion = Id::<id::Deletion>::from(one("deletions").await);
+    let bulk = Id::<id::Bulk>::from(one("bulk_acts").await);
     let place = format!("{}.{}", 4_000_000_000_000_000_u64, uuid::Uuid::nil());
     let operator = Browser::of(&house, None, &[Scope::Operate]).await;
     let before = scans(&house).await;
@@ -117,6 +136,7 @@ async fn no_page_reads_a_large_table_whole() {
         format!("/jobs?id={subject}"),
         format!("/jobs/{job}"),
         "/bulk".to_owned(),
+        format!("/bulk/{bulk}"),
         "/bulk/preview?act=retry&code=no_such_code".to_owned(),
         "/bulk/preview?act=hold&kind=train_model".to_owned(),
         format!("/orders/{order}"),
@@ -129,6 +149,7 @@ async fn no_page_reads_a_large_table_whole() {
         "/cases?all=1".to_owned(),
         format!("/cases?all=1&cases_after={place}"),
         format!("/cases?all=1&objections_after={place}"),
+        "/findings".to_owned(),
         "/sweeps".to_owned(),
         "/policies".to_owned(),
         "/providers".to_owned(),
@@ -177,5 +198,46 @@ async fn no_page_reads_a_large_table_whole() {
         seen = after;
     }
     assert!(whole.is_empty(), "read whole: {whole:?}");
+    nothing_is_counted_beyond_its_bound(&house, &operator).await;
     assert!(measured.is_none() || slow.is_empty(), "slower than {} ms among {rows} jobs: {slow:?}", SLOW.as_millis());
+}
+
+/// Of each there are more than 10,000, and each says that it stopped there; one of another tenant or of none is counted with them.
+async fn nothing_is_counted_beyond_its_bound(house: &House, operator: &Browser<'_>) {
+    let theirs = Browser::of(house, Some("haloprofile"), &[Scope::Operate]).await;
+    let (all, own) = (operator.opens("/console").await.text, theirs.opens("/console").await.text);
+    for (what, of_the_tenant) in [
+        ("dead letters", Some("1")),
+        ("jobs held", None),
+        ("deletions past their deadline", None),
+        ("deletions stuck", None),
+        ("objects an hour past their term", None),
+        ("differences in money", None),
+        ("rows without their object", None),
+    ] {
+        let card = |page: &str| {
+            let before = page.split(&format!(">{what}</")).next().filter(|before| before.len() < page.len())?;
+            Some(before.rsplit_once("<strong>")?.1.split('<').next()?.to_owned())
+        };
+        assert_eq!(card(&all).as_deref(), Some("10000 or more"), "{what}");
+        assert_eq!(card(&own).as_deref(), of_the_tenant, "{what} of a tenant who has less");
+    }
+    let dead = operator.opens("/console/dead").await.text;
+    assert!(dead.contains("10000 or more") && dead.contains("<strong class=\"many\">3</strong>"), "{dead}");
+    let numbers = house.get("", "/metrics").await.text;
+    for line in [
+        "safelight_dead_letters 10000",
+        "safelight_dead_letters_by{kind=\"send_notice\",code=\"mail_refused\"} 10000",
+        "safelight_dead_letters_by{kind=\"sweep_retention\",code=\"deadline_over\"} 3",
+        "safelight_deletions_open 10000",
+        "safelight_deletions_stuck 10000",
+        "safelight_deletions_late 10000",
+        "safelight_artifacts_due 10000",
+        "safelight_artifacts_overdue 10000",
+        "safelight_objects_missing 10000",
+        "safelight_objections_upheld 10000",
+        "safelight_money_differences 10000",
+    ] {
+        assert!(numbers.lines().any(|said| said == line), "no `{line}` in:\n{numbers}");
+    }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test's helper fails the test")]
 
 mod addresses;
+mod alarms;
 mod bulk_acts;
 mod certificates;
 mod codes;

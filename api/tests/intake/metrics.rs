@@ -85,6 +85,26 @@ async fn a_method_that_the_caller_made_up_is_counted_as_another() {
     }
 }
 
+/// Each process tells the numbers of the house: asked one by one, they would fire as often as there are processes, and add up.
+#[test]
+fn a_number_of_the_house_is_taken_once_whatever_number_of_processes_tells_it() {
+    let once = "max without (instance, pod) (";
+    for (name, key) in [("ops/alerts.yml", "expr: "), ("ops/grafana-dashboard.json", "\"expr\": ")] {
+        let text = file(name);
+        let lines: Vec<&str> = text.lines().filter_map(|line| line.trim().strip_prefix(key)).collect();
+        assert!(lines.len() > 25, "{name}");
+        for line in lines {
+            let mut parts = line.split("safelight_");
+            let mut before = parts.next().unwrap_or_default();
+            for part in parts {
+                let own = ["http_", "webhooks_total", "database_up"].iter().any(|own| part.starts_with(own));
+                assert!(own || before.ends_with(once), "{name}: {line}");
+                before = part;
+            }
+        }
+    }
+}
+
 #[test]
 fn every_alert_has_a_page_in_the_runbook_and_no_page_is_left_over() {
     let alerts: BTreeSet<_> = file("ops/alerts.yml")

@@ -242,6 +242,14 @@ async fn pauses_limits_rates_breakers_and_schedules_are_set_and_seen_over_http()
     assert_eq!(house.get(&token, "/v1/controls").await.body["breakers"][0]["state"], "closed");
     let paused = house.post(&token, "/v1/schedules/sweep_retention", json!({ "paused": true, "why": "x" })).await;
     assert_eq!(paused.status, StatusCode::OK);
-    assert_eq!(house.get(&token, "/v1/schedules").await.body["schedules"][0]["paused"], true);
+    let said = |answer: crate::house::Answer| {
+        let one = &answer.body["schedules"][0];
+        (one["paused"].clone(), one["actor"].clone(), one["why"].clone(), one["next_tick"].clone())
+    };
+    let seen = said(house.get(&token, "/v1/schedules").await);
+    assert_eq!(seen, (json!(true), json!("test"), json!("x"), json!(null)), "nothing comes next while it is paused");
+    let theirs = house.token(Some("haloprofile"), &[Scope::Read]).await;
+    let seen = said(house.get(&theirs, "/v1/schedules").await);
+    assert_eq!(seen, (json!(true), json!("operator"), json!(null), json!(null)), "who and why is the house's matter");
     assert_eq!(house.count("from safelight.operator_acts where actor = 'test'").await, 6);
 }

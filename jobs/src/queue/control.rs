@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::numbers::COUNTED;
 use crate::{
     id,
     id::{Id, Order},
@@ -156,7 +157,7 @@ pub struct DeadGroup {
     pub kind: String,
     /// Why they died.
     pub code: String,
-    /// How many.
+    /// How many, up to [`COUNTED`].
     pub count: i64,
     /// When the first died.
     pub oldest: DateTime<Utc>,
@@ -164,18 +165,29 @@ pub struct DeadGroup {
     pub newest: DateTime<Utc>,
 }
 
-/// The dead letters that match, counted by kind and code, the largest group first.
+/// The dead letters that match, counted by kind and code, the largest group first; each group up to [`COUNTED`].
 pub async fn dead_letters(pool: &PgPool, filter: Filter<'_>) -> Result<Vec<DeadGroup>, sqlx::Error> {
+    if let Some(job) = filter.job {
+        return sqlx::query_as!(
+            DeadGroup,
+            r#"select kind, code, 1::bigint as "count!", died_at as oldest, died_at as newest from safelight.dead_letters
+            where id = $1 and ($2::text is null or kind = $2) and ($3::text is null or code = $3) and ($4::text is null or tenant = $4)"#,
+            job,
+            filter.kind,
+            filter.code,
+            filter.tenant
+        )
+        .fetch_all(pool)
+        .await;
+    }
     sqlx::query_as!(
         DeadGroup,
-        r#"select kind, code, count(*) as "count!", min(died_at) as "oldest!", max(died_at) as "newest!" from safelight.dead_letters
-        where ($1::uuid is null or id = $1) and ($2::text is null or kind = $2) and ($3::text is null or code = $3)
-            and ($4::text is null or tenant = $4)
-        group by kind, code order by 3 desc, kind, code"#,
-        filter.job,
+        r#"select kind as "kind!", code as "code!", letters as "count!", oldest as "oldest!", newest as "newest!"
+        from safelight.dead_letter_groups($1, $2, $3, $4) order by letters desc, kind, code"#,
         filter.kind,
         filter.code,
-        filter.tenant
+        filter.tenant,
+        COUNTED
     )
     .fetch_all(pool)
     .await

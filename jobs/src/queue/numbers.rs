@@ -4,7 +4,7 @@ use sqlx::PgPool;
 
 use crate::job::Queue;
 
-/// Jobs of one state in one queue are counted up to here.
+/// Jobs of one state in one queue are counted up to here, and so is whatever else a number of the house counts.
 pub const COUNTED: i32 = 10_000;
 
 /// The state of one queue.

@@ -23,7 +23,7 @@ use crate::{
 const AT_ONCE: i64 = 50;
 
 /// Issue the certificates that can be issued now. One that cannot be drawn up, or that the checker would not believe, keeps no
-/// other one from being issued: it is said, and stays due.
+/// other one from being issued, however many there are of it: it is said, stays due, and the next pass begins behind it.
 ///
 /// # Errors
 /// [`SealError::Database`]; certificates that were issued before it stay.
@@ -38,11 +38,15 @@ pub async fn issue(pool: &PgPool, sealer: &Sealer) -> Result<u64, SealError> {
     .await?;
     let Some(checkpoint) = checkpoint else { return Ok(0) };
     let begun = sqlx::query_scalar!(
-        "select deletion_id from safelight.deletion_certificates where document is null order by deletion_id limit $1",
+        r#"select deletion_id from safelight.deletion_certificates where document is null and ($1::uuid is null or deletion_id > $1)
+        order by deletion_id limit $2"#,
+        sealer.looked(),
         AT_ONCE
     )
     .fetch_all(pool)
     .await?;
+    // The last of a full page; else the next pass begins anew.
+    sealer.looks_on(begun.get(usize::try_from(AT_ONCE - 1).unwrap_or(usize::MAX)).copied());
     let mut issued = 0;
     for deletion in begun {
         match issue_one(pool, sealer, deletion, checkpoint.size, &checkpoint.note).await {

@@ -10,6 +10,10 @@ use crate::db;
 /// The most entries that a look counts: behind this the answer is "at least so many".
 const MOST_COUNTED: i64 = 100_000;
 
+/// A certificate is late so long after its deletion's end, in minutes: it waits for a checkpoint behind the end, which comes within two
+/// of the usual minutes, and for its way outside, which is tried again within five.
+const LATE_MINUTES: i32 = 15;
+
 /// How far the sealer is.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Lag {
@@ -23,6 +27,8 @@ pub struct Lag {
     pub unsigned: i64,
     /// Deletions that are complete and whose certificate is not issued yet.
     pub certificates_due: i64,
+    /// Those that have been due for longer than a checkpoint takes: the rows say something else than the log, or no checkpoint comes.
+    pub certificates_late: i64,
     /// Checkpoints that are not outside yet, by place; and how often the last one was tried.
     pub destinations: Vec<(String, i64, i32)>,
 }
@@ -39,9 +45,12 @@ pub(super) async fn lag_within(tx: &mut PgConnection) -> Result<Lag, sqlx::Error
     let row = sqlx::query!(
         r#"select l.size, l.size - l.signed_size as "unsigned!", u.entries as "unsealed!",
             coalesce(extract(epoch from safelight.now() - u.oldest), 0)::float8 as "oldest!",
-            (select count(*) from safelight.deletion_certificates where document is null) as "due!"
+            (select count(*) from (select from safelight.deletion_certificates where document is null limit $1) c) as "due!",
+            (select count(*) from (select from safelight.deletion_certificates c join safelight.deletions d on d.id = c.deletion_id
+                where c.document is null and d.completed_at < safelight.now() - make_interval(mins => $2) limit $1) c) as "late!"
         from safelight.audit_log l, safelight.audit_unsealed($1) u"#,
-        MOST_COUNTED
+        MOST_COUNTED,
+        LATE_MINUTES
     )
     .fetch_one(&mut *tx)
     .await?;
@@ -57,6 +66,7 @@ pub(super) async fn lag_within(tx: &mut PgConnection) -> Result<Lag, sqlx::Error
         oldest_seconds: row.oldest,
         unsigned: row.unsigned,
         certificates_due: row.due,
+        certificates_late: row.late,
         destinations: destinations.into_iter().map(|row| (row.name, row.undelivered, row.tries)).collect(),
     })
 }

@@ -17,7 +17,10 @@ mod look;
 mod row;
 mod seal;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 pub use certificates::{certificate, issue};
 pub use deliver::{Destination, deliver};
@@ -27,6 +30,7 @@ use safelight_evidence::{NoteError, Signer, Verifier};
 pub use seal::{Sealed, Sign, seal};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// Entries of one transaction.
 pub const AT_ONCE: u32 = 5_000;
@@ -35,6 +39,8 @@ pub const AT_ONCE: u32 = 5_000;
 #[derive(Clone)]
 pub struct Sealer {
     keys: Arc<Keys>,
+    /// Behind which deletion the next pass looks for certificates to issue; none: from the first.
+    looked: Arc<Mutex<Option<Uuid>>>,
     /// Where checkpoints go.
     pub destinations: Arc<Vec<Destination>>,
     /// How long to wait when there is nothing to seal.
@@ -98,11 +104,20 @@ impl Sealer {
         }
         Ok(Self {
             keys: Arc::new(Keys { signer, former }),
+            looked: Arc::default(),
             destinations: Arc::new(destinations),
             pause: Duration::from_secs(1),
             interval: Duration::from_secs(60),
             lease: Duration::from_secs(60),
         })
+    }
+
+    fn looked(&self) -> Option<Uuid> {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn looks_on(&self, behind: Option<Uuid>) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = behind;
     }
 
     /// The public keys.
