@@ -1,4 +1,5 @@
-//! `safelight audit`: the sealed log. Make its key, seal now, take it away as files, and check it.
+//! `safelight audit`: the sealed log. Make its key, seal now, take it away as files, and check it; and what operators did and looked
+//! at. Who asks for that about one person's case says what for, and is kept.
 
 mod verify;
 
@@ -10,11 +11,14 @@ use rand::RngCore;
 use safelight_evidence::Signer;
 use safelight_jobs::{
     db::{self, Role},
+    look,
+    operate::Operator,
     sealer::{self, Sign},
 };
 use serde_json::json;
+use uuid::Uuid;
 
-use crate::{config, process::say};
+use crate::{config, lists, operator, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Audit {
@@ -44,15 +48,24 @@ enum What {
 
 #[derive(Debug, Args)]
 struct Acts {
-    /// About one job, order, deletion or act on many: job_…, order_…, deletion_…, bulk_…
+    /// About one thing, as it stands in the list: job_…, order_…, deletion_…, bulk_…, subject_…, case_…, artifact_…, token_…,
+    /// refund_…, intent_…, or a control as `provider fal`
     #[arg(long)]
     about: Option<String>,
     /// Of one operator: a token's name, or cli:LOGIN
     #[arg(long)]
     actor: Option<String>,
-    /// How many
-    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1000))]
-    most: i64,
+    /// What is older than this act: where the page before ended
+    #[arg(long)]
+    before: Option<Uuid>,
+    /// What for, in a few words, without anything about a person; needed with --about a person, an order, a job or a deletion, and kept
+    #[arg(long)]
+    why: Option<String>,
+    /// Who looks, stored as cli:NAME; the login's name if not given
+    #[arg(long, env = "USER", default_value = "operator")]
+    by: String,
+    #[command(flatten)]
+    most: lists::Most,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -63,15 +76,25 @@ struct Acts {
 impl Acts {
     async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Api, 1).await?;
+        if let Some(about) = self.about.as_deref().filter(|about| look::acts_are_one(about)) {
+            let actor = operator::coded(&self.by);
+            let by = operator::said(&actor, self.why.as_deref().unwrap_or_default())?;
+            let mut tx = db::begin(&pool).await?;
+            look::at_acts(&mut tx, about, Operator { by, tenant: None }).await?;
+            tx.commit().await?;
+        }
         let rows = sqlx::query!(
-            r#"select at, actor, why, action, outcome, about from safelight.operator_acts
-            where ($1::text is null or about = $1) and ($2::text is null or actor = $2) order by id desc limit $3"#,
+            r#"select id, at, actor, why, action, outcome, about from safelight.operator_acts
+            where ($1::text is null or about = $1) and ($2::text is null or actor = $2) and ($3::uuid is null or id < $3)
+            order by id desc limit $4"#,
             self.about,
             self.actor,
-            self.most
+            self.before,
+            self.most.and_one()
         )
         .fetch_all(&pool)
         .await?;
+        let (rows, next) = self.most.page(rows, |row| row.id);
         if self.json {
             let acts: Vec<_> = rows
                 .iter()
@@ -79,7 +102,7 @@ impl Acts {
                     json!({ "at": row.at, "actor": row.actor, "why": row.why, "action": row.action, "outcome": row.outcome, "about": row.about })
                 })
                 .collect();
-            say(json!({ "acts": acts }));
+            say(json!({ "acts": acts, "next": next }));
             return Ok(());
         }
         for row in &rows {
@@ -96,6 +119,7 @@ impl Acts {
         if rows.is_empty() {
             say("nobody did anything");
         }
+        lists::go_on(next, "older ones: --before");
         Ok(())
     }
 }

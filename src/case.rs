@@ -1,19 +1,22 @@
-//! `safelight case`: what people ask for by mail or letter, and until when an answer is due.
+//! `safelight case`: what people ask for by mail or letter, and until when an answer is due. Who does something about a case, and why,
+//! is kept in the transaction that does it.
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
     id::{Case, Id, Subject},
-    intake::{self, NewCase},
-    queue::Bell,
+    intake::{self, CaseRow, IntakeError, NewCase},
+    place::Place,
+    queue::{self, Bell},
     run::Tx,
 };
 use serde_json::json;
 
 use crate::{
     config,
-    operator::{confirm, known_tenant},
+    lists::{self, Most},
+    operator::{coded, confirm, known_tenant, said},
     process::say,
     words,
 };
@@ -47,15 +50,19 @@ enum What {
         /// Whom the sender says to be: subject_…
         #[arg(long)]
         subject: Option<Id<Subject>>,
-        /// Who you are, as a code
-        #[arg(long)]
-        by: String,
+        #[command(flatten)]
+        who: WhoAndWhy,
     },
     /// List open cases, the nearest deadline first
     List {
         /// Closed ones too
         #[arg(long)]
         all: bool,
+        /// What stands behind this place: where the page before ended
+        #[arg(long)]
+        after: Option<Place>,
+        #[command(flatten)]
+        most: Most,
     },
     /// Say that you know who it is; an erasure begins with that
     Verify {
@@ -64,9 +71,8 @@ enum What {
         /// subject_…
         #[arg(long)]
         subject: Id<Subject>,
-        /// Who you are, as a code
-        #[arg(long)]
-        by: String,
+        #[command(flatten)]
+        who: WhoAndWhy,
         /// Say yes beforehand, where an erasure begins with it: it is this person, and everything about them is erased
         #[arg(long)]
         yes: bool,
@@ -78,11 +84,15 @@ enum What {
         /// Why, as a code
         #[arg(long)]
         why: String,
+        #[command(flatten)]
+        by: ByCode,
     },
     /// Close it as answered
     Answer {
         /// case_…
         case: Id<Case>,
+        #[command(flatten)]
+        who: WhoAndWhy,
     },
     /// Close it without doing what was asked for
     Refuse {
@@ -91,20 +101,67 @@ enum What {
         /// Why, as a code, for example identity_unverified
         #[arg(long)]
         why: String,
+        #[command(flatten)]
+        by: ByCode,
     },
+}
+
+#[derive(Debug, Args)]
+struct ByCode {
+    /// Who you are, as a code
+    #[arg(long, env = "SAFELIGHT_OPERATOR")]
+    by: String,
+}
+
+#[derive(Debug, Args)]
+struct WhoAndWhy {
+    #[command(flatten)]
+    by: ByCode,
+    /// Why, in a few words, without anything about a person; stored with who acts. An erasure asks for it
+    #[arg(long)]
+    why: Option<String>,
+}
+
+/// What is kept of an act: its name and outcome, of which case, by whom and why.
+struct Kept {
+    action: &'static str,
+    outcome: &'static str,
+    case: Id<Case>,
+    by: String,
+    why: String,
+}
+
+impl Kept {
+    fn decided(outcome: &'static str, case: Id<Case>, by: String, why: String) -> Self {
+        Self { action: "case.decided", outcome, case, by, why }
+    }
+
+    /// In the transaction of the act.
+    async fn keep(&self, tx: &mut Tx) -> anyhow::Result<()> {
+        if !intake::is_code(&self.by) {
+            let why = "`by` is a code of 3 to 64 small letters, digits and underscores, without names".to_owned();
+            return Err(IntakeError::Invalid { code: "not_a_code", why }.into());
+        }
+        let by = coded(&self.by);
+        let by = said(&by, &self.why)?;
+        Ok(queue::keep_act(tx, self.action, self.outcome, &self.case.to_string(), by).await?)
+    }
 }
 
 impl CaseCommand {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Api, 2).await?;
-        if let What::List { all } = self.what {
-            return list(&intake::cases(&pool, None, all).await?, self.json);
+        if let What::List { all, after, most } = self.what {
+            let cases = intake::cases_after(&pool, None, all, after, most.and_one()).await?;
+            let (cases, next) = most.page(cases, CaseRow::place);
+            return list(&cases, next, self.json);
         }
-        if let What::Verify { case, subject, yes, .. } = &self.what {
+        if let What::Verify { case, subject, yes, who } = &self.what {
             let kind = sqlx::query_scalar!("select kind from safelight.cases where id = $1", case.uuid())
                 .fetch_optional(&pool)
                 .await?;
             if kind.as_deref() == Some("erasure") {
+                said("", who.why.as_deref().unwrap_or_default())?;
                 confirm(*yes, &format!("Is {case} of {subject}? With that everything about them is erased."))?;
             }
         }
@@ -112,9 +169,9 @@ impl CaseCommand {
             known_tenant(&pool, tenant).await?;
         }
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
-        let (document, said) = match self.what {
+        let (document, says, kept) = match self.what {
             What::List { .. } => return Ok(()),
-            What::Open { tenant, kind, channel, received, subject, by } => {
+            What::Open { tenant, kind, channel, received, subject, who: WhoAndWhy { by: ByCode { by }, why } } => {
                 let new = NewCase {
                     tenant: &tenant,
                     subject,
@@ -127,46 +184,62 @@ impl CaseCommand {
                 let contact = sqlx::query_scalar!("select contact from safelight.tenants where id = $1", tenant)
                     .fetch_one(&mut *tx)
                     .await?;
-                let said = format!("{case}  answer due {}, from {contact}", due.format("%Y-%m-%d %H:%M"));
-                (json!({ "case": case, "state": "open", "answer_due": due, "contact": contact }), said)
+                let says = format!("{case}  answer due {}, from {contact}", due.format("%Y-%m-%d %H:%M"));
+                let why = why.unwrap_or_else(|| format!("{kind} by {channel}"));
+                let kept = Kept { action: "case.opened", outcome: "open", case, by, why };
+                (json!({ "case": case, "state": "open", "answer_due": due, "contact": contact }), says, Some(kept))
             }
-            What::Verify { case, subject, by, .. } => {
+            What::Verify { case, subject, who: WhoAndWhy { by: ByCode { by }, why }, .. } => {
+                let before =
+                    sqlx::query_scalar!("select identity from safelight.cases where id = $1 for update", case.uuid())
+                        .fetch_optional(&mut *tx)
+                        .await?;
                 let deletion = intake::verify_case(&mut tx, case, subject, &by).await?;
-                let said = match deletion {
-                    Some(deletion) => format!("{case} is verified; {deletion} has begun"),
-                    None => format!("{case} is verified"),
+                let (outcome, says) = match deletion {
+                    Some(deletion) => {
+                        ("verified_and_its_erasure_has_begun", format!("{case} is verified; {deletion} has begun"))
+                    }
+                    None => ("verified", format!("{case} is verified")),
                 };
-                (json!({ "case": case, "identity": "verified", "deletion": deletion }), said)
+                let why = why.unwrap_or_else(|| "the house knows who it is".to_owned());
+                let kept = (before.as_deref() != Some("verified")).then(|| Kept::decided(outcome, case, by, why));
+                (json!({ "case": case, "identity": "verified", "deletion": deletion }), says, kept)
             }
-            What::Extend { case, why } => {
+            What::Extend { case, why, by: ByCode { by } } => {
                 let due = intake::extend_case(&mut tx, case, &why).await?;
-                let said = format!("{case}  answer due {}; tell the person why", due.format("%Y-%m-%d %H:%M"));
-                (json!({ "case": case, "state": "open", "answer_due": due }), said)
+                let says = format!("{case}  answer due {}; tell the person why", due.format("%Y-%m-%d %H:%M"));
+                let kept = Kept::decided("extended", case, by, why);
+                (json!({ "case": case, "state": "open", "answer_due": due }), says, Some(kept))
             }
-            What::Answer { case } => {
+            What::Answer { case, who: WhoAndWhy { by: ByCode { by }, why } } => {
                 intake::close_case(&mut tx, case, None).await?;
-                (json!({ "case": case, "state": "answered" }), format!("{case} is answered"))
+                let kept =
+                    Kept::decided("answered", case, by, why.unwrap_or_else(|| "the person was answered".to_owned()));
+                (json!({ "case": case, "state": "answered" }), format!("{case} is answered"), Some(kept))
             }
-            What::Refuse { case, why } => {
+            What::Refuse { case, why, by: ByCode { by } } => {
                 intake::close_case(&mut tx, case, Some(&why)).await?;
-                let said =
+                let says =
                     format!("{case} is refused; tell the person why, and that they may complain to an authority");
-                (json!({ "case": case, "state": "refused" }), said)
+                (json!({ "case": case, "state": "refused" }), says, Some(Kept::decided("refused", case, by, why)))
             }
         };
+        if let Some(kept) = kept {
+            kept.keep(&mut tx).await?;
+        }
         tx.commit().await?;
         if self.json {
             say(document);
         } else {
-            say(said);
+            say(says);
         }
         Ok(())
     }
 }
 
-fn list(cases: &[intake::CaseRow], json: bool) -> anyhow::Result<()> {
-    if json {
-        say(serde_json::to_string_pretty(cases)?);
+fn list(cases: &[CaseRow], next: Option<Place>, as_json: bool) -> anyhow::Result<()> {
+    if as_json {
+        say(json!({ "cases": cases, "next": lists::document(next) }));
         return Ok(());
     }
     if cases.is_empty() {
@@ -186,5 +259,6 @@ fn list(cases: &[intake::CaseRow], json: bool) -> anyhow::Result<()> {
             case.answer_due.format("%Y-%m-%d %H:%M")
         ));
     }
+    lists::go_on(next, "later deadlines: --after");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! `safelight deletions`: which are open, by their legal deadline, and the steps of one. Reads only: a deletion ends by itself, when
 //! each step was seen to be done. Who looks at one says what for, and is kept: it is a person's case.
 
+use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
@@ -9,12 +10,19 @@ use safelight_jobs::{
     job::Job,
     look,
     operate::OperateError,
+    place::{self, Place},
     queue, stays,
 };
 use serde_json::json;
 use sqlx::PgPool;
+use uuid::Uuid;
 
-use crate::{config, operator::Why, process::say};
+use crate::{
+    config,
+    lists::{self, Most},
+    operator::Why,
+    process::say,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Deletions {
@@ -34,9 +42,11 @@ enum What {
         /// Of one tenant
         #[arg(long)]
         tenant: Option<String>,
-        /// How many
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=1000))]
-        most: i64,
+        /// What stands behind this place: where the page before ended
+        #[arg(long)]
+        after: Option<Place>,
+        #[command(flatten)]
+        most: Most,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -53,27 +63,88 @@ impl Deletions {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Api, 2).await?;
         match self.what {
-            What::List { finished, tenant, most, json } => list(&pool, finished, tenant.as_deref(), most, json).await,
+            What::List { finished, tenant, after, most, json } => {
+                let tenant = tenant.as_deref();
+                let rows = if finished {
+                    newest_finished(&pool, tenant, after, most.and_one()).await?
+                } else {
+                    open(&pool, tenant, after, most.and_one()).await?
+                };
+                let (rows, next) = most.page(rows, Row::place);
+                list(&rows, next, finished, json);
+                Ok(())
+            }
             What::Show { deletion, why } => show(&pool, deletion, &why).await,
         }
     }
 }
 
-async fn list(pool: &PgPool, finished: bool, tenant: Option<&str>, most: i64, as_json: bool) -> anyhow::Result<()> {
-    let rows = sqlx::query!(
+/// A deletion as the list shows it.
+struct Row {
+    id: Uuid,
+    tenant: String,
+    trigger: String,
+    state: String,
+    requested_at: DateTime<Utc>,
+    answer_due: DateTime<Utc>,
+    completed_at: Option<DateTime<Utc>>,
+    late: bool,
+    steps: i64,
+    settled: i64,
+}
+
+impl Row {
+    /// Where it stands among the others: finished ones by their end, open ones by their deadline.
+    fn place(&self) -> Place {
+        Place::of(self.completed_at.unwrap_or(self.answer_due), self.id)
+    }
+}
+
+async fn open(pool: &PgPool, tenant: Option<&str>, after: Option<Place>, most: i64) -> Result<Vec<Row>, sqlx::Error> {
+    let (at, id) = place::halves(after);
+    sqlx::query_as!(
+        Row,
         r#"select d.id, d.tenant, d.trigger, d.state, d.requested_at, d.answer_due, d.completed_at,
-            d.state <> 'complete' and d.answer_due < safelight.now() as "late!",
+            d.answer_due < safelight.now() as "late!",
             (select count(*) from safelight.deletion_steps s where s.deletion_id = d.id) as "steps!",
             (select count(*) from safelight.deletion_steps s where s.deletion_id = d.id
                 and s.state in ('verified', 'retained_by_law')) as "settled!"
-        from safelight.deletions d where (d.state = 'complete') = $1 and ($2::text is null or d.tenant = $2)
-        order by d.completed_at desc, d.answer_due, d.id limit $3"#,
-        finished,
+        from safelight.deletions d where d.state <> 'complete' and ($1::text is null or d.tenant = $1)
+            and ($2::timestamptz is null or (d.answer_due, d.id) > ($2, $3::uuid)) order by d.answer_due, d.id limit $4"#,
         tenant,
+        at,
+        id,
         most
     )
     .fetch_all(pool)
-    .await?;
+    .await
+}
+
+async fn newest_finished(
+    pool: &PgPool,
+    tenant: Option<&str>,
+    after: Option<Place>,
+    most: i64,
+) -> Result<Vec<Row>, sqlx::Error> {
+    let (at, id) = place::halves(after);
+    sqlx::query_as!(
+        Row,
+        r#"select d.id, d.tenant, d.trigger, d.state, d.requested_at, d.answer_due, d.completed_at, false as "late!",
+            (select count(*) from safelight.deletion_steps s where s.deletion_id = d.id) as "steps!",
+            (select count(*) from safelight.deletion_steps s where s.deletion_id = d.id
+                and s.state in ('verified', 'retained_by_law')) as "settled!"
+        from safelight.deletions d where d.state = 'complete' and ($1::text is null or d.tenant = $1)
+            and ($2::timestamptz is null or (d.completed_at, d.id) < ($2, $3::uuid)) order by d.completed_at desc, d.id desc limit $4"#,
+        tenant,
+        at,
+        id,
+        most
+    )
+    .fetch_all(pool)
+    .await
+}
+
+fn list(rows: &[Row], next: Option<Place>, finished: bool, as_json: bool) {
     if as_json {
         let rows: Vec<_> = rows
             .iter()
@@ -83,8 +154,8 @@ async fn list(pool: &PgPool, finished: bool, tenant: Option<&str>, most: i64, as
                     "answer_due": row.answer_due, "completed_at": row.completed_at })
             })
             .collect();
-        say(json!({ "deletions": rows }));
-        return Ok(());
+        say(json!({ "deletions": rows, "next": lists::document(next) }));
+        return;
     }
     if rows.is_empty() {
         say(if finished { "no deletion is finished" } else { "no deletion is open" });
@@ -105,7 +176,7 @@ async fn list(pool: &PgPool, finished: bool, tenant: Option<&str>, most: i64, as
             row.steps
         ));
     }
-    Ok(())
+    lists::go_on(next, if finished { "older ones: --after" } else { "later deadlines: --after" });
 }
 
 async fn show(pool: &PgPool, deletion: Id<Deletion>, why: &Why) -> anyhow::Result<()> {

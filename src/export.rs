@@ -1,5 +1,5 @@
 //! `safelight export`: have a person's data written down for that person, and see what became of it. Shows ids, states and times;
-//! the data themselves are behind a link that works for five minutes.
+//! the data themselves are behind a link that works for five minutes, and who has one made is kept with what for.
 
 use std::time::Duration;
 
@@ -8,15 +8,22 @@ use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
     id::{Artifact, Id, Subject},
-    intake::{self, IntakeError},
+    intake::{self, ExportRow, IntakeError},
+    look,
     operate::OperateError,
+    place::Place,
     providers::storage::Key,
-    queue::{Bell, By},
+    queue::{self, Bell, By},
     run::Tx,
 };
 use serde_json::json;
 
-use crate::{config, process::say};
+use crate::{
+    config,
+    lists::{self, Most},
+    operator::{Why, coded, said},
+    process::say,
+};
 
 /// How long a link works.
 const LINK: Duration = Duration::from_secs(300);
@@ -45,8 +52,13 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Exports that are there: state, end, who asked and why
+    /// Exports that are there, the newest first: state, end, who asked and why
     List {
+        /// What is older than this place: where the page before ended
+        #[arg(long)]
+        before: Option<Place>,
+        #[command(flatten)]
+        most: Most,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -55,6 +67,8 @@ enum What {
     Link {
         /// artifact_…
         export: Id<Artifact>,
+        #[command(flatten)]
+        why: Why,
         #[command(flatten)]
         store: Box<config::Store>,
     },
@@ -67,6 +81,10 @@ impl Export {
             What::Ask { subject, why, by, json } => {
                 let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
                 let asked = intake::ask_export_for(&mut tx, subject, By { actor: &by, why: &why }).await?;
+                if !asked.already {
+                    let (actor, about) = (coded(&by), asked.export.to_string());
+                    queue::keep_act(&mut tx, "export.asked", "enqueued", &about, said(&actor, &why)?).await?;
+                }
                 tx.commit().await?;
                 if json {
                     say(json!({ "export": asked.export, "expires_at": asked.expires_at, "already": asked.already }));
@@ -79,10 +97,11 @@ impl Export {
                     ));
                 }
             }
-            What::List { json } => {
-                let rows = intake::exports(&pool, None).await?;
+            What::List { before, most, json } => {
+                let rows = intake::exports_before(&pool, None, before, most.and_one()).await?;
+                let (rows, next) = most.page(rows, ExportRow::place);
                 if json {
-                    say(serde_json::to_string_pretty(&rows)?);
+                    say(json!({ "exports": rows, "next": lists::document(next) }));
                     return Ok(());
                 }
                 if rows.is_empty() {
@@ -93,10 +112,11 @@ impl Export {
                     let (by, why) = (row.by.unwrap_or_else(|| "the person".to_owned()), row.why.unwrap_or_default());
                     say(format_args!("{}  {:<12} {:<7} goes {goes}  {by} {why}", row.export, row.tenant, row.state));
                 }
+                lists::go_on(next, "older ones: --before");
             }
-            What::Link { export, store } => {
+            What::Link { export, why, store } => {
                 let row = sqlx::query!(
-                    r#"select a.storage_key, safelight.readable(a) as "readable!" from safelight.artifacts a where a.id = $1 and a.class = 'export'"#,
+                    r#"select a.storage_key, a.tenant, a.subject_id, safelight.readable(a) as "readable!" from safelight.artifacts a where a.id = $1 and a.class = 'export'"#,
                     export.uuid()
                 )
                 .fetch_optional(&pool)
@@ -111,7 +131,17 @@ impl Export {
                 let Ok(key) = row.storage_key.parse::<Key>() else {
                     bail!("{export} has a key that this version does not know")
                 };
-                say(store.client()?.signed_get(&key, LINK).await?.expose());
+                let client = store.client()?;
+                let mut tx = db::begin(&pool).await?;
+                let entry = look::entry().tenant(row.tenant).subject(row.subject_id.into());
+                look::at_case(&mut tx, &export.to_string(), entry, why.operator()).await?;
+                tx.commit().await?;
+                let link = client.signed_get(&key, LINK).await?;
+                if why.json {
+                    say(json!({ "export": export, "url": link.expose(), "works_for_seconds": LINK.as_secs() }));
+                } else {
+                    say(link.expose());
+                }
             }
         }
         Ok(())

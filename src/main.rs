@@ -14,6 +14,7 @@ mod export;
 mod job;
 mod jobs;
 mod key;
+mod lists;
 mod manual;
 mod migrate;
 mod objection;

@@ -10,7 +10,7 @@ use safelight_jobs::{
     calls::resolve::NotResolved,
     intake::IntakeError,
     job::Queue,
-    operate::{OperateError, Operator},
+    operate::{self, OperateError, Operator},
     queue::{self, By, EnqueueError, FleetError},
     vault::VaultError,
 };
@@ -38,6 +38,40 @@ impl Why {
     pub(crate) fn operator(&self) -> Operator<'_> {
         Operator { by: By { actor: &self.actor, why: &self.why }, tenant: None }
     }
+}
+
+/// Who acts, and why, of an act that has a reason of its own where none is said.
+#[derive(Debug, Args)]
+pub(crate) struct Who {
+    /// Why, in a few words, without anything about a person; stored with who acts. What cannot be taken back asks for it
+    #[arg(long)]
+    why: Option<String>,
+    /// Who acts, stored as cli:NAME; the login's name if not given
+    #[arg(long = "actor", env = "USER", default_value = "operator", value_parser = named)]
+    actor: String,
+}
+
+impl Who {
+    /// As it is kept. `unsaid` is the reason where none was said; an empty one asks for it.
+    ///
+    /// # Errors
+    /// No reason, or one that is none: exit code 2.
+    pub(crate) fn by<'a>(&'a self, unsaid: &'a str) -> Result<By<'a>, OperateError> {
+        said(&self.actor, self.why.as_deref().unwrap_or(unsaid))
+    }
+}
+
+/// Who acts, of somebody who says who they are by the code that books and audit log keep: the same name as by `--actor`.
+pub(crate) fn coded(by: &str) -> String {
+    format!("cli:{by}")
+}
+
+/// Who and why, as an act is kept.
+///
+/// # Errors
+/// No reason, or one that is none: exit code 2.
+pub(crate) fn said<'a>(actor: &'a str, why: &'a str) -> Result<By<'a>, OperateError> {
+    operate::said(Operator { by: By { actor, why }, tenant: None })
 }
 
 /// Who looks, and what for: needed where it is one person's case, which is kept with both.

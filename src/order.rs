@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
     id::{self, Id, Order, Subject},
-    late_orders::late_orders,
+    late_orders::{LateOrder, late_orders},
     look,
     operate::OperateError,
     place::Place,
@@ -14,7 +14,13 @@ use safelight_jobs::{
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::{config, operator::Why, process::say, words};
+use crate::{
+    config,
+    lists::{self, Most},
+    operator::Why,
+    process::say,
+    words,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct OrderCommand {
@@ -37,9 +43,8 @@ enum What {
         /// Older than this one: the `next` of the page before
         #[arg(long)]
         before: Option<Id<Order>>,
-        /// How many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1000))]
-        most: i64,
+        #[command(flatten)]
+        most: Most,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -52,9 +57,8 @@ enum What {
         /// Later than this place: the `next` of the page before
         #[arg(long)]
         after: Option<Place>,
-        /// How many
-        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=1000))]
-        most: i64,
+        #[command(flatten)]
+        most: Most,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -72,9 +76,9 @@ impl OrderCommand {
         let pool = db::connect(self.database.address(), Role::Api, 2).await?;
         match self.what {
             What::List { state, tenant, before, most, json } => {
-                list(&pool, (state.as_deref(), tenant.as_deref()), before, most, json).await
+                list(&pool, (state.as_deref(), tenant.as_deref()), before, &most, json).await
             }
-            What::Late { tenant, after, most, json } => late(&pool, tenant.as_deref(), after, most, json).await,
+            What::Late { tenant, after, most, json } => late(&pool, tenant.as_deref(), after, &most, json).await,
             What::Show { order, why } => show(&pool, order, &why).await,
         }
     }
@@ -84,24 +88,21 @@ async fn list(
     pool: &PgPool,
     (state, tenant): (Option<&str>, Option<&str>),
     before: Option<Id<Order>>,
-    most: i64,
+    most: &Most,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let mut rows = sqlx::query!(
+    let rows = sqlx::query!(
         r#"select id, tenant, plan, state, problem, created_at, paid_at, delivered_at from safelight.orders
         where ($1::text is null or state = $1) and ($2::text is null or tenant = $2) and ($3::uuid is null or id < $3)
         order by id desc limit $4"#,
         state,
         tenant,
         before.map(Id::uuid),
-        most + 1
+        most.and_one()
     )
     .fetch_all(pool)
     .await?;
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let more = rows.len() > most;
-    rows.truncate(most);
-    let next = rows.last().filter(|_| more).map(|row| Id::<Order>::from(row.id));
+    let (rows, next) = most.page(rows, |row| Id::<Order>::from(row.id));
     if as_json {
         let rows: Vec<_> = rows
             .iter()
@@ -127,9 +128,7 @@ async fn list(
             row.state
         ));
     }
-    if let Some(next) = next {
-        say(format_args!("there are more: --before {next}"));
-    }
+    lists::go_on(next, "there are more: --before");
     Ok(())
 }
 
@@ -137,16 +136,12 @@ async fn late(
     pool: &PgPool,
     tenant: Option<&str>,
     after: Option<Place>,
-    most: i64,
+    most: &Most,
     as_json: bool,
 ) -> anyhow::Result<()> {
-    let mut rows = late_orders(pool, tenant, after, most + 1).await?;
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let more = rows.len() > most;
-    rows.truncate(most);
-    let next = rows.last().filter(|_| more).map(|row| row.place().to_string());
+    let (rows, next) = most.page(late_orders(pool, tenant, after, most.and_one()).await?, LateOrder::place);
     if as_json {
-        say(json!({ "orders": rows, "next": next }));
+        say(json!({ "orders": rows, "next": lists::document(next) }));
         return Ok(());
     }
     if rows.is_empty() {
@@ -157,9 +152,7 @@ async fn late(
         let paid = row.paid_at.format("%F %T");
         say(format_args!("{}  {:<12} {:<10} paid {paid}  waits: {waits}", row.order, row.tenant, row.state));
     }
-    if let Some(next) = next {
-        say(format_args!("there are more: --after {next}"));
-    }
+    lists::go_on(next, "there are more: --after");
     Ok(())
 }
 

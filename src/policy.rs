@@ -14,7 +14,11 @@ use safelight_jobs::{
 };
 use serde_json::{Value, json};
 
-use crate::{config, operator::no_tenant, process::say};
+use crate::{
+    config,
+    operator::{Who, confirm, no_tenant},
+    process::say,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct PolicyCommand {
@@ -69,6 +73,11 @@ enum What {
         /// Mail it to each person instead. The time begins when no mail is missing; one that bounced is
         #[arg(long)]
         by_mail: bool,
+        /// Say yes beforehand, with --by-mail: everybody is mailed
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        who: Who,
         #[command(flatten)]
         database: config::Database,
     },
@@ -141,9 +150,12 @@ impl PolicyCommand {
                     ));
                 }
             }
-            What::Announce { tenant, version, by_mail: true, database } => {
+            What::Announce { tenant, version, by_mail: true, yes, who, database } => {
+                let by = who.by("")?;
                 let pool = db::connect(database.address(), Role::Owner, 1).await?;
-                let untold = policy_rows::announce_by_mail(&pool, &tenant, &version).await?;
+                let persons = policy_rows::to_mail(&pool, &tenant, &version).await?;
+                confirm(yes, &format!("Mail {tenant} {version} to {persons} persons?"))?;
+                let untold = policy_rows::announce_by_mail(&pool, &tenant, &version, by).await?;
                 if self.json {
                     say(json!({ "tenant": tenant, "version": version, "mailed_to": untold }));
                     return Ok(());
@@ -152,9 +164,10 @@ impl PolicyCommand {
                     "{tenant} {version} is mailed to {untold} persons; `safelight policy status` says whom it reached"
                 ));
             }
-            What::Announce { tenant, version, by_mail: false, database } => {
+            What::Announce { tenant, version, by_mail: false, yes: _, who, database } => {
+                let by = who.by("its notice is on display")?;
                 let pool = db::connect(database.address(), Role::Owner, 1).await?;
-                let from = policy_rows::announce(&pool, &tenant, &version).await?;
+                let from = policy_rows::announce(&pool, &tenant, &version, by).await?;
                 if self.json {
                     say(json!({ "tenant": tenant, "version": version, "counts_from": from }));
                     return Ok(());

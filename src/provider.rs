@@ -11,7 +11,11 @@ use safelight_jobs::{
 };
 use serde_json::json;
 
-use crate::{config, operator::confirm, process::say};
+use crate::{
+    config,
+    operator::{coded, confirm, said},
+    process::say,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Provider {
@@ -73,7 +77,12 @@ enum Outcome {
 
 impl Provider {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let role = if matches!(self.what, What::List { .. }) { Role::Api } else { Role::Worker };
+        let role = match self.what {
+            What::List { .. } => Role::Api,
+            What::Calls { .. } => Role::Worker,
+            // A word about a call is kept with who and why, which no worker writes.
+            What::Resolve { .. } => Role::Owner,
+        };
         let pool = db::connect(self.database.address(), role, 2).await?;
         match self.what {
             What::List { json } => providers(&pool, json).await,
@@ -93,6 +102,8 @@ impl Provider {
                 }
                 let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
                 let resolved = resolve::resolve(&mut tx, call, &resolution, Said { by: &by, why: &why }).await?;
+                let (actor, about) = (coded(&by), call.to_string());
+                queue::keep_act(&mut tx, "call.resolved", resolved.as_str(), &about, said(&actor, &why)?).await?;
                 tx.commit().await?;
                 let sentence = match resolved {
                     Resolved::GoesOn => "it goes on: its result is collected when it is there",

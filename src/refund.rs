@@ -1,15 +1,20 @@
-//! `safelight refund`: give money back, or list what waits for that decision. Workers ask Stripe.
+//! `safelight refund`: give money back, or list what waits for that decision. Workers ask Stripe. Who gave it back and why is kept,
+//! of an erased order under the refund's id: an id of Stripe's stays in the books.
 
 use clap::Args;
 use safelight_jobs::{
     db::{self, Role},
     intake::{self, Paid, RefundWish},
-    queue::Bell,
+    queue::{self, Bell},
     run::Tx,
 };
 use serde_json::json;
 
-use crate::{config, operator::confirm, process::say};
+use crate::{
+    config,
+    operator::{coded, confirm, said},
+    process::say,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Refund {
@@ -40,7 +45,7 @@ pub(crate) struct Refund {
 
 impl Refund {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         let (Some(paid), Some(why), Some(by)) = (&self.paid, &self.why, &self.by) else {
             return self.list(&pool).await;
         };
@@ -56,6 +61,11 @@ impl Refund {
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
         let wish = RefundWish { tenant: None, paid, amount_cents: self.amount_cents, why, by };
         let asked = intake::ask_refund(&mut tx, &wish).await?;
+        let about = match paid {
+            Paid::Order(order) => order.to_string(),
+            Paid::Session(_) => asked.refund.to_string(),
+        };
+        queue::keep_act(&mut tx, "refund.asked", "asked", &about, said(&coded(by), why)?).await?;
         tx.commit().await?;
         if self.json {
             say(json!({ "refund": asked.refund, "amount_cents": asked.amount_cents, "currency": asked.currency }));

@@ -1,4 +1,5 @@
-//! `safelight restore`: after a backup was restored, compare with the erasure ledger and replay what the backup forgot.
+//! `safelight restore`: after a backup was restored, compare with the erasure ledger and replay what the backup forgot,
+//! which is kept with who and why.
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -6,13 +7,14 @@ use safelight_jobs::{
     audit::Entry,
     db::{self, Role},
     providers::ledger::{Act, LedgerEntry, LedgerError},
-    queue::Bell,
+    queue::{self, Bell},
     restore::{self, RestoreError},
 };
 use serde_json::{Value, json};
 
 use crate::{
     config,
+    operator::{Who, confirm},
     process::{Said, remark, say},
 };
 
@@ -44,9 +46,17 @@ enum What {
         /// the backups that they were for
         #[arg(long)]
         short_ledger: bool,
+        /// Say yes beforehand: what the ledger names is erased and withdrawn again, or is not missed any more
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        who: Who,
     },
     /// Sign every entry anew by SAFELIGHT_MASTER_KEY: after that key was replaced, or once after entries were not signed yet
-    Sign,
+    Sign {
+        #[command(flatten)]
+        who: Who,
+    },
 }
 
 /// The ledger has an entry that does not count.
@@ -102,8 +112,19 @@ impl Restore {
                     bail!("this database was restored to a time before these: run `safelight restore replay`");
                 }
             }
-            What::Replay { short_ledger } => {
-                let replayed = restore::replay(&pool, &Bell::start(pool.clone()), &ledger, short_ledger)
+            What::Replay { short_ledger, yes, who } => {
+                let by = who.by("")?;
+                let compared = restore::compare(&pool, &ledger).await.map_err(of_the_ledger)?;
+                let (missing, lost) = (compared.missing.len(), if short_ledger { compared.lost } else { 0 });
+                if (missing > 0 || lost > 0) && (short_ledger || compared.lost == 0) {
+                    let gone = if lost > 0 {
+                        format!(" {lost} that the ledger lacks are not missed any more.")
+                    } else {
+                        String::new()
+                    };
+                    confirm(yes, &format!("Erase and withdraw again what {missing} entries say?{gone}"))?;
+                }
+                let replayed = restore::replay(&pool, &Bell::start(pool.clone()), &ledger, short_ledger, by)
                     .await
                     .map_err(of_the_ledger)?;
                 if self.json {
@@ -114,10 +135,14 @@ impl Restore {
                     say(format_args!("{number} replayed; workers may work, and carry out the deletions"));
                 }
             }
-            What::Sign => {
+            What::Sign { who } => {
+                let by = who.by("the master key is replaced")?;
                 let signed = ledger.sign_anew().await?;
                 let mut tx = db::begin(&pool).await?;
                 Entry::new("operator", "restore.ledger_signed", "done").count("entries", signed).write(&mut tx).await?;
+                if signed > 0 {
+                    queue::keep_act(&mut tx, "restore.ledger_signed", "done", "erasure ledger", by).await?;
+                }
                 tx.commit().await?;
                 if self.json {
                     say(json!({ "signed": signed }));

@@ -1,4 +1,4 @@
-//! `safelight sweep`: ask for a sweep now. Workers carry it out; of the comparison of money the outcome is printed. With
+//! `safelight sweep`: ask for a sweep now; who asked and why is kept. Workers carry it out; of the comparison of money the outcome is printed. With
 //! `--dry-run` nothing is asked for, and what the retention sweep would find is printed.
 
 use std::time::Duration;
@@ -8,16 +8,17 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use safelight_jobs::{
+    audit::Entry,
     db::{self, Role},
     due,
     id::{self, Id},
-    queue::Bell,
+    queue::{self, Bell},
     run::Tx,
     sweeps,
 };
 use serde_json::json;
 
-use crate::{config, process::say};
+use crate::{config, operator::Who, process::say};
 
 #[derive(Debug, Args)]
 pub(crate) struct Sweep {
@@ -33,6 +34,8 @@ pub(crate) struct Sweep {
     /// Enqueue nothing: print what is due by its clock now and in the next seven days
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    who: Who,
     /// One JSON document
     #[arg(long)]
     json: bool,
@@ -48,7 +51,7 @@ fn names() -> impl TypedValueParser<Value = sweeps::Sweep> {
 
 impl Sweep {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let pool = db::connect(self.database.address(), Role::Worker, 2).await?;
+        let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         if self.dry_run {
             anyhow::ensure!(self.kind == sweeps::Sweep::Retention, "--dry-run is there for `retention` only");
             return print_due(&due::due(&pool, None, i32::MAX).await?, self.json);
@@ -56,6 +59,9 @@ impl Sweep {
         let because = format!("cli:{}", Id::<id::Sweep>::new());
         let mut tx = Tx::begin(&pool, &Bell::start(pool.clone())).await?;
         let enqueued = self.kind.ask(&mut tx, because.clone(), self.hours).await?;
+        let (sweep, job) = (self.kind.as_str(), enqueued.id.to_string());
+        let entry = Entry::new("operator", "sweep.asked", "enqueued").code("sweep", sweep).code("job", &job);
+        queue::note_act(&mut tx, "sweep.asked", sweep, &job, self.who.by("by hand")?, entry).await?;
         tx.commit().await?;
         let waits = self.kind == sweeps::Sweep::Money && self.wait_seconds > 0;
         if !waits {

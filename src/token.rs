@@ -1,18 +1,23 @@
-//! `safelight token`: tokens of the HTTP intake. A token is printed once and stored as a hash.
+//! `safelight token`: tokens of the HTTP intake. A token is printed once and stored as a hash; who made, replaced or revoked it, and
+//! why, is kept in the transaction that did it.
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use safelight_api::tokens::{self, Known, Scope, Terms};
 use safelight_jobs::{
     db::{self, Role},
     id::Id,
     operate::OperateError,
+    place::Place,
     providers::Secret,
+    queue,
 };
 use serde_json::json;
 
 use crate::{
     config,
-    operator::{confirm, known_tenant},
+    lists::{self, Most},
+    operator::{Who, confirm, known_tenant},
     process::say,
     words,
 };
@@ -43,12 +48,19 @@ enum What {
         /// Requests a minute in each process of the intake: two processes let twice as many in. The usual number if not given
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..))]
         per_minute: Option<i32>,
+        #[command(flatten)]
+        who: Who,
         /// One JSON document
         #[arg(long)]
         json: bool,
     },
-    /// List all tokens, without their secrets
+    /// List all tokens, without their secrets, the oldest first
     List {
+        /// What stands behind this place: where the page before ended
+        #[arg(long)]
+        after: Option<Place>,
+        #[command(flatten)]
+        most: Most,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -63,6 +75,8 @@ enum What {
         /// Say yes beforehand, with --keep-hours 0: the old one opens nothing any more
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        who: Who,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -74,6 +88,8 @@ enum What {
         /// Say yes beforehand: whoever holds it is turned away from now on
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        who: Who,
         /// One JSON document
         #[arg(long)]
         json: bool,
@@ -89,32 +105,48 @@ impl Token {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let pool = db::connect(self.database.address(), Role::Owner, 2).await?;
         match self.what {
-            What::Create { name, tenant, scopes, days, per_minute, json } => {
+            What::Create { name, tenant, scopes, days, per_minute, who, json } => {
                 if let Some(tenant) = &tenant {
                     known_tenant(&pool, tenant).await?;
                 }
                 let terms = Terms { days, per_minute };
-                made(&tokens::create_with(&pool, tenant.as_deref(), &name, &scopes, terms).await?, json);
+                let mut tx = db::begin(&pool).await?;
+                let token = tokens::create_within(&mut tx, tenant.as_deref(), &name, &scopes, terms).await?;
+                keep_made(&mut tx, &token, who.by(&format!("a token for {name}"))?).await?;
+                tx.commit().await?;
+                made(&token, json);
             }
-            What::List { json: as_json } => {
-                let known = tokens::list(&pool).await?;
+            What::List { after, most, json: as_json } => {
+                let (known, next) = most.page(tokens::list_after(&pool, after, most.and_one()).await?, Known::place);
                 if as_json {
-                    say(json!({ "tokens": known.iter().map(document).collect::<Vec<_>>() }));
+                    let next = lists::document(next);
+                    say(json!({ "tokens": known.iter().map(document).collect::<Vec<_>>(), "next": next }));
                 } else {
                     known.iter().for_each(line);
+                    lists::go_on(next, "newer ones: --after");
                 }
             }
-            What::Rotate { id, keep_hours, yes, json } => {
+            What::Rotate { id, keep_hours, yes, who, json } => {
+                let by = who.by(if keep_hours == 0 { "" } else { "it is replaced" })?;
                 if keep_hours == 0 {
                     confirm(yes, &format!("Let {id} open nothing from now on?"))?;
                 }
-                made(&tokens::rotate(&pool, id, keep_hours).await?.ok_or_else(|| none(id))?, json);
+                let mut tx = db::begin(&pool).await?;
+                let token = tokens::rotate_within(&mut tx, id, keep_hours).await?.ok_or_else(|| none(id))?;
+                queue::keep_act(&mut tx, "token.rotate", "rotated", &id.to_string(), by).await?;
+                keep_made(&mut tx, &token, by).await?;
+                tx.commit().await?;
+                made(&token, json);
             }
-            What::Revoke { id, yes, json } => {
+            What::Revoke { id, yes, who, json } => {
+                let by = who.by("")?;
                 confirm(yes, &format!("Let {id} open nothing from now on?"))?;
-                if !tokens::revoke(&pool, id).await? {
+                let mut tx = db::begin(&pool).await?;
+                if !tokens::revoke_within(&mut tx, id).await? {
                     return Err(none(id).into());
                 }
+                queue::keep_act(&mut tx, "token.revoke", "revoked", &id.to_string(), by).await?;
+                tx.commit().await?;
                 if json {
                     say(json!({ "token": id, "state": "revoked" }));
                 } else {
@@ -124,6 +156,11 @@ impl Token {
         }
         Ok(())
     }
+}
+
+async fn keep_made(tx: &mut sqlx::PgConnection, token: &Secret, by: queue::By<'_>) -> anyhow::Result<()> {
+    let id = tokens::id_of(token).context("a token that was just made has an id")?;
+    Ok(queue::keep_act(tx, "token.create", "created", &id.to_string(), by).await?)
 }
 
 /// Printed once: nobody can read it again.

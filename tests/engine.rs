@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by failing")]
 #![expect(dead_code, unused_imports, unreachable_pub, reason = "the harness serves two programs")]
 
+#[path = "engine/acts.rs"]
+mod acts;
 mod app;
 #[path = "engine/awake.rs"]
 mod awake;
@@ -44,6 +46,8 @@ mod guides;
 mod leases;
 #[path = "engine/lines.rs"]
 mod lines;
+#[path = "engine/list_pages.rs"]
+mod list_pages;
 #[path = "engine/looks.rs"]
 mod looks;
 #[path = "engine/orders.rs"]

@@ -9,6 +9,7 @@ use safelight_jobs::{
     audit::Entry,
     db,
     id::{Id, Token},
+    place::{self, Place},
     providers::Secret,
 };
 use sha2::{Digest, Sha256};
@@ -114,6 +115,13 @@ pub struct Known {
     pub holds: bool,
 }
 
+impl Known {
+    /// Where it stands among the others.
+    pub fn place(&self) -> Place {
+        Place::of(self.created_at, self.id.uuid())
+    }
+}
+
 /// Make a token and answer its text: the only time that anybody sees it. `pool` acts as the owner. A token of no tenant
 /// is one of the whole house.
 pub async fn create(pool: &PgPool, tenant: Option<&str>, name: &str, scopes: &[Scope]) -> Result<Secret, TokenError> {
@@ -137,6 +145,20 @@ pub async fn create_with(
     scopes: &[Scope],
     terms: Terms,
 ) -> Result<Secret, TokenError> {
+    let mut write = db::begin(pool).await?;
+    let made = create_within(&mut write, tenant, name, scopes, terms).await?;
+    write.commit().await?;
+    Ok(made)
+}
+
+/// The same in the caller's transaction.
+pub async fn create_within(
+    write: &mut PgConnection,
+    tenant: Option<&str>,
+    name: &str,
+    scopes: &[Scope],
+    terms: Terms,
+) -> Result<Secret, TokenError> {
     if scopes.is_empty() {
         return Err(TokenError::NoScope);
     }
@@ -148,7 +170,6 @@ pub async fn create_with(
     }
     let (id, secret) = fresh();
     let words: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-    let mut write = db::begin(pool).await?;
     let stored = sqlx::query!(
         r#"insert into safelight.tokens (id, tenant, name, secret_sha256, scopes, expires_at, per_minute)
         values ($1, $2, $3, $4, $5, safelight.now() + make_interval(days => $6), $7)"#,
@@ -164,8 +185,7 @@ pub async fn create_with(
     .await;
     match stored {
         Ok(_) => {
-            note(&mut write, "token.create", "created", id).await?;
-            write.commit().await?;
+            note(write, "token.create", "created", id).await?;
             Ok(shown(id, &secret))
         }
         Err(error) if error.as_database_error().and_then(|e| e.code()).as_deref() == Some("23503") => {
@@ -203,8 +223,15 @@ async fn note(
 /// Make a new token with the name, tenant, scopes, rate, end and idempotency keys of this one, and answer its text. The old one opens for `hours`
 /// more, so that whoever holds it can be given the new one without an outage; zero: not any more. None: it does not hold.
 pub async fn rotate(pool: &PgPool, old: Id<Token>, hours: i32) -> Result<Option<Secret>, TokenError> {
-    let (id, secret) = fresh();
     let mut write = db::begin(pool).await?;
+    let made = rotate_within(&mut write, old, hours).await?;
+    write.commit().await?;
+    Ok(made)
+}
+
+/// The same in the caller's transaction.
+pub async fn rotate_within(write: &mut PgConnection, old: Id<Token>, hours: i32) -> Result<Option<Secret>, TokenError> {
+    let (id, secret) = fresh();
     let made = sqlx::query!(
         r#"insert into safelight.tokens (id, tenant, name, secret_sha256, scopes, per_minute, expires_at, line)
         select $1, tenant, name, $2, scopes, per_minute, expires_at, coalesce(line, id) from safelight.tokens
@@ -225,17 +252,26 @@ pub async fn rotate(pool: &PgPool, old: Id<Token>, hours: i32) -> Result<Option<
     )
     .execute(&mut *write)
     .await?;
-    note(&mut write, "token.rotate", "rotated", old).await?;
-    note(&mut write, "token.create", "created", id).await?;
-    write.commit().await?;
+    note(write, "token.rotate", "rotated", old).await?;
+    note(write, "token.create", "created", id).await?;
     Ok(Some(shown(id, &secret)))
 }
 
 /// All tokens, oldest first, those that are over included.
 pub async fn list(pool: &PgPool) -> Result<Vec<Known>, TokenError> {
+    list_after(pool, None, i64::MAX).await
+}
+
+/// At most so many of them, those behind a place of [`Known::place`].
+pub async fn list_after(pool: &PgPool, after: Option<Place>, most: i64) -> Result<Vec<Known>, TokenError> {
+    let (at, id) = place::halves(after);
     let rows = sqlx::query!(
         r#"select id, tenant, name, scopes, created_at, expires_at, revoked_at, per_minute, last_used_on,
-            revoked_at is null and coalesce(expires_at > safelight.now(), true) as "holds!" from safelight.tokens order by created_at, id"#
+            revoked_at is null and coalesce(expires_at > safelight.now(), true) as "holds!" from safelight.tokens
+        where $1::timestamptz is null or (created_at, id) > ($1, $2::uuid) order by created_at, id limit $3"#,
+        at,
+        id,
+        most
     )
     .fetch_all(pool)
     .await?;
@@ -263,7 +299,7 @@ pub async fn revoke(pool: &PgPool, id: Id<Token>) -> Result<bool, TokenError> {
 }
 
 /// The same in the caller's transaction.
-pub(crate) async fn revoke_within(write: &mut PgConnection, id: Id<Token>) -> Result<bool, sqlx::Error> {
+pub async fn revoke_within(write: &mut PgConnection, id: Id<Token>) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "update safelight.tokens set revoked_at = safelight.now() where id = $1 and revoked_at is null",
         id.uuid()

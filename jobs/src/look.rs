@@ -1,4 +1,4 @@
-//! A look at one person's case: kept with who and what for, like an act. For the console and the command line.
+//! A look at one person's case, or at what operators did about it: kept with who and what for, like an act. For the console and the command line.
 //!
 //! Never: shows anything itself, or keeps a look at work of the house that no search narrowed to a person or an order.
 
@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use crate::{
     audit::Entry,
-    id::{self, Id},
+    id::{self, Deletion, Id, Order, Subject},
     operate::{OperateError, Operator, said},
     payload,
     queue::{self, search::Wanted},
@@ -52,5 +52,44 @@ pub async fn at_search(tx: &mut PgConnection, wanted: &Wanted, operator: Operato
             kept => kept,
         },
         (None, None, None) => Ok(()),
+    }
+}
+
+/// One case, as the trail names what an act was about: its first word.
+enum Case {
+    Person(Id<Subject>),
+    Order(Id<Order>),
+    Job(Id<id::Job>),
+    Deletion(Id<Deletion>),
+}
+
+fn case_in(about: &str) -> Option<Case> {
+    let id = about.split_whitespace().next()?;
+    let person = id.parse().map(Case::Person).ok();
+    let order = || id.parse().map(Case::Order).ok();
+    let job = || id.parse().map(Case::Job).ok();
+    person.or_else(order).or_else(job).or_else(|| id.parse().map(Case::Deletion).ok())
+}
+
+/// Is a search for acts about this a look at one case: at a person, an order, a job or a deletion?
+pub fn acts_are_one(about: &str) -> bool {
+    case_in(about).is_some()
+}
+
+/// Keep a search for acts about this, if [`acts_are_one`]. A job that is gone has acts all the same.
+pub async fn at_acts(tx: &mut PgConnection, about: &str, operator: Operator<'_>) -> Result<(), OperateError> {
+    match case_in(about) {
+        None => Ok(()),
+        Some(Case::Person(subject)) => at_case(tx, &subject.to_string(), entry().subject(subject), operator).await,
+        Some(Case::Order(order)) => at_case(tx, &order.to_string(), entry().order(order), operator).await,
+        Some(Case::Deletion(deletion)) => {
+            at_case(tx, &deletion.to_string(), entry().deletion(deletion), operator).await
+        }
+        Some(Case::Job(job)) => match at_job(tx, job, operator).await {
+            Err(OperateError::NotFound(_)) => {
+                at_case(tx, &job.to_string(), entry().code("job", job.to_string()), operator).await
+            }
+            kept => kept,
+        },
     }
 }

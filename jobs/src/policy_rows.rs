@@ -12,7 +12,7 @@ use crate::{
     audit::Entry,
     id::{self, Id},
     policy::{Basis, DataClass, Finding, Policy, Processor, Purpose},
-    queue::{self, EnqueueError},
+    queue::{self, By, EnqueueError},
     tell_policies::TellPolicies,
 };
 
@@ -146,28 +146,41 @@ async fn counting(connection: &mut PgConnection, policy: &Policy) -> Result<Poli
     })
 }
 
-/// The notice of a version is on display from now on. Answers from when on the version counts.
+/// The notice of a version is on display from now on. Answers from when on the version counts. `by`: who says so and why, kept
+/// with the first word about it; a later one moves nothing.
 ///
 /// # Errors
 /// [`InstallError::NotInstalled`] and those of the database.
-pub async fn announce(pool: &PgPool, tenant: &str, version: &str) -> Result<DateTime<Utc>, InstallError> {
+pub async fn announce(pool: &PgPool, tenant: &str, version: &str, by: By<'_>) -> Result<DateTime<Utc>, InstallError> {
     let mut tx = crate::db::begin(pool).await.map_err(at(tenant))?;
+    let known = sqlx::query_scalar!(
+        r#"select in_force_from is not null as "it!" from safelight.policy_versions where tenant = $1 and version = $2 for update"#,
+        tenant,
+        version
+    )
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(at(tenant))?;
     let from = sqlx::query_scalar!("select safelight.announce_policy($1, $2)", tenant, version)
         .fetch_one(&mut *tx)
         .await
         .map_err(at(tenant))?
         .ok_or_else(|| InstallError::NotInstalled { tenant: tenant.to_owned(), version: version.to_owned() })?;
     Entry::new("operator", "policy.announced", "on_display").tenant(tenant).write(&mut tx).await.map_err(at(tenant))?;
+    if known == Some(false) {
+        let about = format!("policy {tenant} {version}");
+        queue::keep_act(&mut tx, "policy.announced", "on_display", &about, by).await.map_err(at(tenant))?;
+    }
     tx.commit().await.map_err(at(tenant))?;
     Ok(from)
 }
 
 /// Tell a version to each person by mail from now on. It counts when no living person's mail is missing and that was as long
-/// ago as a notice is on display; answers how many there are to tell.
+/// ago as a notice is on display; answers how many there are to tell. `by`: as of [`announce`].
 ///
 /// # Errors
 /// [`InstallError::NotInstalled`], [`InstallError::NoMail`] and those of the database.
-pub async fn announce_by_mail(pool: &PgPool, tenant: &str, version: &str) -> Result<i64, InstallError> {
+pub async fn announce_by_mail(pool: &PgPool, tenant: &str, version: &str, by: By<'_>) -> Result<i64, InstallError> {
     let mut tx = crate::db::begin(pool).await.map_err(at(tenant))?;
     let mails = sqlx::query_scalar!(
         r#"select exists (select from safelight.policy_rules where tenant = $1 and version = safelight.policy_in_force($1)
@@ -183,6 +196,14 @@ pub async fn announce_by_mail(pool: &PgPool, tenant: &str, version: &str) -> Res
     if !mails {
         return Err(InstallError::NoMail { tenant: tenant.to_owned() });
     }
+    let known = sqlx::query_scalar!(
+        r#"select mailed_from is not null as "it!" from safelight.policy_versions where tenant = $1 and version = $2 for update"#,
+        tenant,
+        version
+    )
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(at(tenant))?;
     sqlx::query_scalar!("select safelight.mail_policy($1, $2)", tenant, version)
         .fetch_one(&mut *tx)
         .await
@@ -202,8 +223,28 @@ pub async fn announce_by_mail(pool: &PgPool, tenant: &str, version: &str) -> Res
         other => at(tenant)(sqlx::Error::Encode(Box::new(other))),
     })?;
     Entry::new("operator", "policy.announced", "by_mail").tenant(tenant).write(&mut tx).await.map_err(at(tenant))?;
+    if known == Some(false) {
+        let about = format!("policy {tenant} {version}");
+        queue::keep_act(&mut tx, "policy.announced", "by_mail", &about, by).await.map_err(at(tenant))?;
+    }
     tx.commit().await.map_err(at(tenant))?;
     Ok(untold)
+}
+
+/// How many living persons a mail about this version has not reached: whom [`announce_by_mail`] would have mailed.
+///
+/// # Errors
+/// Those of the database.
+pub async fn to_mail(pool: &PgPool, tenant: &str, version: &str) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "n!" from safelight.subjects s where s.tenant = $1 and s.state in ('active', 'restricted')
+            and not exists (select from safelight.notices n
+                where n.subject_id = s.id and n.policy_version = $2 and n.delivered_at is not null)"#,
+        tenant,
+        version
+    )
+    .fetch_one(pool)
+    .await
 }
 
 /// Where one installed version stands.

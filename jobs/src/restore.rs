@@ -23,7 +23,7 @@ use crate::{
     audit::Entry,
     intake::{self, IntakeError, Told},
     providers::ledger::{Act, Ledger, LedgerError},
-    queue::Bell,
+    queue::{self, Bell, By},
     run::Tx,
 };
 
@@ -109,11 +109,19 @@ pub async fn is_cleared(pool: &PgPool) -> Result<bool, sqlx::Error> {
 }
 
 /// Replay what is missing, then clear the life. Answers what was missing. Running it again replays nothing twice. `short`: a
-/// person says that what the ledger lacks may be missing in it; from then on it is asked for no longer.
+/// person says that what the ledger lacks may be missing in it; from then on it is asked for no longer. `by`: who replays and why,
+/// kept with each entry that is replayed, and where the life was not cleared before.
 ///
 /// # Errors
 /// [`RestoreError`]: what was replayed before it stays, and the life is not cleared.
-pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) -> Result<Compared, RestoreError> {
+pub async fn replay(
+    pool: &PgPool,
+    bell: &Bell,
+    ledger: &Ledger,
+    short: bool,
+    by: By<'_>,
+) -> Result<Compared, RestoreError> {
+    let cleared = is_cleared(pool).await?;
     begin_to_guard(pool).await?;
     let compared = compare(pool, ledger).await?;
     if compared.lost > 0 && !short {
@@ -160,7 +168,8 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) ->
                 "photo_deleted_again"
             }
         };
-        Entry::new("operator", "restore.replayed", outcome).subject(entry.subject).write(&mut tx).await?;
+        let (about, line) = (entry.subject.to_string(), Entry::new("operator", "restore.replayed", outcome));
+        queue::note_act(&mut tx, "restore.replayed", outcome, &about, by, line.subject(entry.subject)).await?;
         tx.commit().await?;
     }
     let left = compare(pool, ledger).await?;
@@ -174,7 +183,11 @@ pub async fn replay(pool: &PgPool, bell: &Bell, ledger: &Ledger, short: bool) ->
     if compared.lost > 0 {
         sqlx::query!("update safelight.restore_gate set noted_from = safelight.now()").execute(&mut *tx).await?;
     }
-    clear(&mut tx, if compared.lost > 0 { "short_ledger" } else { "replayed" }, &compared).await?;
+    let outcome = if compared.lost > 0 { "short_ledger" } else { "replayed" };
+    clear(&mut tx, outcome, &compared).await?;
+    if !cleared || compared.lost > 0 {
+        queue::keep_act(&mut tx, "restore.cleared", outcome, "erasure ledger", by).await?;
+    }
     tx.commit().await?;
     Ok(compared)
 }

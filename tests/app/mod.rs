@@ -46,6 +46,8 @@ pub use web::term;
 
 /// Wraps the keys of persons in tests; opens nothing else.
 pub const MASTER_KEY: &str = "5afe11947000000000000000000000000000000000000000000000000000cafe";
+/// Whoever acts where a test does not ask who.
+pub const OPS: safelight_jobs::queue::By<'static> = safelight_jobs::queue::By { actor: "cli:ops_1", why: "a test" };
 const CALL: Duration = Duration::from_secs(20);
 
 static POSTGRES: OnceCell<Postgres> = OnceCell::const_new();

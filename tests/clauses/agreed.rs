@@ -34,7 +34,7 @@ async fn n30_k1_a_grant_does_not_cover_what_a_later_version_adds_to_its_purpose(
     app.pays(order).await;
     app.run_due_jobs().await;
     policy_rows::install(&app.db, &widened()).await.unwrap();
-    policy_rows::announce(&app.db, "portraitlab", "2026-07-01").await.unwrap();
+    policy_rows::announce(&app.db, "portraitlab", "2026-07-01", crate::app::OPS).await.unwrap();
     app.turn_clock(Duration::hours(49)).await;
     let asks = |processor, classes| Ask::of(eve.id, processor, classes).order(order);
     let agreed = || asks(Processor::Fal, &[DataClass::Upload, DataClass::Prompt]);

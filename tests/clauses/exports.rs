@@ -142,13 +142,19 @@ async fn k38_k44_an_export_is_asked_for_listed_and_handed_out_by_commands_that_s
     app.run_due_jobs().await;
     let listed = types(&["export", "list", "--json"]).await;
     let rows: Value = serde_json::from_str(&listed).unwrap();
-    assert_eq!((&rows[0]["export"], &rows[0]["state"]), (&json!(export), &json!("ready")));
-    assert_eq!((&rows[0]["by"], &rows[0]["why"]), (&json!("ops_1"), &json!("access_by_mail")));
+    let row = &rows["exports"][0];
+    assert_eq!((&row["export"], &row["state"]), (&json!(export), &json!("ready")));
+    assert_eq!((&row["by"], &row["why"]), (&json!("cli:ops_1"), &json!("access_by_mail")));
     for word in [bob.id.to_string(), bob.id.uuid().simple().to_string(), bob.email.clone()] {
         assert!(!listed.contains(&word), "{word} stands in the list");
     }
-    let link = types(&["export", "link", &export]).await;
-    let document: Value = app.http.get(link.trim()).send().await.unwrap().json().await.unwrap();
+    let looks = "select count(*) from safelight.operator_acts where action = 'console.look' and actor = 'cli:ops_2' and why = 'ticket 7'";
+    assert_eq!(app.count(looks).await, 0);
+    let link = types(&["export", "link", &export, "--why", "ticket 7", "--actor", "ops_2", "--json"]).await;
+    assert_eq!(app.count(looks).await, 1, "whoever can read everything about somebody is kept");
+    let link: Value = serde_json::from_str(&link).unwrap();
+    assert_eq!((&link["export"], &link["works_for_seconds"]), (&json!(export), &json!(300)));
+    let document: Value = app.http.get(link["url"].as_str().unwrap()).send().await.unwrap().json().await.unwrap();
     assert_eq!(document["given"]["safelight.accounts"][0]["email"], json!(bob.email));
 }
 

@@ -247,13 +247,20 @@ async fn h26_k44_whoever_reads_the_mailbox_deletes_a_photo_or_a_failed_order_by_
     let app = App::spawn().await;
     let (ann, order, _) = app.failed_order().await;
     let photo = app.artifacts("upload", ann.id.uuid()).await[0];
-    assert!(!types(&app, &["delete", "photo", &photo.to_string()]).await.0, "somebody answers for it");
     assert!(
-        !types(&app, &["delete", "photo", &photo.to_string(), "--by", "Ann Example", "--yes"]).await.0,
+        !types(&app, &["delete", "photo", &photo.to_string(), "--why", "it is hers", "--yes"]).await.0,
+        "somebody answers for it"
+    );
+    assert!(
+        !types(&app, &["delete", "photo", &photo.to_string(), "--by", "Ann Example", "--why", "it is hers", "--yes"])
+            .await
+            .0,
         "by a code"
     );
+    assert!(!types(&app, &["delete", "photo", &photo.to_string(), "--by", "ops_1", "--yes"]).await.0, "with a reason");
     for (what, id) in [("photo", photo.to_string()), ("order", order.to_string())] {
-        let (done, out) = types(&app, &["delete", what, &id, "--by", "ops_1", "--yes", "--json"]).await;
+        let words = ["delete", what, &id, "--by", "ops_1", "--why", "it is hers", "--yes", "--json"];
+        let (done, out) = types(&app, &words).await;
         assert!(done, "{what}");
         let begun: Value = serde_json::from_str(&out).unwrap();
         app.waits_out_late_writers().await;

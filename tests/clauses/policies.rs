@@ -101,11 +101,11 @@ async fn k48_a_new_version_counts_only_when_its_notice_was_on_display_long_enoug
     app.turn_clock(Duration::days(100)).await;
     assert_eq!(app.policy_in_force("koselfie").await, "2026-05-25");
 
-    let from = policy_rows::announce(&app.db, "koselfie", "2026-06-30").await.unwrap();
+    let from = policy_rows::announce(&app.db, "koselfie", "2026-06-30", crate::app::OPS).await.unwrap();
     app.turn_clock(Duration::hours(335)).await;
     assert_eq!(app.policy_in_force("koselfie").await, "2026-05-25", "an hour early");
     assert_eq!(
-        policy_rows::announce(&app.db, "koselfie", "2026-06-30").await.unwrap(),
+        policy_rows::announce(&app.db, "koselfie", "2026-06-30", crate::app::OPS).await.unwrap(),
         from,
         "a later word moves nothing"
     );
@@ -127,7 +127,7 @@ async fn k48_a_version_that_was_told_early_still_waits_for_its_own_date() {
         &[("version = \"2026-05-25\"", "version = \"next\""), ("effective_at = \"2026-05-25T00:00:00Z\"", &date)],
     );
     policy_rows::install(&app.db, &next).await.unwrap();
-    policy_rows::announce(&app.db, "koselfie", "next").await.unwrap();
+    policy_rows::announce(&app.db, "koselfie", "next", crate::app::OPS).await.unwrap();
     app.turn_clock(Duration::days(364)).await;
     assert_eq!(app.policy_in_force("koselfie").await, "2026-05-25");
     app.turn_clock(Duration::days(1)).await;
@@ -174,7 +174,7 @@ async fn n30_k1_a_grant_under_the_old_version_does_not_cover_a_purpose_of_the_ne
     assert_eq!(app.gate::<Nsfw>(asks()).await.unwrap_err(), "purpose_not_allowed", "version one has no such purpose");
 
     policy_rows::install(&app.db, &with_labels()).await.unwrap();
-    policy_rows::announce(&app.db, "portraitlab", "2026-07-01").await.unwrap();
+    policy_rows::announce(&app.db, "portraitlab", "2026-07-01", crate::app::OPS).await.unwrap();
     app.turn_clock(Duration::hours(47)).await;
     assert_eq!(
         app.gate::<Nsfw>(asks()).await.unwrap_err(),
@@ -202,7 +202,7 @@ async fn n30_a_job_that_was_enqueued_under_the_old_version_runs_for_the_old_purp
     app.sandbox.idle().await;
     // Enqueued under version one; version two counts when it runs.
     policy_rows::install(&app.db, &with_labels()).await.unwrap();
-    policy_rows::announce(&app.db, "portraitlab", "2026-07-01").await.unwrap();
+    policy_rows::announce(&app.db, "portraitlab", "2026-07-01", crate::app::OPS).await.unwrap();
     app.turn_clock(Duration::hours(49)).await;
     assert_eq!(app.policy_in_force("portraitlab").await, "2026-07-01");
     app.run_due_jobs().await;

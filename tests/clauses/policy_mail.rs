@@ -55,7 +55,7 @@ async fn k48_a_version_that_is_told_by_mail_counts_when_every_living_person_was_
     let (ann, eve, bob) = (app.person("koselfie").await, app.person("koselfie").await, app.person("koselfie").await);
     app.person("haloprofile").await;
     app.next_policy().await;
-    assert_eq!(policy_rows::announce_by_mail(&app.db, "koselfie", NEXT).await.unwrap(), 3);
+    assert_eq!(policy_rows::announce_by_mail(&app.db, "koselfie", NEXT, crate::app::OPS).await.unwrap(), 3);
     app.run_due_jobs().await;
     assert_eq!(app.sandbox.resend.mails().len(), 3, "one mail a person, and none to another tenant's");
     for mail in app.sandbox.resend.mails() {
@@ -92,7 +92,7 @@ async fn k48_a_mail_of_which_the_provider_says_nothing_keeps_no_other_from_being
         app.person("koselfie").await;
     }
     app.next_policy().await;
-    policy_rows::announce_by_mail(&app.db, "koselfie", NEXT).await.unwrap();
+    policy_rows::announce_by_mail(&app.db, "koselfie", NEXT, crate::app::OPS).await.unwrap();
     app.run_due_jobs().await;
     let mails = app.sandbox.resend.mails();
     assert_eq!(mails.len(), 3);
@@ -118,7 +118,7 @@ async fn k48_a_mail_that_bounced_told_nobody_and_the_product_can_tell_instead() 
         times: None,
         on: Some(ann.email.clone()),
     });
-    policy_rows::announce_by_mail(&app.db, "koselfie", NEXT).await.unwrap();
+    policy_rows::announce_by_mail(&app.db, "koselfie", NEXT, crate::app::OPS).await.unwrap();
     app.run_due_jobs().await;
     app.mail_fares(&eve, "email.delivered");
     for _ in 0..3 {
@@ -137,7 +137,7 @@ async fn k48_a_mail_that_bounced_told_nobody_and_the_product_can_tell_instead() 
     let residue = "select residue from safelight.sweeps where kind = 'notices' order by finished_at desc limit 1";
     assert_eq!(sqlx::query_scalar::<_, i32>(residue).fetch_one(&app.db).await.unwrap(), 1);
 
-    policy_rows::announce(&app.db, "koselfie", NEXT).await.unwrap();
+    policy_rows::announce(&app.db, "koselfie", NEXT, crate::app::OPS).await.unwrap();
     app.turn_clock(Duration::hours(336)).await;
     assert_eq!(app.counts().await, NEXT);
 }
@@ -155,7 +155,7 @@ async fn k48_who_is_erased_holds_nothing_up_who_is_restricted_does_and_a_version
             .unwrap();
     assert_eq!(by_nobody, None, "nobody decided to mail it");
     app.sandbox.resend.take_down().await;
-    policy_rows::announce_by_mail(&app.db, "koselfie", NEXT).await.unwrap();
+    policy_rows::announce_by_mail(&app.db, "koselfie", NEXT, crate::app::OPS).await.unwrap();
     app.run_due_jobs().await;
     app.erases(&ann).await;
     app.sandbox.resend.bring_up().await.unwrap();
@@ -187,9 +187,9 @@ async fn k48_who_is_erased_holds_nothing_up_who_is_restricted_does_and_a_version
 async fn k48_h29_a_tenant_that_names_no_mail_processor_mails_nobody_and_neither_working_role_decides_to_mail() {
     let app = App::spawn().await;
     app.person("haloprofile").await;
-    let refused = policy_rows::announce_by_mail(&app.db, "haloprofile", "2026-05-13").await;
+    let refused = policy_rows::announce_by_mail(&app.db, "haloprofile", "2026-05-13", crate::app::OPS).await;
     assert!(matches!(refused, Err(InstallError::NoMail { .. })), "{refused:?}");
-    let unknown = policy_rows::announce_by_mail(&app.db, "koselfie", "2099-01-01").await;
+    let unknown = policy_rows::announce_by_mail(&app.db, "koselfie", "2099-01-01", crate::app::OPS).await;
     assert!(matches!(unknown, Err(InstallError::NotInstalled { .. })), "{unknown:?}");
     app.run_due_jobs().await;
     assert_eq!(app.sandbox.resend.calls().len(), 0);

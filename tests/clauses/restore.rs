@@ -13,7 +13,7 @@ use safelight_jobs::{
 };
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::app::{App, MASTER_KEY, postgres};
+use crate::app::{App, MASTER_KEY, OPS, postgres};
 
 struct Outside(PathBuf);
 
@@ -54,9 +54,9 @@ async fn n17_an_entry_that_somebody_else_put_into_the_ledger_erases_nobody_and_i
         std::fs::write(outside.0.join(&name), "").unwrap();
         sqlx::query("update safelight.restore_gate set cleared_life = 'before'").execute(&app.db).await.unwrap();
         assert!(restore::admit(&app.worker, &ledger).await.is_err(), "no worker goes on with it");
-        for act in ["check", "replay"] {
-            let (exit, said) = app.command_says(&["restore", act], &settings).await;
-            assert!(exit == 4 && said.contains(&ann.id.to_string()) && said.contains(why), "{act}: {exit} {said}");
+        for words in [&["check"][..], &["replay", "--why", "a drill", "--yes"]] {
+            let (exit, said) = app.command_says(&[&["restore"], words].concat(), &settings).await;
+            assert!(exit == 4 && said.contains(&ann.id.to_string()) && said.contains(why), "{words:?}: {exit} {said}");
             assert_eq!(app.of::<String>(state, ann.id.uuid()).await, "active");
         }
         // By the flag what is not signed is read, so that a person can look at it; what is altered never.
@@ -138,7 +138,7 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
     assert_eq!(ran, Vec::<String>::new(), "it is known to lack an erasure");
 
-    let replayed = restore::replay(&owner, &app.bell(), &ledger, false).await.unwrap();
+    let replayed = restore::replay(&owner, &app.bell(), &ledger, false, OPS).await.unwrap();
     assert_eq!(replayed.missing.len(), 4);
     let ran = safelight_worker::drain(&worker, &app.services, "test").await.unwrap().ran;
     assert!(ran.contains(&"delete_data".to_owned()) && ran.contains(&"sweep_retention".to_owned()), "{ran:?}");
@@ -160,7 +160,7 @@ async fn n17_k51_a_database_restored_to_before_an_erasure_hands_out_no_job_until
     let to_ann = app.sandbox.resend.mails().iter().filter(|mail| mail.to[0] == ann.email).count();
     assert_eq!(to_ann, 1, "K33: told in the life that the restore has undone, and not once more");
     assert_eq!(
-        restore::replay(&owner, &app.bell(), &ledger, false).await.unwrap().missing,
+        restore::replay(&owner, &app.bell(), &ledger, false, OPS).await.unwrap().missing,
         [],
         "again: nothing is missing"
     );
@@ -206,7 +206,7 @@ async fn n17_an_empty_or_cut_ledger_lets_nobody_work_until_a_person_says_that_it
     another_life().await;
     let Admission::Refused(empty_one) = restore::admit(&app.worker, &empty).await.unwrap() else { panic!("let in") };
     assert_eq!((empty_one.missing.len(), empty_one.lost), (0, 3));
-    let refused = restore::replay(&app.db, &app.bell(), &empty, false).await.unwrap_err();
+    let refused = restore::replay(&app.db, &app.bell(), &empty, false, OPS).await.unwrap_err();
     assert!(refused.to_string().contains("another ledger"), "{refused}");
     app.wants(&safelight_jobs::sweep_retention::SweepRetention { because: "x".to_owned() }).await;
     let drained = || safelight_worker::drain(&app.worker, &app.services, "test");
@@ -225,7 +225,7 @@ async fn n17_an_empty_or_cut_ledger_lets_nobody_work_until_a_person_says_that_it
     assert_eq!(compared().await.lost, 1, "one from between is missing");
     assert!(matches!(restore::admit(&app.worker, &ledger).await.unwrap(), Admission::Refused(_)));
 
-    restore::replay(&app.db, &app.bell(), &ledger, true).await.unwrap();
+    restore::replay(&app.db, &app.bell(), &ledger, true, OPS).await.unwrap();
     assert_eq!(drained().await.unwrap().ran.len(), 1);
     another_life().await;
     assert!(matches!(restore::admit(&app.worker, &ledger).await.unwrap(), Admission::Cleared(_)), "said once");
@@ -291,7 +291,7 @@ async fn n17_k41_a_restriction_that_the_backup_forgot_is_set_again_and_one_that_
     let owner = db::connect(&restored_url, Role::Owner, 2).await.unwrap();
     let missing = restore::compare(&owner, &ledger).await.unwrap().missing;
     assert_eq!(missing.len(), 2, "Ann's restriction and Bob's release: {missing:?}");
-    restore::replay(&owner, &app.bell(), &ledger, false).await.unwrap();
+    restore::replay(&owner, &app.bell(), &ledger, false, OPS).await.unwrap();
     for (person, state) in [(&ann, "restricted"), (&eve, "active"), (&bob, "active")] {
         let stands: String = sqlx::query_scalar("select state from safelight.subjects where id = $1")
             .bind(person.id.uuid())

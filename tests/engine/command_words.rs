@@ -169,6 +169,9 @@ async fn the_help_of_yes_says_to_what_one_says_it() {
         (&["refund"], "the money is given back"),
         (&["token", "rotate"], "--keep-hours 0"),
         (&["token", "revoke"], "turned away"),
+        (&["objection", "decide"], "what was done for it goes"),
+        (&["policy", "announce"], "everybody is mailed"),
+        (&["restore", "replay"], "erased and withdrawn again"),
     ] {
         let (code, help, _) = app.types(&[words, &["--help"]].concat()).await;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");

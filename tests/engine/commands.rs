@@ -43,7 +43,7 @@ impl App {
             .unwrap()
     }
 
-    async fn gives_up(&self, kind: &str, queue: Queue, code: &str) -> String {
+    pub async fn gives_up(&self, kind: &str, queue: Queue, code: &str) -> String {
         self.waits(kind, queue).await;
         let claimed = queue::claim(&self.worker, queue, "a worker", 1, 60.0).await.unwrap().pop().unwrap();
         let verdict = Verdict::GiveUp { code: code.to_owned() };
@@ -286,8 +286,8 @@ async fn queues_providers_deletions_and_acts_are_listed_for_people_and_for_machi
     let nothing = Id::<safelight_jobs::id::Deletion>::new().to_string();
     assert_eq!(app.types(&["deletions", "show", &nothing, "--why", "a deadline"]).await.0, 5);
 
-    let acts = app.prints(&["audit", "acts", "--about", &job, "--json"]).await;
-    assert_eq!((&acts["acts"][0]["why"], &acts["acts"][0]["actor"]), (&json!("a test"), &json!("cli:ops_1")));
+    let acts = app.prints(&["audit", "acts", "--about", &job, "--why", "a look", "--json"]).await;
+    assert_eq!((&acts["acts"][1]["why"], &acts["acts"][1]["actor"]), (&json!("a test"), &json!("cli:ops_1")));
     assert_eq!(app.types(&["audit", "acts", "--actor", "nobody"]).await.1, "nobody did anything\n");
 }
 
@@ -311,16 +311,20 @@ async fn what_is_missing_stands_elsewhere_or_was_not_confirmed_ends_with_its_own
         (&["refund", &order, "--why", "work_died", "--by", "ops_1", "--yes"], 6),
         (&["refund", &order, "--why", "She asked", "--by", "ops_1", "--yes"], 2),
         (&["refund", &order, "--why", "work_died", "--by", "ops_1"], 7),
-        (&["delete", "photo", &nothing, "--by", "ops_1", "--yes"], 5),
-        (&["delete", "order", &order, "--by", "ops_1", "--yes"], 6),
-        (&["delete", "photo", &nothing, "--yes"], 2),
-        (&["delete", "photo", &nothing, "--by", "ops_1"], 7),
-        (&["delete", "order", &order, "--by", "ops_1"], 7),
-        (&["case", "answer", &no_case], 5),
+        (&["delete", "photo", &nothing, "--by", "ops_1", "--why", "hers", "--yes"], 5),
+        (&["delete", "order", &order, "--by", "ops_1", "--why", "hers", "--yes"], 6),
+        (&["delete", "photo", &nothing, "--why", "hers", "--yes"], 2),
+        (&["delete", "photo", &nothing, "--by", "ops_1", "--yes"], 2),
+        (&["delete", "photo", &nothing, "--by", "ops_1", "--why", "hers"], 7),
+        (&["delete", "order", &order, "--by", "ops_1", "--why", "hers"], 7),
+        (&["case", "answer", &no_case, "--by", "ops_1"], 5),
+        (&["case", "answer", &no_case], 2),
         (&["case", "verify", &no_case, "--subject", &ann, "--by", "ops_1"], 5),
-        (&["case", "verify", &case, "--subject", &ann, "--by", "ops_1"], 7),
-        (&["case", "verify", &case, "--subject", &nobody, "--by", "ops_1", "--yes"], 5),
-        (&["case", "refuse", &case, "--why", "She asked"], 2),
+        (&["case", "verify", &case, "--subject", &ann, "--by", "ops_1", "--why", "seen"], 7),
+        (&["case", "verify", &case, "--subject", &ann, "--by", "ops_1", "--yes"], 2),
+        (&["case", "verify", &case, "--subject", &nobody, "--by", "ops_1", "--why", "seen", "--yes"], 5),
+        (&["case", "refuse", &case, "--why", "She asked", "--by", "ops_1"], 2),
+        (&["case", "refuse", &case, "--why", "unverified", "--by", "Ann Example"], 2),
         (&["provider", "resolve", &no_call, "--as", "not-made", "--why", "seen_there", "--by", "ops_1"], 7),
         (&["provider", "resolve", &no_call, "--as", "not-made", "--why", "seen_there", "--by", "ops_1", "--yes"], 5),
         (
@@ -340,25 +344,31 @@ async fn what_is_missing_stands_elsewhere_or_was_not_confirmed_ends_with_its_own
             2,
         ),
         (&["objection", "note", &nobody, "nsfw", "--by", "ops_1"], 5),
-        (&["objection", "decide", &ann, "nsfw", "--as", "upheld", "--why", "no_ground", "--by", "ops_1"], 5),
+        (&["objection", "decide", &ann, "nsfw", "--as", "upheld", "--why", "no_ground", "--by", "ops_1", "--yes"], 5),
+        (&["objection", "decide", &ann, "nsfw", "--as", "upheld", "--why", "no_ground", "--by", "ops_1"], 7),
         (&["export", "ask", &nobody, "--why", "access_by_mail", "--by", "ops_1"], 5),
         (&["certificate", &no_deletion, "--why", "ticket 1"], 5),
         (&["job", "discard", &no_job, "--why", "a test"], 7),
-        (&["token", "revoke", no_token], 7),
-        (&["token", "revoke", no_token, "--yes"], 5),
-        (&["token", "rotate", no_token, "--keep-hours", "0"], 7),
-        (&["token", "rotate", no_token, "--keep-hours", "0", "--yes"], 5),
+        (&["token", "revoke", no_token, "--yes"], 2),
+        (&["token", "revoke", no_token, "--why", "lost"], 7),
+        (&["token", "revoke", no_token, "--why", "lost", "--yes"], 5),
+        (&["token", "rotate", no_token, "--keep-hours", "0", "--why", "lost"], 7),
+        (&["token", "rotate", no_token, "--keep-hours", "0", "--why", "lost", "--yes"], 5),
+        (&["token", "rotate", no_token, "--keep-hours", "0", "--yes"], 2),
+        (&["policy", "announce", "koselfie", "2099-01-01", "--by-mail", "--why", "new"], 7),
+        (&["policy", "announce", "koselfie", "2099-01-01", "--by-mail", "--yes"], 2),
     ] {
         let (ended, out, complaint) = app.types(words).await;
         assert_eq!((ended, out.as_str()), (code, ""), "{words:?}: {complaint}");
     }
     assert_eq!(app.count("select count(*) from safelight.deletions").await, 0, "nothing was changed");
-    let verified = app.prints(&["case", "verify", &case, "--subject", &ann, "--by", "ops_1", "--yes", "--json"]).await;
+    let verify = ["case", "verify", &case, "--subject", &ann, "--by", "ops_1", "--why", "seen", "--yes", "--json"];
+    let verified = app.prints(&verify).await;
     assert_eq!((&verified["case"], &verified["identity"]), (&json!(case), &json!("verified")));
     assert!(verified["deletion"].as_str().unwrap().starts_with("deletion_"));
-    let answered = app.prints(&["case", "answer", &case, "--json"]).await;
+    let answered = app.prints(&["case", "answer", &case, "--by", "ops_1", "--json"]).await;
     assert_eq!(answered, json!({ "case": case, "state": "answered" }));
-    assert_eq!(app.types(&["case", "answer", &case]).await.0, 6, "it is closed");
+    assert_eq!(app.types(&["case", "answer", &case, "--by", "ops_1"]).await.0, 6, "it is closed");
 
     let swept = app.prints(&["sweep", "retention", "--json"]).await;
     assert!(swept["job"].as_str().unwrap().starts_with("job_"), "{swept}");
@@ -372,7 +382,7 @@ async fn what_is_missing_stands_elsewhere_or_was_not_confirmed_ends_with_its_own
     );
     let rotated = app.prints(&["token", "rotate", &token, "--json"]).await;
     assert_ne!((&rotated["secret"], &rotated["token"]), (&made["secret"], &made["token"]));
-    let revoked = app.prints(&["token", "revoke", &token, "--yes", "--json"]).await;
+    let revoked = app.prints(&["token", "revoke", &token, "--why", "a test", "--yes", "--json"]).await;
     assert_eq!(revoked, json!({ "token": token, "state": "revoked" }));
 }
 

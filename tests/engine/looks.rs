@@ -31,6 +31,10 @@ async fn a_look_at_one_persons_case_takes_a_reason_and_is_kept_and_a_token_is_no
         &["deletions", "show", &deletion],
         &["certificate", &deletion],
         &["certificate", &deletion, "--why", "ann@example.org asked"],
+        &["audit", "acts", "--about", &ann],
+        &["audit", "acts", "--about", &order, "--why", " "],
+        &["audit", "acts", "--about", &deletion, "--json"],
+        &["audit", "acts", "--about", &job],
     ] {
         let (code, out, complaint) = app.types(words).await;
         assert_eq!((code, out.as_str()), (2, ""), "{words:?}: {complaint}");
@@ -45,6 +49,11 @@ async fn a_look_at_one_persons_case_takes_a_reason_and_is_kept_and_a_token_is_no
     assert_eq!(signed["certificate"]["tenant"], "koselfie");
     assert_eq!(app.types(&["jobs", "hold", "--order", &order, "--why", "ticket 5"]).await.0, 7, "nobody said yes");
     assert_eq!(app.types(&["jobs", "hold", "--kind", "train_model", "--why", "ticket 6"]).await.0, 7);
+    for (number, about) in (7..).zip([&ann, &order, &deletion, &job]) {
+        app.prints(&["audit", "acts", "--about", about, "--why", &format!("ticket {number}"), "--json"]).await;
+    }
+    app.prints(&["audit", "acts", "--about", "provider fal", "--json"]).await;
+    app.prints(&["audit", "acts", "--json"]).await;
     let kept = |why: &str, about: &str| ("cli:ops_1".to_owned(), why.to_owned(), about.to_owned());
     let expected = [
         kept("it waits", &job),
@@ -53,6 +62,10 @@ async fn a_look_at_one_persons_case_takes_a_reason_and_is_kept_and_a_token_is_no
         kept("ticket 3", &deletion),
         kept("ticket 4", &deletion),
         kept("ticket 5", &order),
+        kept("ticket 7", &ann),
+        kept("ticket 8", &order),
+        kept("ticket 9", &deletion),
+        kept("ticket 10", &job),
     ];
     assert_eq!(looks().await, expected, "a preview of what is nobody's case is no look");
 
@@ -60,11 +73,14 @@ async fn a_look_at_one_persons_case_takes_a_reason_and_is_kept_and_a_token_is_no
     assert!(made.starts_with("slt_"), "{made}");
     let listed = app.prints(&["token", "list", "--json"]).await;
     let token = listed["tokens"][0]["token"].as_str().unwrap().to_owned();
-    for words in [["token", "revoke", &token].as_slice(), &["token", "rotate", &token, "--keep-hours", "0"]] {
+    for words in [
+        ["token", "revoke", &token, "--why", "lost"].as_slice(),
+        &["token", "rotate", &token, "--keep-hours", "0", "--why", "lost"],
+    ] {
         let (code, out, complaint) = app.types(words).await;
         assert_eq!((code, out.as_str()), (7, ""), "{words:?}: {complaint}");
     }
     assert_eq!(app.prints(&["token", "list", "--json"]).await, listed, "nothing was changed");
-    let (code, out, _) = app.types(&["token", "revoke", &token, "--yes"]).await;
+    let (code, out, _) = app.types(&["token", "revoke", &token, "--why", "lost", "--yes"]).await;
     assert_eq!((code, out), (0, format!("{token} is revoked\n")));
 }

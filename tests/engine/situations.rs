@@ -216,7 +216,9 @@ pub async fn situation(kind: &str) -> Situation {
             policy_rows::install(&app.db, &Policy::parse(&koselfie).expect("a policy"))
                 .await
                 .expect("the next version");
-            policy_rows::announce_by_mail(&app.db, "koselfie", "2026-07-31").await.expect("told by mail");
+            policy_rows::announce_by_mail(&app.db, "koselfie", "2026-07-31", crate::app::OPS)
+                .await
+                .expect("told by mail");
             (Gate::HasNone, (app, ann, order))
         }
         "delete_data" => {

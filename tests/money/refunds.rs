@@ -50,6 +50,13 @@ async fn an_operator_gives_an_orders_money_back_once() {
     app.stands(order, "delivered", None).await;
     let said = app.count("select count(*) from safelight.audit_entries where action = 'refund.asked' and codes ->> 'why' = 'goodwill'").await;
     assert_eq!(said, 1, "the audit log says who and why");
+    let kept: Vec<(String, String, String)> =
+        sqlx::query_as("select actor, why, about from safelight.operator_acts where action = 'refund.asked'")
+            .fetch_all(&app.db)
+            .await
+            .unwrap();
+    let expected = ("operator".to_owned(), "goodwill".to_owned(), order.to_string());
+    assert_eq!(kept, [expected], "and so does the trail, once: what was refused is no act");
     assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);
 }
 

@@ -1,11 +1,12 @@
 //! The sealed log: whether it is sealed and brought outside, and its newest entries; and what operators did and looked at, with who and why.
+//! Looking for what was done about one person's case is a look at it, and kept.
 
 use axum::{
     extract::{Query, State},
     response::Response,
 };
 use maud::{Markup, html};
-use safelight_jobs::sealer;
+use safelight_jobs::{look, sealer};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::{error::Error, state::ApiState};
 /// Rows of one page.
 const MOST: i64 = 50;
 
-/// How many of the newest acts are looked through for one person's.
+/// How many of the newest acts one page looks through for one person's.
 const WINDOW: i64 = 20_000;
 
 /// Which part of the acts. An empty field does not narrow.
@@ -41,6 +42,9 @@ pub(super) async fn page(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Trouble> {
     viewer.of_the_house()?;
+    if look::acts_are_one(&wanted.about) {
+        viewer.looks_at_acts(&state, wanted.about.trim()).await?;
+    }
     let body = html! {
         h1 { "Audit" }
         (log(&state).await?)
@@ -102,7 +106,26 @@ async fn acts(state: &ApiState, wanted: &Wanted) -> Result<Markup, Error> {
     )
     .fetch_all(&state.pool)
     .await?;
-    let next = rows.get(MOST as usize - 1).map(|row| row.id);
+    // Behind the last row of a whole page, or behind the last act that was looked through.
+    let next = match rows.get(MOST as usize - 1) {
+        Some(row) => Some(row.id),
+        None => {
+            sqlx::query_scalar!(
+                r#"select id from safelight.operator_acts where ($1::uuid is null or id < $1) and ($2::text is null or about = $2)
+                order by id desc offset $3 limit 1"#,
+                wanted.before,
+                word(&wanted.about),
+                WINDOW - 1
+            )
+            .fetch_optional(&state.pool)
+            .await?
+        }
+    };
+    let none = match (wanted.is_narrow(), next) {
+        (true, Some(_)) => format!("None matches among {WINDOW}; older ones may."),
+        (true, None) => "None matches.".to_owned(),
+        (false, _) => "Nothing yet.".to_owned(),
+    };
     Ok(html! {
         section #acts {
             h2 { "What operators did and looked at" }
@@ -111,7 +134,7 @@ async fn acts(state: &ApiState, wanted: &Wanted) -> Result<Markup, Error> {
                 label { "Who" input name="who" type="text" value=(wanted.who) autocomplete="off" spellcheck="false"; }
                 button type="submit" { "Find" }
             }
-            (parts::listed(if wanted.is_narrow() { "None matches." } else { "Nothing yet." }, "Acts", &["at", "who", "did", "about", "why"], &rows, |row| html! {
+            (parts::listed(&none, "Acts", &["at", "who", "did", "about", "why"], &rows, |row| html! {
                 td { (words::time(row.at)) } td { (row.actor) } td { (words::said(&row.action.replace('.', " "))) " " (words::state(&row.outcome)) }
                 td { @match page_of(&row.about) { Some(page) => { a.id href=(page) { (row.about) } }, None => (row.about) } } td.free { (row.why) }
             }))
@@ -132,8 +155,9 @@ fn address(wanted: &Wanted, before: Uuid) -> String {
     format!("/console/audit?{}", query.finish())
 }
 
-/// The page of what an act was about, if it has one.
+/// The page of what an act was about, if it has one, or of what it belongs to: an objection is named by its person and its purpose.
 fn page_of(about: &str) -> Option<String> {
+    let id = about.split(' ').next()?;
     let pages = [
         ("job_", "jobs"),
         ("order_", "orders"),
@@ -141,5 +165,11 @@ fn page_of(about: &str) -> Option<String> {
         ("subject_", "subjects"),
         ("bulk_", "bulk"),
     ];
-    pages.iter().find(|(prefix, _)| about.starts_with(prefix)).map(|(_, page)| format!("/console/{page}/{about}"))
+    let parts = ["case_", "token_", "refund_", "intent_", "artifact_"];
+    let part = || parts.iter().any(|prefix| id.starts_with(prefix)).then(|| format!("/console/find?id={id}"));
+    pages
+        .iter()
+        .find(|(prefix, _)| id.starts_with(prefix))
+        .map(|(_, page)| format!("/console/{page}/{id}"))
+        .or_else(part)
 }

@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use maud::{Markup, html};
+use safelight_jobs::id::{Id, Token};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use crate::{error::Error, state::ApiState};
 const PAGES: [(&str, &str); 5] =
     [("job", "jobs"), ("order", "orders"), ("deletion", "deletions"), ("subject", "subjects"), ("bulk", "bulk")];
 /// Ids of what stands on the page of something else.
-const PARTS: [&str; 5] = ["intent", "case", "artifact", "batch", "grant"];
+const PARTS: [&str; 8] = ["intent", "case", "artifact", "batch", "grant", "refund", "token", "sweep"];
 
 /// The box.
 pub(super) fn form() -> Markup {
@@ -47,7 +48,7 @@ pub(super) async fn open(
     let why = || {
         Error::BadId(
             "paste an id as it stands on a page: job_…, order_…, deletion_…, subject_…, bulk_…, intent_…, case_…, artifact_…, \
-            batch_… or grant_…, or one of them without the word before it"
+            batch_…, grant_…, refund_…, token_… or sweep_…, or one of them without the word before it"
                 .to_owned(),
         )
     };
@@ -98,6 +99,12 @@ async fn known(state: &ApiState, viewer: &Viewer, id: Uuid, word: Option<&str>) 
                 from safelight.artifacts where id = $1
             union all select 11, 'batch', 'subject', subject_id, tenant from safelight.upload_batches where id = $1
             union all select 12, 'grant', 'subject', subject_id, tenant from safelight.consents where id = $1
+            union all select 13, 'refund', 'order', s.order_id, r.tenant from safelight_fiscal.refunds r
+                join safelight_fiscal.sales s on s.stripe_session = r.stripe_session where r.id = $1
+            -- Of the house, as their pages are.
+            union all select 14, 'token', 'token', id, null from safelight.tokens where id = $1
+            union all (select 15, 'sweep', 'sweep', id, null from safelight.sweeps
+                where id = $1 or ($3 = 'sweep' and asked_by like '%:sweep\_' || replace($1::text, '-', '')) order by id desc limit 1)
         ) known where ($2::text is null or tenant = $2 or (word = 'job' and tenant is null)) and ($3::text is null or word = $3)
         order by n limit 1"#,
         id,
@@ -106,11 +113,20 @@ async fn known(state: &ApiState, viewer: &Viewer, id: Uuid, word: Option<&str>) 
     )
     .fetch_optional(&state.pool)
     .await?;
-    Ok(found.and_then(|found| match found.thing {
-        Some(thing) => page(&found.page, &format!("{}_{}", found.page, thing.simple())),
+    Ok(found.and_then(|found| match (found.page.as_str(), found.thing) {
+        ("token", Some(token)) => Some(format!("/console/tokens?all=1&before={}", Id::<Token>::from(behind(token)))),
+        ("sweep", Some(run)) => Some(format!("/console/sweeps?before={}", behind(run))),
+        (list, Some(thing)) => page(list, &format!("{list}_{}", thing.simple())),
+        // A refund whose order was erased.
+        ("order", None) => Some("/console/orders".to_owned()),
         // Of somebody whom nobody has recognised yet.
-        None => Some("/console/cases".to_owned()),
+        (_, None) => Some("/console/cases".to_owned()),
     }))
+}
+
+/// Where a list that is shown newest first begins with this one.
+fn behind(id: Uuid) -> Uuid {
+    Uuid::from_u128(id.as_u128().saturating_add(1))
 }
 
 #[cfg(test)]

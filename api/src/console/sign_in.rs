@@ -111,6 +111,13 @@ impl Viewer {
         Ok(looks.fetch_one(&state.pool).await?)
     }
 
+    /// So is a search for acts about one case.
+    pub(super) async fn looks_at_acts(&self, state: &ApiState, about: &str) -> Result<(), Error> {
+        let mut tx = db::begin(&state.pool).await?;
+        look::at_acts(&mut tx, about, self.operator(&self.why)).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// A search that is narrowed to one person, order or job is such a look.
     pub(super) async fn looks_for(&self, state: &ApiState, wanted: &Wanted) -> Result<(), Error> {
         if !look::is_one(wanted) {

@@ -1,9 +1,10 @@
-//! Refunds: a person of the house gives money back. Stripe is asked by a job.
+//! Refunds: a person of the house gives money back, which is kept with who and why. Stripe is asked by a job.
 
 use axum::{extract::State, http::StatusCode, response::Response};
 use safelight_jobs::{
     id::{self, Id, Order},
     intake::{self, Paid, RefundWish},
+    queue,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -59,6 +60,7 @@ pub(crate) async fn ask(
     };
     let mut tx = caller.begin(&state).await?;
     let asked = intake::ask_refund(&mut tx, &wish).await?;
+    queue::keep_act(&mut tx, "refund.asked", "asked", &order.to_string(), caller.operator(&body.value.why).by).await?;
     let answer = RefundAsked { refund: asked.refund, amount_cents: asked.amount_cents, currency: asked.currency };
     caller.finish(tx, StatusCode::ACCEPTED, &answer).await
 }

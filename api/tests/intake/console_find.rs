@@ -19,7 +19,7 @@ async fn furnished(house: &House) -> Vec<(&'static str, Uuid, String)> {
     let backend = house.backend("koselfie").await;
     let subject = house.person(&backend).await;
     let order = house.order(&backend, subject, "cs_test_find").await;
-    let [call, lone, case, nobodys, image, bulk, deletion, job, dead, done, grant] =
+    let [call, lone, case, nobodys, image, bulk, deletion, job, dead, done, grant, refund, gone] =
         std::array::from_fn(|_| Uuid::now_v7());
     house
         .run(&format!(
@@ -41,7 +41,11 @@ async fn furnished(house: &House) -> Vec<(&'static str, Uuid, String)> {
             insert into safelight.jobs_archive (id, queue, kind, version, payload, tenant, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
             values ('{done}', 'sweeps', 'expire_consents', 1, '{{}}', 'koselfie', 1, 0, 'done', now(), now(), now(), now()::date + 21);
             insert into safelight.consents (id, tenant, subject_id, event, purpose, capture_point, wording_sha256, policy_version, actor)
-            values ('{grant}', 'koselfie', '{subject}', 'granted', 'compare', 'sign_up', repeat('0', 64), '{policy}', 'subject')",
+            values ('{grant}', 'koselfie', '{subject}', 'granted', 'compare', 'sign_up', repeat('0', 64), '{policy}', 'subject');
+            insert into safelight_fiscal.sales (tenant, order_id, stripe_session, status, amount_cents, currency, sold_at)
+            values ('koselfie', '{order}', 'cs_test_find', 'paid', 1900, 'eur', now()), ('koselfie', null, 'cs_test_gone', 'paid', 1900, 'eur', now());
+            insert into safelight_fiscal.refunds (id, tenant, stripe_session, amount_cents, currency, state, why, asked_by)
+            values ('{refund}', 'koselfie', 'cs_test_find', 100, 'eur', 'asked', 'goodwill', 'ops_1'), ('{gone}', 'koselfie', 'cs_test_gone', 100, 'eur', 'asked', 'goodwill', 'ops_1')",
             policy = crate::house::POLICY,
             subject = subject.uuid(),
             order = order.uuid(),
@@ -75,6 +79,8 @@ async fn furnished(house: &House) -> Vec<(&'static str, Uuid, String)> {
         ("artifact", upload, person.clone()),
         ("batch", batch, person.clone()),
         ("grant", grant, person),
+        ("refund", refund, of::<Order>("orders", order.uuid())),
+        ("refund", gone, "/console/orders".to_owned()),
     ]
 }
 
@@ -104,10 +110,96 @@ async fn the_box_opens_whatever_has_an_id_with_or_without_its_word_and_whatever_
     // An id under the word of something else names nothing.
     let job = known[0].1;
     assert_eq!(leads(&operator, &format!("case_{}", job.simple())).await, (404, String::new()));
-    for none in ["", "  ", "mail_refused", "job_", "sweep_0192a8f2e6c5d7b1290f3a4b5c6d7e8f", "//evil.example"] {
+    for none in ["", "  ", "mail_refused", "job_", "mail_0192a8f2e6c5d7b1290f3a4b5c6d7e8f", "//evil.example"] {
         assert_eq!(leads(&operator, none).await, (400, String::new()), "{none}");
     }
     assert_eq!(house.count("from safelight.operator_acts where action <> 'console.look'").await, 0);
+}
+
+#[tokio::test]
+async fn the_box_opens_tokens_and_sweeps_for_people_of_the_house_and_for_no_tenant() {
+    let house = House::build().await;
+    let (asked, run) = (Uuid::now_v7(), Uuid::now_v7());
+    house
+        .run(&format!(
+            "insert into safelight.sweeps (id, kind, asked_by, started_at, finished_at, found, acted)
+            values ('{run}', 'retention', 'cli:sweep_{}', now(), now(), 1, 1), (safelight.uuid_v7(), 'orphans', 'cron', now(), now(), 1, 1)",
+            asked.simple()
+        ))
+        .await;
+    let operator = Browser::of(&house, None, &[Scope::Read]).await;
+    let own = Browser::of(&house, Some("koselfie"), &[Scope::Read]).await;
+    house.token(None, &[Scope::Read]).await;
+    let tokens = safelight_api::tokens::list(&house.owner).await.expect("tokens");
+    let token = tokens[0].id.to_string();
+    let sweep = format!("sweep_{}", asked.simple());
+    for (id, list, shows) in [
+        (&token, "/console/tokens?all=1&before=", token.as_str()),
+        (&sweep, "/console/sweeps?before=", sweep.as_str()),
+        (&run.to_string(), "/console/sweeps?before=", sweep.as_str()),
+    ] {
+        let (status, to) = leads(&operator, id).await;
+        assert!(status == 303 && to.starts_with(list), "{id}: {status} {to}");
+        let page = operator.opens(&to).await;
+        assert!(page.status == StatusCode::OK && page.text.contains(shows), "{id} stands on {to}: {}", page.text);
+        assert_eq!(leads(&own, id).await, (404, String::new()), "{id}");
+    }
+    // The list begins with it.
+    let (_, to) = leads(&operator, &token).await;
+    let page = operator.opens(&to).await.text;
+    assert!(tokens[1..].iter().all(|newer| !page.contains(&newer.id.to_string())), "{page}");
+}
+
+#[tokio::test]
+async fn the_audit_page_finds_who_acted_seldom_and_keeps_a_look_for_one_persons_acts() {
+    let house = House::build().await;
+    let person = Id::<Subject>::new();
+    let [order, job, deletion] =
+        [Id::<Order>::new().to_string(), Id::<id::Job>::new().to_string(), Id::<id::Deletion>::new().to_string()];
+    house
+        .run(&format!(
+            "insert into safelight.operator_acts (id, actor, why, action, outcome, about) values
+                (safelight.uuid_v7(), 'seldom', 'a reason', 'objection.decided', 'upheld', '{person} nsfw'),
+                (safelight.uuid_v7(), 'seldom', 'a reason', 'case.decided', 'answered', 'case_019a8f2e6c5d7b1290f3a4b5c6d7e8f9')"
+        ))
+        .await;
+    // Later than those, whatever the millisecond.
+    house
+        .run(
+            "insert into safelight.operator_acts (id, actor, why, action, outcome, about)
+            select ('ffffffff-ffff-7fff-bfff-' || lpad(to_hex(n), 12, '0'))::uuid, 'often', 'a reason', 'job.control', 'held', 'a job' from generate_series(1, 20000) n",
+        )
+        .await;
+    let operator = Browser::of(&house, None, &[Scope::Read]).await;
+    let first = operator.opens("/console/audit?who=seldom").await.text;
+    assert!(first.contains("None matches among 20000") && !first.contains("a reason"), "{first}");
+    let older = first.split("href=\"/console/audit?who=seldom&amp;before=").nth(1).expect("the list goes on");
+    let older = older.split('"').next().expect("an address");
+    let second = operator.opens(&format!("/console/audit?who=seldom&before={older}")).await.text;
+    assert_eq!(second.matches("a reason").count(), 2, "{second}");
+    assert!(second.contains(&format!("href=\"/console/subjects/{person}\"")), "{second}");
+    assert!(second.contains("href=\"/console/find?id=case_019a8f2e6c5d7b1290f3a4b5c6d7e8f9\""), "{second}");
+    assert!(!second.contains("rel=\"next\"") || !second.contains("who=seldom&amp;before"), "that was all: {second}");
+
+    let looks = "from safelight.operator_acts where action = 'console.look'";
+    assert_eq!(house.count(looks).await, 0, "nothing there was one person's");
+    let objection = format!("{person}+nsfw");
+    for (about, kept) in [
+        (person.to_string(), person.to_string()),
+        (objection, person.to_string()),
+        (order.clone(), order),
+        (job.clone(), job),
+        (deletion.clone(), deletion),
+    ] {
+        let before = house.count(&format!("{looks} and about = '{kept}' and why = 'a test' and actor = 'test'")).await;
+        assert_eq!(operator.opens(&format!("/console/audit?about={about}")).await.status, StatusCode::OK);
+        let after = house.count(&format!("{looks} and about = '{kept}' and why = 'a test' and actor = 'test'")).await;
+        assert_eq!(after - before, 1, "{about}");
+    }
+    for about in ["provider+fal", "bulk_019a8f2e6c5d7b1290f3a4b5c6d7e8f9"] {
+        operator.opens(&format!("/console/audit?about={about}")).await;
+    }
+    assert_eq!(house.count(looks).await, 5);
 }
 
 #[tokio::test]

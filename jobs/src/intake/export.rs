@@ -9,7 +9,7 @@ use crate::{
     id::{Artifact, Id, Subject},
     keys,
     place::{self, Place},
-    queue::{self, By},
+    queue::By,
     run::Tx,
 };
 
@@ -53,7 +53,8 @@ pub async fn ask_export(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Resu
     Ok(ExportAsked { export, expires_at: row.expires_at, already })
 }
 
-/// Ask for one on a person's behalf: somebody of the house, with who and why as codes, which the console shows.
+/// Ask for one on a person's behalf: somebody of the house, with who and why as codes. The caller keeps the act as `export.asked`
+/// about the export: the list shows it.
 ///
 /// # Errors
 /// As [`ask_export`]; a `by` or `why` that is no code.
@@ -69,7 +70,7 @@ pub async fn ask_export_for(tx: &mut Tx, subject: Id<Subject>, by: By<'_>) -> Re
             .subject(subject)
             .code("by", by.actor)
             .code("why", by.why);
-        queue::note_act(tx, "export.asked", "enqueued", &asked.export.to_string(), by, entry).await?;
+        entry.write(tx).await?;
     }
     Ok(asked)
 }

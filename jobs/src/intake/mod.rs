@@ -21,7 +21,9 @@ pub use cases::{
 pub use consent::{Grant, Withdrawn, grant, withdraw};
 pub use erase::{ErasureStarted, erase};
 pub use export::{ExportAsked, ExportRow, ask_export, ask_export_for, exports, exports_before};
-pub use object::{Decided, Objected, ObjectionRow, decide_objection, object, objections, objections_after};
+pub use object::{
+    Decided, Objected, ObjectionRow, decide_objection, jobs_of_purpose, object, objections, objections_after,
+};
 pub(crate) use order::lock_session;
 pub use order::{Checkout, NewOrder, ORDER_STATES, place, start_checkout};
 pub(crate) use part::begin_failed_order;

@@ -206,6 +206,20 @@ pub async fn decide_objection(
     Ok(done)
 }
 
+/// How many jobs of this person leave the queue if an objection to this purpose is upheld.
+///
+/// # Errors
+/// Those of the database.
+pub async fn jobs_of_purpose(pool: &PgPool, subject: Id<Subject>, purpose: Purpose) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "n!" from safelight.jobs where subject_id = $1 and kind = any($2)"#,
+        subject.uuid(),
+        &kinds_of(purpose)
+    )
+    .fetch_one(pool)
+    .await
+}
+
 /// What was done for the purpose goes, too: copies at a processor, labels.
 async fn begin_deletion(
     tx: &mut Tx,
