@@ -9,7 +9,8 @@ as $$
         where d.id = p_deletion and d.trigger = 'retention' and d.state <> 'complete')
 $$;
 
--- As before, and: what the person asks for is not held. A photo whose term had run out is taken over from the deletion on hold.
+-- As before, and: what the person asks for is not held. A photo whose term had run out is taken over from the deletion on hold. And the
+-- row is locked before it is read: a sweep that is taking it on has done so, or finds it taken.
 create or replace function safelight.fence_photo(
     p_photo uuid, p_tenant text, p_new uuid,
     out deletion uuid, out due timestamptz, out already boolean, out of_subject uuid, out of_order uuid
@@ -24,7 +25,7 @@ begin
     perform safelight.own_subject(of_subject);
     -- Read when the lock is ours: whoever was about to record something of this photo has done so, or finds it gone.
     select a.tenant, a.class, a.order_id, a.deletion_id, safelight.is_on_hold(a.deletion_id) as on_hold, s.state into x
-        from safelight.artifacts a join safelight.subjects s on s.id = a.subject_id where a.id = p_photo;
+        from safelight.artifacts a join safelight.subjects s on s.id = a.subject_id where a.id = p_photo for no key update of a;
     if not found then return; end if;
     if x.state not in ('active', 'restricted') then raise exception 'subject_erased' using errcode = 'SL002'; end if;
     already := x.deletion_id is not null and not x.on_hold;
@@ -77,6 +78,18 @@ begin
             and (a.class in ('bundle', 'model') or a.class = 'image' and a.delivered_at is null);
 end $$;
 
+-- As before, and: nothing ends by itself of somebody who needs their data for a claim (D14).
+create or replace function safelight.orders_over(p_hours integer) returns table (id uuid, placed boolean)
+language sql stable
+as $$
+    select o.id, o.state = 'placed' from safelight.orders o join safelight.subjects s on s.id = o.subject_id
+        where (o.state in ('refused', 'expired') or o.state = 'placed' and o.checkout_at is null)
+            and o.created_at <= safelight.now() - make_interval(hours => p_hours) and s.state in ('active', 'restricted')
+            and o.subject_id <> all ((select safelight.held_persons())::uuid[])
+            and not exists (select from safelight_fiscal.sales x where x.order_id = o.id)
+            and not exists (select from safelight.deletions d where d.order_id = o.id)
+$$;
+
 -- As before, and: a job that was made for a later day keeps its day. What waited at a gate for the release looks again at once.
 create or replace function safelight.release_told(p_subject uuid, p_told text, p_told_at timestamptz, out code text, out released integer)
 language plpgsql volatile security definer set search_path = pg_catalog
@@ -104,7 +117,8 @@ begin
     )
     update safelight.jobs j set why = null,
         state = case when j.state = 2 and j.run_at > safelight.now() then 3 else 0 end,
-        run_at = case when j.state = 2 then j.run_at else least(j.run_at, safelight.now()) end
+        run_at = case when j.state = 2 then j.run_at else least(j.run_at, safelight.now()) end,
+        rank = case when j.state = 2 then j.rank else least(j.rank, safelight.now() + j.priority * interval '1 minute') end
         from mine where j.id = mine.id;
     get diagnostics released = row_count;
 end $$;

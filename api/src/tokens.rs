@@ -313,17 +313,27 @@ pub async fn revoke_within(write: &mut PgConnection, id: Id<Token>) -> Result<bo
     Ok(revoked)
 }
 
-/// Note that it was used today. Once a day, and no request fails for it: a database that takes no writes still answers reads.
+/// For how long a request waits for the day of its token's last use to be noted.
+const NOTED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Note that it was used today: once a day, by one request of those that come at once. No request fails for it, and none waits long: a
+/// database that takes no writes still answers reads.
 pub(crate) async fn used(pool: &PgPool, id: Id<Token>) {
     let noted = async {
         let mut write = db::write(pool).await?;
-        sqlx::query!("update safelight.tokens set last_used_on = safelight.today() where id = $1", id.uuid())
-            .execute(&mut *write)
-            .await?;
+        sqlx::query!(
+            r#"update safelight.tokens set last_used_on = safelight.today() where id = (select id from safelight.tokens
+                where id = $1 and last_used_on is distinct from safelight.today() for no key update skip locked)"#,
+            id.uuid()
+        )
+        .execute(&mut *write)
+        .await?;
         write.commit().await
     };
-    if let Err(error) = noted.await {
-        tracing::warn!(token.id = %id, %error, "the day of its last use could not be noted");
+    match tokio::time::timeout(NOTED_WITHIN, noted).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(token.id = %id, %error, "the day of its last use could not be noted"),
+        Err(_) => tracing::warn!(token.id = %id, "the day of its last use could not be noted in time"),
     }
 }
 

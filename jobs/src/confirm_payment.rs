@@ -185,11 +185,12 @@ async fn go_on(run: &Run, tx: &mut Tx, order: &OrderRow) -> Result<(), Stop> {
     if order.needs_model {
         let ask = Ask::of(order.subject, Processor::Fal, &[DataClass::Upload]).order(order.id);
         match gate::pass::<Train>(tx, ask).await {
-            // Restricted between the payment's gate and this one: the training waits for the release, as at its own gate.
-            Ok(_) | Err(Closed::Refused(Refusal { code: "subject_restricted", .. })) => {
+            Ok(_) => {
                 orders::advance(tx, order.id, &["paid"], "training").await?;
                 tx.enqueue(&TrainModel { order: order.id }).await?;
             }
+            // Restricted since the payment's own gate: as there, it waits for the release, and nothing of it is kept.
+            Err(closed @ Closed::Refused(Refusal { code: "subject_restricted", .. })) => return Err(closed.into()),
             Err(Closed::Refused(refusal)) => {
                 orders::stop(tx, order.id, refusal.code).await?;
                 run.note("training.refused", refusal.code).write(tx).await?;

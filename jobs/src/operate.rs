@@ -142,6 +142,10 @@ pub async fn on_job(
     operator: Operator<'_>,
 ) -> Result<Option<Queue>, OperateError> {
     let by = said(operator)?;
+    if act == Act::Retry {
+        // The person first, then rows: an order that is taken back asks for its person when this is committed.
+        queue::share_subjects_of(tx, &[job.uuid()]).await?;
+    }
     let stands = look(tx, job).await?;
     let foreign = operator.tenant.is_some_and(|tenant| stands.tenant.as_deref() != Some(tenant));
     if foreign {

@@ -154,6 +154,7 @@ pub async fn ask(
         Resolution::NotMade => (Outcome::NotMade, None),
     };
     let word = ResolveCall { call, outcome, request, by: by.to_owned(), why: said.why.to_owned() };
+    one_word(tx, &word).await?;
     let asked = tx.enqueue(&word).await.map_err(NotResolved::from)?;
     if !asked.already {
         let mut entry = Entry::new("operator", "call.said", outcome.as_str())
@@ -170,6 +171,23 @@ pub async fn ask(
         noted.map_err(NotResolved::from)?;
     }
     Ok(asked)
+}
+
+/// While one word about a call is still to be carried out, another one is refused: the first would win, whichever is right.
+async fn one_word(tx: &mut Tx, word: &ResolveCall) -> Result<(), NotResolved> {
+    let key = word.key();
+    let other = sqlx::query_scalar!(
+        r#"select key as "key!" from safelight.jobs
+        where queue = 'sweeps' and kind = 'resolve_call' and payload ->> 'call' = $1 and key <> $2 limit 1"#,
+        word.call.to_string(),
+        key.as_str()
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    match other {
+        None => Ok(()),
+        Some(key) => Err(queue::EnqueueError::Conflict { key }.into()),
+    }
 }
 
 #[cfg(test)]

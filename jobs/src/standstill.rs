@@ -76,11 +76,13 @@ async fn stop(run: &Run, order: Uuid, subject: Uuid) -> Result<bool, Stop> {
     Ok(true)
 }
 
-/// Nobody repaired it: what it never delivered is deleted, here and at the provider, and certified like any other deletion.
+/// Nobody repaired it: what it never delivered is deleted, here and at the provider, and certified like any other deletion. Of somebody
+/// who needs the data for a claim it is held until the day that was set (D14).
 async fn end_repairs(run: &Run) -> Result<(), Stop> {
     let over = sqlx::query!(
         r#"select o.id from safelight.orders o join safelight.subjects s on s.id = o.subject_id
-        where o.repair_until <= safelight.now() and s.state in ('active', 'restricted') order by o.id limit $1"#,
+        where o.repair_until <= safelight.now() and s.state in ('active', 'restricted')
+            and o.subject_id <> all ((select safelight.held_persons())::uuid[]) order by o.id limit $1"#,
         AT_ONCE
     )
     .fetch_all(&mut *run.reads().await?)

@@ -9,7 +9,7 @@ use safelight_jobs::{
     intake::{self, Ground, IntakeError, NewOrder},
     purge_call::PurgeCall,
 };
-use safelight_sandbox::fal::Hold;
+use safelight_sandbox::{Fault, fal::Hold};
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
@@ -37,25 +37,53 @@ async fn holds_the_look(tx: &mut PgConnection, artifact: Id<Artifact>) {
     lock.bind(artifact.to_string()).execute(tx).await.unwrap();
 }
 
-/// K41: between the payment's gate and the training's. What is restricted waits; it is not refused.
+/// K41: between the payment's gate and the training's, while Stripe is asked. What is restricted waits; it is not refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn k41_who_is_restricted_while_the_payment_is_confirmed_is_served_after_the_release() {
-    let app = App::spawn().await;
+    let app = Arc::new(App::spawn().await);
     let (bob, order) = app.small_halo_order().await;
-    app.rule(
-        "create function public.restricts() returns trigger language plpgsql security definer as $$ begin
-            perform safelight.restrict_subject((select subject_id from safelight.orders where id = new.order_id), 'accuracy', null);
-            return new; end $$;
-        create trigger restricts after insert on safelight_fiscal.sales for each row execute function public.restricts()",
-    )
-    .await;
     app.pays(order).await;
-    app.run_due_jobs().await;
-    app.stands(order, "training", None).await;
+    app.sandbox.stripe.idle().await;
+    app.sandbox.stripe.faults().once(Fault::SlowDrip { millis: 100 });
+    let asked = app.sandbox.stripe.calls().len();
+    let worker = tokio::spawn({
+        let app = app.clone();
+        async move { safelight_worker::drain(&app.worker, &app.services, "test").await.unwrap() }
+    });
+    while app.sandbox.stripe.calls().len() == asked {
+        tokio::task::yield_now().await;
+    }
+    app.restricts(&bob, Ground::Accuracy).await.unwrap();
+    worker.await.unwrap();
+    app.stands(order, "placed", None).await;
     assert_eq!(app.sandbox.fal.trainings(), 0, "nothing is done with what is restricted");
     app.releases(&bob).await;
     app.run_due_jobs().await;
     app.stands(order, "delivered", None).await;
+}
+
+/// D14: nobody repaired it, and the time for that is over. What it never delivered is held for the claim like everything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn k41_d14_an_order_that_nobody_repaired_keeps_what_it_has_while_a_claim_holds_it() {
+    let app = App::spawn().await;
+    let (ann, order) = app.basic_order(false).await;
+    sqlx::query(
+        "update safelight.orders set state = 'refund_review', problem = 'work_died', paid_at = safelight.now(), stopped_from = 'generating',
+            repair_until = safelight.now() + interval '72 hours' where id = $1",
+    )
+    .bind(order.uuid())
+    .execute(&app.db)
+    .await
+    .unwrap();
+    let until = app.now().await + chrono::Duration::days(60);
+    app.restricts(&ann, Ground::Claims(until)).await.unwrap();
+    let begun = "select count(*) from safelight.deletions where trigger = 'failed_order'";
+    app.turn_clock(chrono::Duration::hours(80)).await;
+    app.reconciles().await;
+    assert_eq!(app.count(begun).await, 0, "held");
+    app.turn_clock_to(until + chrono::Duration::minutes(1)).await;
+    app.reconciles().await;
+    assert_eq!(app.count(begun).await, 1, "and over with its day");
 }
 
 /// N22: a report proves, while a purge is under way, that the call is another request than the one that is purged.

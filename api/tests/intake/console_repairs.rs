@@ -64,6 +64,8 @@ async fn an_operator_says_what_became_of_an_unknown_call_and_a_worker_carries_it
     let job = job_said(said.header("location"));
     let again = operator.presses(page, &address, word).await;
     assert_eq!(job_said(again.header("location")), job, "said twice, it is one job");
+    let other = operator.presses(page, &address, "&outcome=accepted&request=9f8e7d6c-5b4a&why=looked_there").await;
+    assert_eq!(other.status, StatusCode::CONFLICT, "one word at a time: {}", other.text);
     assert_eq!(house.count("from safelight.jobs where kind = 'resolve_call'").await, 1);
     let kept = format!(
         "from safelight.operator_acts where action = 'call.said' and outcome = 'not_made' and about = '{call}' and actor = 'test'

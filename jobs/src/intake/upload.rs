@@ -22,6 +22,9 @@ use super::IntakeError;
 /// How long a place may be filled.
 pub(crate) const UPLOAD_LINK_LIFE: Duration = Duration::from_secs(3600);
 
+/// For how long the store may be asked while a look is kept: shorter than the database lets a transaction idle.
+const LONGEST_LOOK: Duration = Duration::from_secs(3);
+
 /// Open an act of uploading: the scope of one consent at the upload.
 pub async fn open_batch(tx: &mut Tx, tenant: &str, subject: Id<Subject>) -> Result<Id<Batch>, IntakeError> {
     super::active_subject_of(tx, tenant, subject).await?;
@@ -175,7 +178,7 @@ pub async fn arrived(
     let mut tx = Tx::begin(pool, bell).await?;
     one_look(&mut tx, artifact).await?;
     // Somebody who had read other bytes may have taken these away.
-    if !storage.exists(&key).await? {
+    if !in_time(storage.exists(&key)).await? {
         return Err(missing(artifact));
     }
     sqlx::query!(
@@ -205,6 +208,11 @@ fn missing(artifact: Id<Artifact>) -> IntakeError {
     }
 }
 
+/// What is asked of the store while a look is kept: a slow store keeps no connection from others, and the look is not over before.
+async fn in_time<T>(asks: impl Future<Output = Result<T, StorageError>>) -> Result<T, StorageError> {
+    tokio::time::timeout(LONGEST_LOOK, asks).await.unwrap_or(Err(StorageError::Unreachable))
+}
+
 /// Two looks at one place end one after the other.
 async fn one_look(tx: &mut sqlx::PgConnection, artifact: Id<Artifact>) -> Result<(), sqlx::Error> {
     sqlx::query!("select pg_advisory_xact_lock(7303, hashtext($1))", artifact.to_string()).fetch_one(tx).await?;
@@ -227,7 +235,7 @@ async fn take_away(
     .fetch_one(&mut *tx)
     .await?;
     if waits {
-        storage.delete(key).await?;
+        in_time(storage.delete(key)).await?;
     }
     Ok(tx.commit().await?)
 }

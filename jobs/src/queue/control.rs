@@ -201,6 +201,7 @@ pub async fn redrive(tx: &mut PgConnection, job: Uuid) -> Result<bool, sqlx::Err
 /// The same for up to `most` that match, the oldest first. Answers how many.
 pub async fn redrive_all(tx: &mut PgConnection, filter: Filter<'_>, most: i64) -> Result<u64, sqlx::Error> {
     let chosen = oldest(tx, filter, most, true).await?;
+    share_subjects_of(tx, &chosen).await?;
     redrive_these(tx, &chosen).await
 }
 
@@ -249,8 +250,8 @@ pub async fn discard_these(tx: &mut PgConnection, dead: &[Uuid]) -> Result<u64, 
     Ok(done.rows_affected())
 }
 
-/// The oldest dead letters that match, locked; what somebody else holds is passed over. `promises`: those too that must be
-/// tried until they are verified.
+/// The oldest dead letters that match; what is done to them locks them. `promises`: those too that must be tried until they are
+/// verified.
 async fn oldest(
     tx: &mut PgConnection,
     filter: Filter<'_>,
@@ -262,7 +263,7 @@ async fn oldest(
         where ($1::uuid is null or d.id = $1) and ($2::text is null or d.kind = $2) and ($3::text is null or d.code = $3)
             and ($4::text is null or d.tenant = $4)
             and ($6 or not exists (select from safelight.job_kinds k where k.kind = d.kind and k.effect = 'until_verified'))
-        order by d.died_at limit $5 for update of d skip locked"#,
+        order by d.died_at limit $5"#,
         filter.job,
         filter.kind,
         filter.code,
