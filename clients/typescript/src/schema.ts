@@ -1443,7 +1443,7 @@ export interface components {
             code: string;
             /**
              * Format: int64
-             * @description How many.
+             * @description How many; more than 10,000 are told as 10,000.
              */
             count: number;
             /** @description Of which kind. */
@@ -2115,6 +2115,8 @@ export interface components {
         };
         /** @description A schedule as it stands. */
         ScheduleView: {
+            /** @description Who did; `owner` where nobody has. */
+            actor: string;
             /** @description What becomes of missed ticks: `once` or `each`. */
             catch_up: string;
             /** @description sec min hour day month weekday, in UTC. */
@@ -2126,8 +2128,15 @@ export interface components {
             last_tick: string;
             /** @description Its name. */
             name: string;
+            /**
+             * Format: date-time
+             * @description When it makes jobs next; null while it is paused.
+             */
+            next_tick?: string | null;
             /** @description Its ticks make no jobs. */
             paused: boolean;
+            /** @description Why it was paused or resumed last. */
+            why?: string | null;
         };
         /** @description All schedules that some process has looked at. */
         Schedules: {
