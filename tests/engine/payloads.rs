@@ -88,7 +88,7 @@ fn stored() -> BTreeMap<&'static str, (Value, String, &'static str, i32)> {
             "resolve_call",
             (
                 json!({ "call": format!("intent_{A}"), "outcome": "accepted", "request": "b3f1c7d2-1", "by": "ops_1", "why": "seen_there" }),
-                format!("resolve_call:intent_{A}:accepted"),
+                format!("resolve_call:intent_{A}:accepted:b3f1c7d2-1"),
                 "sweeps",
                 10,
             ),

@@ -82,8 +82,13 @@ impl<'a> Operator<'a> {
     }
 }
 
-/// An order with a call of which nobody knows the outcome and with money, an open case and an open objection.
-async fn to_repair(house: &House, call: Id<id::Intent>, case: Id<id::Case>) -> (Id<id::Subject>, Id<id::Order>) {
+/// An order with a call of which nobody knows the outcome and with money, one that came to nothing, an open case and an open objection.
+async fn to_repair(
+    house: &House,
+    call: Id<id::Intent>,
+    case: Id<id::Case>,
+    failed: Id<id::Order>,
+) -> (Id<id::Subject>, Id<id::Order>) {
     let (bob, order) = house.app.small_halo_order().await;
     let subject = bob.id;
     sqlx::raw_sql(AssertSqlSafe(format!(
@@ -98,9 +103,13 @@ async fn to_repair(house: &House, call: Id<id::Intent>, case: Id<id::Case>) -> (
         insert into safelight.cases (id, tenant, kind, channel, received_at, answer_due, opened_by)
             values ('{}', '{tenant}', 'access', 'mail', safelight.now(), safelight.now() + interval '1 month', 'ops_1');
         insert into safelight.objections (tenant, subject_id, purpose, policy_version)
-            values ('{tenant}', '{subject}', 'observe', safelight.policy_in_force('{tenant}'))",
+            values ('{tenant}', '{subject}', 'observe', safelight.policy_in_force('{tenant}'));
+        insert into safelight.orders (id, tenant, subject_id, batch_id, plan, needs_model, images_wanted, amount_cents, currency, state, problem)
+            select '{}', tenant, subject_id, batch_id, plan, needs_model, images_wanted, amount_cents, currency, 'refused', 'photos_unusable'
+            from safelight.orders where id = '{order}'",
         call.uuid(),
         case.uuid(),
+        failed.uuid(),
         order = order.uuid(),
         subject = subject.uuid(),
         tenant = bob.tenant,
@@ -124,7 +133,8 @@ async fn a_form_near_a_good_one_is_done_or_refused_and_a_refusal_changes_nothing
     .expect("something to act on");
     let (call, case, sweep, refund) =
         (Id::<id::Intent>::new(), Id::<id::Case>::new(), Id::<id::Sweep>::new(), Id::<id::Refund>::new());
-    let (subject, order) = to_repair(&house, call, case).await;
+    let failed = Id::<id::Order>::new();
+    let (subject, order) = to_repair(&house, call, case, failed).await;
     let revoked = tokens::create(&house.app.db, None, "old", &[Scope::Read]).await.expect("a token");
     let revoked = tokens::id_of(&revoked).expect("its id");
     let mut operator = Operator::of(&house).await;
@@ -149,6 +159,7 @@ async fn a_form_near_a_good_one_is_done_or_refused_and_a_refusal_changes_nothing
             format!("/console/orders/{order}/refund"),
             json!({ "refund": refund, "amount_cents": "100", "sure": "yes", "why": "goodwill" }),
         ),
+        (format!("/console/orders/{failed}/delete"), json!({ "typed": failed })),
         (
             "/console/orders/erased/refund".to_owned(),
             json!({ "refund": Id::<id::Refund>::new(), "session": "cs_test_erased", "amount_cents": "100", "sure": "yes", "why": "goodwill" }),
