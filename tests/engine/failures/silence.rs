@@ -30,10 +30,11 @@ async fn an_idle_worker_whose_connections_all_fell_silent_works_on_with_new_ones
     until(&app.db, DONE, 5).await;
     line.open_ones_fall_silent();
     app.enqueues_looks(5, 10).await;
-    until(&app.db, DONE, 10).await;
+    // Some connections fall silent one after the other, and each is waited for.
+    until_at_last(&app.db, DONE, 10).await;
     each_was_done_once(&app.db, 10).await;
     // The bell is heard again, too: the silent listener is still there for the server, and another one beside it.
-    until(
+    until_at_last(
         &app.db,
         "select least(count(*), 2) from pg_stat_activity where datname = current_database() and query ilike 'listen %'",
         2,
