@@ -6,6 +6,9 @@
 create index dead_letters_by_group on safelight.dead_letters ((coalesce(tenant, '')), kind, code, died_at);
 -- For people of one tenant: what is open, stuck or due of that tenant, without reading that of the others.
 create index deletions_open_by_tenant on safelight.deletions (tenant, answer_due) where state <> 'complete';
+-- The newest exports, also where very many came in one moment.
+create index exports_by_time on safelight.artifacts (created_at, id) where class = 'export';
+drop index safelight.exports_by_age;
 create index deletions_stuck on safelight.deletions (tenant) where state = 'stuck';
 create index artifacts_due_by_tenant on safelight.artifacts (tenant, delete_after) where delete_after is not null;
 create index missing_objects_by_tenant on safelight.missing_objects (tenant);
@@ -73,7 +76,8 @@ $$;
 revoke execute on function safelight.state_numbers from public;
 grant execute on function safelight.state_numbers to safelight_api;
 
--- Dead letters by kind and code: from group to group along the index, each counted up to a bound.
+-- Dead letters by kind and code: from group to group along the index, each counted up to a bound. Rows are compared whole, so that the
+-- first and the last letter of a rare group are not looked for among those of the frequent ones, by time.
 create function safelight.dead_letter_groups(p_kind text, p_code text, p_tenant text, p_most integer)
     returns table (kind text, code text, letters bigint, oldest timestamptz, newest timestamptz)
 language sql stable
@@ -93,9 +97,11 @@ as $$
         lateral (select count(*) as n from (select from safelight.dead_letters d
             where coalesce(d.tenant, '') = g.tenant and d.kind = g.kind and d.code = g.code limit p_most) x) c,
         lateral (select d.died_at as at from safelight.dead_letters d
-            where coalesce(d.tenant, '') = g.tenant and d.kind = g.kind and d.code = g.code order by d.died_at limit 1) first,
+            where (coalesce(d.tenant, ''), d.kind, d.code, d.died_at) >= (g.tenant, g.kind, g.code, '-infinity')
+            order by coalesce(d.tenant, ''), d.kind, d.code, d.died_at limit 1) first,
         lateral (select d.died_at as at from safelight.dead_letters d
-            where coalesce(d.tenant, '') = g.tenant and d.kind = g.kind and d.code = g.code order by d.died_at desc limit 1) last
+            where (coalesce(d.tenant, ''), d.kind, d.code, d.died_at) <= (g.tenant, g.kind, g.code, 'infinity')
+            order by coalesce(d.tenant, '') desc, d.kind desc, d.code desc, d.died_at desc limit 1) last
     where (p_tenant is null or g.tenant = p_tenant) and (p_kind is null or g.kind = p_kind) and (p_code is null or g.code = p_code)
     group by g.kind, g.code
 $$;
@@ -117,8 +123,7 @@ as $$
             and (p_tenant is null or j.tenant = p_tenant) limit p_most) x),
         coalesce(a.n, 0),
         (select count(*) from safelight.jobs j where j.state = 1 and j.queue = q.name and (p_tenant is null or j.tenant = p_tenant)),
-        (select count(*) from (select from safelight.jobs j where j.state = 2 and j.queue = q.name
-            and (p_tenant is null or j.tenant = p_tenant) limit p_most) x),
+        coalesce(h.n, 0),
         coalesce((select k.paused from safelight.controls k where k.scope = 'queue' and k.name = q.name), false),
         floor(extract(epoch from c.n - least(
             -- The first of each tenant by rank: nearly always the oldest, and found without reading the others.
@@ -130,7 +135,9 @@ as $$
                 and (p_tenant is null or j.tenant = p_tenant) order by j.run_at limit 1))))::bigint
     from unnest(p_queues) q(name)
         cross join (select safelight.now() as n) c
-        -- For all queues at once: its index is by what is waited for, not by queue.
+        -- These for all queues at once: their indexes are not by queue.
         left join (select x.queue, count(*) as n from (select j.queue from safelight.jobs j where j.state = 4
             and (p_tenant is null or j.tenant = p_tenant) limit p_most) x group by 1) a on a.queue = q.name
+        left join (select x.queue, count(*) as n from (select j.queue from safelight.jobs j where j.state = 2
+            and (p_tenant is null or j.tenant = p_tenant) limit p_most) x group by 1) h on h.queue = q.name
 $$;

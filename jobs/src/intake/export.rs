@@ -124,10 +124,12 @@ pub async fn exports_before(
         ExportRow,
         r#"select a.id as export, a.tenant, a.created_at as asked_at, a.delete_after as expires_at, o.actor as "by?", o.why as "why?",
             case when a.delete_after <= safelight.now() then 'over' when a.state = 'stored' then 'ready' else 'making' end as "state!"
-        from safelight.artifacts a left join lateral (select actor, why from safelight.operator_acts
+        from (select x.id, x.tenant, x.created_at, x.delete_after, x.state from safelight.artifacts x
+            where x.class = 'export' and ($1::text is null or x.tenant = $1)
+                and ($2::timestamptz is null or (x.created_at, x.id) < ($2, $3::uuid)) order by x.created_at desc, x.id desc limit $4) a
+        left join lateral (select actor, why from safelight.operator_acts
             where about = 'artifact_' || replace(a.id::text, '-', '') and action = 'export.asked' order by id desc limit 1) o on true
-        where a.class = 'export' and ($1::text is null or a.tenant = $1)
-            and ($2::timestamptz is null or (a.created_at, a.id) < ($2, $3::uuid)) order by a.created_at desc, a.id desc limit $4"#,
+        order by a.created_at desc, a.id desc"#,
         tenant,
         at,
         id,
