@@ -3,9 +3,10 @@
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use safelight_jobs::{
-    calls::resolve::{self, NotResolved, Resolution, Resolved, Said},
+    calls::resolve::{self, NotResolved, Resolution, Resolved, Said, UnknownCall},
     db::{self, Role},
     id::{Id, Intent},
+    place::Place,
     queue::{self, Bell},
     run::Tx,
 };
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use crate::{
     config,
+    lists::{self, Most},
     operator::{coded, confirm, said},
     process::say,
 };
@@ -38,6 +40,11 @@ enum What {
         /// Those whose outcome nobody knows, oldest first
         #[arg(long, required = true)]
         unknown: bool,
+        /// Later than this place: the `next` of the page before
+        #[arg(long)]
+        after: Option<Place>,
+        #[command(flatten)]
+        most: Most,
         /// As JSON
         #[arg(long)]
         json: bool,
@@ -86,7 +93,7 @@ impl Provider {
         let pool = db::connect(self.database.address(), role, 2).await?;
         match self.what {
             What::List { json } => providers(&pool, json).await,
-            What::Calls { json, .. } => list(&pool, json).await,
+            What::Calls { after, most, json, .. } => list(&pool, after, &most, json).await,
             What::Resolve { call, outcome, request, why, by, yes, json } => {
                 let resolution = match (outcome, request) {
                     (Outcome::Accepted, Some(request)) => Resolution::Accepted(request),
@@ -156,8 +163,8 @@ async fn providers(pool: &sqlx::PgPool, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn list(pool: &sqlx::PgPool, as_json: bool) -> anyhow::Result<()> {
-    let calls = resolve::unknown(pool).await?;
+async fn list(pool: &sqlx::PgPool, after: Option<Place>, most: &Most, as_json: bool) -> anyhow::Result<()> {
+    let (calls, next) = most.page(resolve::unknown(pool, after, most.and_one()).await?, UnknownCall::place);
     if as_json {
         let calls: Vec<_> = calls
             .iter()
@@ -166,7 +173,7 @@ async fn list(pool: &sqlx::PgPool, as_json: bool) -> anyhow::Result<()> {
                     "created_at": call.created_at, "age_seconds": call.age_seconds })
             })
             .collect();
-        say(json!({ "unknown": calls }));
+        say(json!({ "unknown": calls, "next": lists::document(next) }));
         return Ok(());
     }
     if calls.is_empty() {
@@ -180,5 +187,6 @@ async fn list(pool: &sqlx::PgPool, as_json: bool) -> anyhow::Result<()> {
             call.id, call.tenant, call.purpose, call.model
         ));
     }
+    lists::go_on(next, "there are more: --after");
     Ok(())
 }

@@ -4,7 +4,8 @@
 use clap::Args;
 use safelight_jobs::{
     db::{self, Role},
-    intake::{self, Paid, RefundWish},
+    intake::{self, InReview, Paid, RefundWish},
+    place::Place,
     queue::{self, Bell},
     run::Tx,
 };
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use crate::{
     config,
+    lists::{self, Most},
     operator::{coded, confirm, said},
     process::say,
 };
@@ -33,6 +35,11 @@ pub(crate) struct Refund {
     /// List what is in refund review instead
     #[arg(long, conflicts_with_all = ["paid", "why", "amount_cents"])]
     review: bool,
+    /// With --review: later than this place, the `next` of the page before
+    #[arg(long, requires = "review")]
+    after: Option<Place>,
+    #[command(flatten)]
+    most: Most,
     /// Say yes beforehand: the money is given back
     #[arg(long)]
     yes: bool,
@@ -77,7 +84,8 @@ impl Refund {
     }
 
     async fn list(&self, pool: &sqlx::PgPool) -> anyhow::Result<()> {
-        let rows = intake::in_review(pool).await?;
+        let (rows, next) =
+            self.most.page(intake::in_review(pool, self.after, self.most.and_one()).await?, InReview::place);
         if self.json {
             let rows: Vec<_> = rows
                 .iter()
@@ -86,7 +94,7 @@ impl Refund {
                         "asked_cents": row.asked_cents, "currency": row.currency, "status": row.status, "can_be_repaired": row.can_be_repaired })
                 })
                 .collect();
-            say(json!({ "review": rows }));
+            say(json!({ "review": rows, "next": lists::document(next) }));
             return Ok(());
         }
         if rows.is_empty() {
@@ -100,6 +108,7 @@ impl Refund {
                 row.about, row.tenant, row.problem, row.status
             ));
         }
+        lists::go_on(next, "there are more: --review --after");
         Ok(())
     }
 }

@@ -246,7 +246,7 @@ pub async fn situation(kind: &str) -> Situation {
 impl App {
     /// An operator says that the one call whose outcome nobody knows was never made.
     async fn hears_that_it_was_not_made(&self) {
-        let unknown = resolve::unknown(&self.db).await.expect("calls");
+        let unknown = resolve::unknown(&self.db, None, 1000).await.expect("calls");
         assert_eq!(unknown.len(), 1);
         let operator = Operator { by: By { actor: "test", why: "looked_at_fal" }, tenant: None };
         let mut tx = self.tx().await;

@@ -107,6 +107,42 @@ async fn an_operator_resolves_an_unknown_call_from_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_decision_is_listed_a_page_at_a_time() {
+    let app = App::spawn().await;
+    for _ in 0..2 {
+        let (_ann, order) = app.basic_order(false).await;
+        app.pays(order).await;
+        let dead = app.runs_up_to("generate_batch").await;
+        app.dies(&dead, "store_unreachable").await;
+        app.run_due_jobs().await;
+    }
+    app.reconciles().await;
+    let fault = Rule { fault: Fault::Unreachable, times: Some(2), on: Some("POST /fal-ai/flux-lora".to_owned()) };
+    app.sandbox.fal.faults().add(fault);
+    for _ in 0..2 {
+        let (_bob, order) = app.small_halo_order().await;
+        app.pays(order).await;
+        app.run_due_jobs().await;
+    }
+    for (list, rows, id) in [
+        (["refund", "--review"].as_slice(), "review", "about"),
+        (&["provider", "calls", "--unknown"], "unknown", "call"),
+    ] {
+        let all = app.answers(&[list, &["--json"]].concat()).await;
+        assert_eq!((all[rows].as_array().unwrap().len(), &all["next"]), (2, &Value::Null), "{all}");
+        let first = app.answers(&[list, &["--most", "1", "--json"]].concat()).await;
+        let next = first["next"].as_str().unwrap();
+        let rest = app.answers(&[list, &["--after", next, "--json"]].concat()).await;
+        let shown =
+            [&first, &rest].map(|page| page[rows].as_array().unwrap().iter().map(|row| &row[id]).collect::<Vec<_>>());
+        assert_eq!(shown, [vec![&all[rows][0][id]], vec![&all[rows][1][id]]]);
+        assert_eq!(rest["next"], Value::Null);
+        let told = app.safelight(&[list, &["--most", "1"]].concat()).await;
+        assert!(String::from_utf8_lossy(&told.stderr).contains(&format!("--after {next}")), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_comparison_of_the_books_is_printed() {
     let app = App::spawn().await;
     let (_ann, order) = app.basic_order(false).await;

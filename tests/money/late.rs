@@ -185,7 +185,7 @@ async fn n21_money_for_a_person_who_is_erased_is_booked_and_looked_at_and_nothin
         );
         nothing_was_processed(&app).await;
         assert_eq!(app.count("select count(*) from safelight.dead_letters").await, 0);
-        assert_eq!(intake::in_review(&app.db).await.unwrap()[0].about, session);
+        assert_eq!(intake::in_review(&app.db, None, 1000).await.unwrap()[0].about, session);
 
         // The money goes back by the session, since there is no order any more.
         let paid = Paid::Session(session.clone());
@@ -196,7 +196,7 @@ async fn n21_money_for_a_person_who_is_erased_is_booked_and_looked_at_and_nothin
         app.run_due_jobs().await;
         let sale = app.sale(&session).await.unwrap();
         assert_eq!((sale.status.as_str(), sale.review, sale.kept_cents), ("refunded", None, 0));
-        assert!(intake::in_review(&app.db).await.unwrap().is_empty());
+        assert!(intake::in_review(&app.db, None, 1000).await.unwrap().is_empty());
     }
 }
 

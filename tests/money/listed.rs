@@ -36,7 +36,7 @@ async fn n3_a_request_that_may_be_another_persons_is_nobodys_until_a_person_says
     for _ in 0..2 {
         app.reconciles().await;
     }
-    assert_eq!(resolve::unknown(&app.db).await.unwrap().len(), 2);
+    assert_eq!(resolve::unknown(&app.db, None, 1000).await.unwrap().len(), 2);
     app.stands(second, "training", None).await;
     let request = app.sandbox.fal.requests()[0].id.to_string();
     assert_eq!(app.says(of_bob, Resolution::Accepted(request)).await.unwrap(), Resolved::GoesOn);
@@ -113,7 +113,7 @@ async fn n3_a_request_that_was_guessed_for_another_person_goes_back_to_the_call_
     app.sandbox.fal.faults().add(at_the_trainer(Fault::Unreachable));
     app.pays(second).await;
     app.run_due_jobs().await;
-    let calls = resolve::unknown(&app.db).await.unwrap();
+    let calls = resolve::unknown(&app.db, None, 1000).await.unwrap();
     let of_eve = calls.iter().find(|call| call.id != of_bob).unwrap().id;
     app.says(of_eve, Resolution::Accepted(request.to_string())).await.unwrap();
 

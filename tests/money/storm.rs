@@ -221,7 +221,7 @@ async fn sweeps(app: &App, round: usize) {
 /// `redrives`: which share of what died.
 async fn an_operator_looks(app: &App, redrives: f64, dice: &mut StdRng) {
     let taken: BTreeMap<Vec<u8>, String> = requests_by_token(app);
-    for call in resolve::unknown(&app.db).await.unwrap() {
+    for call in resolve::unknown(&app.db, None, 1000).await.unwrap() {
         if call.age_seconds < 1800 {
             continue;
         }

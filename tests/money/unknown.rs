@@ -31,7 +31,7 @@ impl App {
     }
 
     pub async fn the_unknown_call(&self) -> Id<Intent> {
-        let calls = resolve::unknown(&self.db).await.unwrap();
+        let calls = resolve::unknown(&self.db, None, 1000).await.unwrap();
         assert_eq!(calls.len(), 1);
         calls[0].id
     }
@@ -178,7 +178,7 @@ async fn n3_a_call_whose_worker_died_before_its_answer_becomes_unknown_by_the_sw
     let (app, _order) = lost(false).await;
     sqlx::query("update safelight.provider_calls set state = 'intended'").execute(&app.db).await.unwrap();
     app.reconciles().await;
-    assert!(resolve::unknown(&app.db).await.unwrap().is_empty(), "it may be under way still");
+    assert!(resolve::unknown(&app.db, None, 1000).await.unwrap().is_empty(), "it may be under way still");
     app.turn_clock(Duration::minutes(3)).await;
     app.reconciles().await;
     app.the_unknown_call().await;

@@ -12,6 +12,7 @@ use crate::{
     generate_batch::GenerateBatch,
     id::{Id, Intent},
     intake::is_code,
+    place::{self, Place},
     purge_call::PurgeCall,
     queue::Wish,
     run::Tx,
@@ -238,12 +239,27 @@ pub struct UnknownCall {
     pub age_seconds: i64,
 }
 
-/// All of them, oldest first.
-pub async fn unknown(pool: &sqlx::PgPool) -> Result<Vec<UnknownCall>, sqlx::Error> {
+impl UnknownCall {
+    /// Where it stands among the others.
+    pub fn place(&self) -> Place {
+        Place::of(self.created_at, self.id.uuid())
+    }
+}
+
+/// The oldest first, after a place of [`UnknownCall::place`], at most so many.
+///
+/// # Errors
+/// Those of the database.
+pub async fn unknown(pool: &sqlx::PgPool, after: Option<Place>, most: i64) -> Result<Vec<UnknownCall>, sqlx::Error> {
+    let (at, id) = place::halves(after);
     let rows = sqlx::query!(
         r#"select id, tenant, purpose, model, order_id, created_at,
             floor(extract(epoch from safelight.now() - created_at))::bigint as "age!"
-        from safelight.provider_calls where state = 'unknown' order by created_at, id"#
+        from safelight.provider_calls where state = 'unknown' and ($1::timestamptz is null or (created_at, id) > ($1, $2::uuid))
+        order by created_at, id limit $3"#,
+        at,
+        id,
+        most
     )
     .fetch_all(pool)
     .await?;

@@ -1,8 +1,12 @@
 //! A person of the house wants money given back. Written down before Stripe is asked; `RefundPayment` asks.
 
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
 use crate::{
     audit::Entry,
     id::{self, Id, Order},
+    place::{self, Place},
     purge_call::PurgeCall,
     refund_payment::RefundPayment,
     run::Tx,
@@ -235,18 +239,40 @@ pub struct InReview {
     pub status: String,
     /// A redrive of what died takes the order back.
     pub can_be_repaired: bool,
+    /// When it came.
+    pub sold_at: DateTime<Utc>,
+    /// The row of the sale.
+    pub sale: Uuid,
 }
 
-/// Orders in refund review, and money that no order holds any more or that did not go back, oldest first.
-pub async fn in_review(pool: &sqlx::PgPool) -> Result<Vec<InReview>, sqlx::Error> {
+impl InReview {
+    /// Where it stands among the others.
+    pub fn place(&self) -> Place {
+        Place::of(self.sold_at, self.sale)
+    }
+}
+
+/// Orders in refund review, and money that no order holds any more or that did not go back, the oldest first, after a place of
+/// [`InReview::place`], at most so many.
+///
+/// # Errors
+/// Those of the database.
+pub async fn in_review(pool: &sqlx::PgPool, after: Option<Place>, most: i64) -> Result<Vec<InReview>, sqlx::Error> {
+    let (at, id) = place::halves(after);
     sqlx::query_as!(
         InReview,
         r#"select coalesce('order_' || replace(o.id::text, '-', ''), b.stripe_session) as "about!", b.tenant as "tenant!",
             coalesce(case when o.state = 'refund_review' then o.problem end, b.review, '') as "problem!", b.kept_cents as "kept_cents!",
             b.asked_cents as "asked_cents!", b.currency as "currency!", b.status as "status!",
-            coalesce(o.repair_until > safelight.now(), false) as "can_be_repaired!"
-        from safelight_fiscal.balance b left join safelight.orders o on o.id = b.order_id
-        where (o.state = 'refund_review' and b.kept_cents > 0) or b.review is not null order by b.sold_at, b.stripe_session"#
+            coalesce(o.repair_until > safelight.now(), false) as "can_be_repaired!", b.sold_at as "sold_at!", s.id as "sale!"
+        from safelight_fiscal.balance b join (select id, stripe_session from safelight_fiscal.sales) s using (stripe_session)
+            left join safelight.orders o on o.id = b.order_id
+        where ((o.state = 'refund_review' and b.kept_cents > 0) or b.review is not null)
+            and ($1::timestamptz is null or (b.sold_at, s.id) > ($1, $2::uuid))
+        order by b.sold_at, s.id limit $3"#,
+        at,
+        id,
+        most
     )
     .fetch_all(pool)
     .await
