@@ -139,7 +139,13 @@ pub(super) async fn act(
         "object" => object(&mut tx, &tenant, subject, &form).await?,
         "export" => {
             let asked = intake::ask_export_for(&mut tx, subject, By { actor: &code, why: form.code()? }).await?;
-            (None, if asked.already { "nothing_it_is_being_made" } else { "asked_for" })
+            if asked.already {
+                (None, "nothing_it_is_being_made")
+            } else {
+                // About the export, whose list shows it.
+                queue::keep_act(&mut tx, "export.asked", "enqueued", &asked.export.to_string(), by).await?;
+                (None, "asked_for")
+            }
         }
         "photo" => photo(&mut tx, subject, &form, &code).await?,
         "erase" => {

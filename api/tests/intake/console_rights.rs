@@ -216,7 +216,7 @@ async fn an_export_and_the_deletion_of_one_photo_are_asked_for_from_a_persons_pa
     refused(&operator.presses(&page, &export, "&why=She+wrote+to+us").await, 422, "not_a_code");
     leads_to(&operator.presses(&page, &export, "&why=access_by_mail").await, &page, "asked_for");
     leads_to(&operator.presses(&page, &export, "&why=access_by_mail").await, &page, "nothing_it_is_being_made");
-    let asked = "from safelight.operator_acts where action = 'export.asked' and actor like 'token\\_%' and why = 'access_by_mail'";
+    let asked = "from safelight.operator_acts where action = 'export.asked' and about like 'artifact\\_%' and actor = 'test' and why = 'access_by_mail'";
     assert_eq!(
         (house.count(asked).await, house.count("from safelight.artifacts where class = 'export'").await),
         (1, 1)
