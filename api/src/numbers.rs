@@ -111,8 +111,7 @@ pub(crate) async fn pickup(pool: &PgPool, tenant: Option<&str>) -> Result<Vec<Pi
 impl Numbers {
     /// Of one tenant, or of the house.
     pub(crate) async fn read(pool: &PgPool, tenant: Option<&str>) -> Result<Self, sqlx::Error> {
-        let queues = queue::numbers(pool, tenant).await?;
-        let row = sqlx::query!(
+        let states = sqlx::query!(
             r#"select (select count(*) from safelight.workers where seen_at > clock_timestamp() - interval '1 minute') as "workers!",
                 (select count(*) from safelight.workers where seen_at <= clock_timestamp() - interval '1 minute' and $1::text is null) as "silent!",
                 (not safelight.may_claim())::integer::bigint as "refused!",
@@ -129,8 +128,8 @@ impl Numbers {
             tenant,
             COUNTED
         )
-        .fetch_one(pool)
-        .await?;
+        .fetch_one(pool);
+        let (queues, row) = tokio::try_join!(queue::numbers(pool, tenant), states)?;
         Ok(Self {
             queues,
             workers: row.workers,
@@ -159,4 +158,16 @@ impl Numbers {
             orders_restricted: row.orders_restricted,
         })
     }
+}
+
+/// How many persons' data are restricted, of one tenant or of all, up to [`COUNTED`].
+pub(crate) async fn restricted(pool: &PgPool, tenant: Option<&str>) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "n!" from (select from safelight.restrictions
+            where lifted_at is null and ($1::text is null or tenant = $1) limit $2) r"#,
+        tenant,
+        i64::from(COUNTED)
+    )
+    .fetch_one(pool)
+    .await
 }

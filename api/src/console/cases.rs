@@ -26,7 +26,7 @@ use super::{
     sign_in::Viewer,
     waits, words,
 };
-use crate::{numbers::Numbers, state::ApiState};
+use crate::{numbers, state::ApiState};
 
 /// Which cases, and which part of each list.
 #[derive(Deserialize)]
@@ -50,7 +50,7 @@ pub(super) async fn page(
     let [cases_after, objections_after, exports_before] =
         [&wanted.cases_after, &wanted.objections_after, &wanted.exports_before].map(|text| parts::place(text.as_ref()));
     let whole = cases_after.or(objections_after).or(exports_before).is_none();
-    let restricted = Numbers::read(&state.pool, viewer.tenant()).await?.restricted;
+    let restricted = numbers::restricted(&state.pool, viewer.tenant()).await?;
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     let body = html! {
         h1 { "Cases" }

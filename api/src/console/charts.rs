@@ -24,11 +24,13 @@ const OUTCOMES: [(&str, &str); 3] = [("done", "done"), ("cancelled", "cancelled"
 
 /// All three.
 pub(super) async fn section(state: &ApiState, tenant: Option<&str>, numbers: &Numbers) -> Result<Markup, Error> {
+    let pickup = async { Ok(numbers::pickup(&state.pool, tenant).await?) };
+    let (finished, pickup, dues) = tokio::try_join!(finished(state, tenant), pickup, dues(state, tenant))?;
     Ok(html! {
         section.charts aria-label="Charts" {
-            (finished(state, tenant).await?)
-            (ages(numbers, &numbers::pickup(&state.pool, tenant).await?))
-            (dues(state, tenant).await?)
+            (finished)
+            (ages(numbers, &pickup))
+            (dues)
         }
     })
 }
@@ -176,11 +178,14 @@ fn ages(numbers: &Numbers, pickup: &[numbers::Pickup]) -> Markup {
 async fn dues(state: &ApiState, tenant: Option<&str>) -> Result<Markup, Error> {
     let due = due::due(&state.pool, tenant, due::COUNTED).await?;
     let deadlines = sqlx::query!(
-        r#"select ceil(extract(epoch from answer_due - safelight.now()) / 86400)::integer as "day!", count(*) as "count!" from safelight.deletions
-        where state <> 'complete' and answer_due > safelight.now() and answer_due <= safelight.now() + make_interval(days => $2)
-            and ($1::text is null or tenant = $1) group by 1"#,
+        r#"select ceil(extract(epoch from answer_due - safelight.now()) / 86400)::integer as "day!", count(*) as "count!" from (
+            select answer_due from safelight.deletions
+            where state <> 'complete' and answer_due > safelight.now() and answer_due <= safelight.now() + make_interval(days => $2)
+                and ($1::text is null or tenant = $1) order by answer_due limit $3) nearest
+        group by 1"#,
         tenant,
-        i32::try_from(due::DAYS).unwrap_or(i32::MAX)
+        i32::try_from(due::DAYS).unwrap_or(i32::MAX),
+        i64::from(due::COUNTED)
     )
     .fetch_all(&state.pool)
     .await?;
@@ -193,10 +198,12 @@ async fn dues(state: &ApiState, tenant: Option<&str>) -> Result<Markup, Error> {
     let gist = if all + open == 0 {
         "Nothing reaches its term within seven days, and no open deletion its legal deadline.".to_owned()
     } else {
-        let more = if bounded { " or more" } else { "" };
+        let or_more = |bounded: bool| if bounded { " or more" } else { "" };
         format!(
-            "{all}{more} {} their term within seven days; {open} open {} legal deadline.",
+            "{all}{} {} their term within seven days; {open}{} open {} legal deadline.",
+            or_more(bounded),
             if all == 1 { "object reaches" } else { "objects reach" },
+            or_more(open >= i64::from(due::COUNTED)),
             if open == 1 { "deletion reaches its" } else { "deletions reach their" }
         )
     };

@@ -97,10 +97,15 @@ async fn finished(
     before: Option<Uuid>,
 ) -> Result<Markup, Error> {
     let rows = sqlx::query!(
-        r#"select d.id, d.tenant, d.trigger, d.requested_at, d.answer_due, d.completed_at as "at!",
+        // Rows are compared whole, so that only the index of what is finished serves: by id alone it would stand behind all that is stuck.
+        r#"select d.id as "id!", d.tenant as "tenant!", d.trigger as "trigger!", d.requested_at as "requested_at!", d.answer_due as "answer_due!",
+            d.completed_at as "at!",
             exists (select from safelight.deletion_certificates c where c.deletion_id = d.id and c.document is not null) as "certified!"
-        from safelight.deletions d where d.state = 'complete' and ($1::text is null or d.tenant = $1) and ($2::uuid is null or d.id < $2)
-        order by d.id desc limit $3"#,
+        from safelight.tenants t, lateral (select x.* from safelight.deletions x
+            where (x.tenant, x.id) >= (t.id, '00000000-0000-0000-0000-000000000000')
+                and (x.tenant, x.id) < (t.id, coalesce($2, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)) and x.state = 'complete'
+            order by x.tenant desc, x.id desc limit $3) d
+        where $1::text is null or t.id = $1 order by d.id desc limit $3"#,
         tenant,
         before,
         MOST

@@ -118,13 +118,14 @@ impl Search<'_> {
         self.state.is_none_or(|wanted| wanted == state) && self.within.is_none_or(|within| within.contains(&state))
     }
 
+    /// Those in which it may be.
+    fn states(&self) -> Vec<State> {
+        State::ALL.into_iter().filter(|state| self.may_be(*state)).collect()
+    }
+
     /// Few, and found by an index of their own.
     fn has_an_index(&self) -> bool {
-        let states: Vec<State> = State::ALL.into_iter().filter(|state| self.may_be(*state)).collect();
-        self.job.is_some()
-            || self.order.is_some()
-            || self.subject.is_some()
-            || matches!(states[..], [State::Running | State::Held])
+        self.job.is_some() || self.order.is_some() || self.subject.is_some() || self.states() == [State::Running]
     }
 
     /// Where it begins, newest first.
@@ -185,7 +186,7 @@ pub async fn search(pool: &PgPool, search: Search<'_>, most: usize) -> Result<Fo
     let mut before = search.start();
     let mut jobs = Vec::new();
     loop {
-        let floor = if search.has_an_index() { None } else { table::floor(pool, &tables, before).await? };
+        let floor = if search.has_an_index() { None } else { table::floor(pool, &tables, &search, before).await? };
         for table in &tables {
             jobs.extend(table::page(pool, *table, &search, (before, floor), most + 1).await?);
         }
@@ -221,7 +222,7 @@ pub async fn count(pool: &PgPool, search: Search<'_>, patience: Duration) -> Res
     let mut before = search.start();
     let mut jobs = 0;
     loop {
-        let floor = if search.has_an_index() { None } else { table::floor(pool, &tables, before).await? };
+        let floor = if search.has_an_index() { None } else { table::floor(pool, &tables, &search, before).await? };
         for table in &tables {
             jobs += table::number(pool, *table, &search, before, floor).await?;
         }

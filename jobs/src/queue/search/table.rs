@@ -61,13 +61,22 @@ impl Table {
 }
 
 /// The lowest id that a window over these tables reaches; none: it reaches to the end of all. A page may begin there, so it is
-/// nobody's: the job that is the window's last may be another tenant's.
-pub(super) async fn floor(pool: &PgPool, tables: &[Table], before: Option<Uuid>) -> Result<Option<Uuid>, sqlx::Error> {
+/// nobody's: the job that is the window's last may be another tenant's. What is held stands in an index of its own, so a window over
+/// that alone holds as many of it.
+pub(super) async fn floor(
+    pool: &PgPool,
+    tables: &[Table],
+    search: &Search<'_>,
+    before: Option<Uuid>,
+) -> Result<Option<Uuid>, sqlx::Error> {
     let mut highest = None;
     for table in tables {
-        let mut query = QueryBuilder::<Postgres>::new(format!("select id from {}", table.name()));
+        let mut query = QueryBuilder::<Postgres>::new(format!("select id from {} where true", table.name()));
+        if *table == Table::Hot && search.states() == [State::Held] {
+            query.push(" and state = 2");
+        }
         if let Some(before) = before {
-            query.push(" where id < ").push_bind(before);
+            query.push(" and id < ").push_bind(before);
         }
         query.push(" order by id desc offset ").push_bind(WINDOW - 1).push(" limit 1");
         let floor: Option<Uuid> = query.build_query_scalar().fetch_optional(pool).await?;
