@@ -8,6 +8,7 @@
 //!
 //! The normal run plays some; `./dev races [count] [seed]` plays ten thousand. `lacks.rs` takes out each lock and check.
 
+mod actors;
 mod contested;
 mod fal;
 mod lacks;

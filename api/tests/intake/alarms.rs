@@ -3,7 +3,7 @@
 use safelight_api::tokens::Scope;
 use safelight_jobs::schedule;
 
-use crate::{console_acts::Browser, house::House};
+use crate::{browser::Browser, house::House};
 
 impl House {
     /// What Prometheus reads under this name.

@@ -1,15 +1,12 @@
 //! Acting from the console: each button is refused to who may only look, to a form of another site, and without a reason; and
 //! does what it says, with who and why.
 
-use axum::{
-    body::Body,
-    http::{Method, Request, StatusCode},
-};
+use axum::http::StatusCode;
 use safelight_api::tokens::Scope;
 use safelight_jobs::id::{self, Id};
 
 use crate::{
-    console::{cookie, look, sign_in},
+    browser::Browser,
     house::{Answer, House},
 };
 
@@ -36,57 +33,6 @@ const MUTATIONS: &[(&str, &str)] = &[
         "&refund=refund_019a8f2e6c5d7b1290f3a4b5c6d7e8f9&session=cs_test_gone&amount_cents=100&sure=yes",
     ),
 ];
-
-/// A signed-in browser.
-pub(crate) struct Browser<'a> {
-    house: &'a House,
-    cookie: String,
-}
-
-impl<'a> Browser<'a> {
-    pub(crate) async fn of(house: &'a House, tenant: Option<&str>, scopes: &[Scope]) -> Self {
-        let token = house.token(tenant, scopes).await;
-        Self { house, cookie: cookie(&sign_in(house, &token).await) }
-    }
-
-    /// One that is signed in already.
-    pub(crate) fn holding(house: &'a House, cookie: String) -> Self {
-        Self { house, cookie }
-    }
-
-    pub(crate) async fn opens(&self, path: &str) -> Answer {
-        look(self.house, path, &self.cookie).await
-    }
-
-    /// What a form of a page carries.
-    async fn csrf(&self, path: &str) -> String {
-        let page = self.opens(path).await.text;
-        page.split("name=\"csrf\" value=\"")
-            .nth(1)
-            .and_then(|rest| rest.split('"').next())
-            .unwrap_or_default()
-            .to_owned()
-    }
-
-    pub(crate) async fn sends(&self, path: &str, body: &str, site: &str) -> Answer {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(path)
-            .header("cookie", &self.cookie)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("sec-fetch-site", site)
-            .body(Body::from(body.to_owned()))
-            .expect("a request");
-        self.house.send(request).await
-    }
-
-    /// Press a button of this page, with a reason.
-    pub(crate) async fn presses(&self, page: &str, path: &str, more: &str) -> Answer {
-        let csrf = self.csrf(page).await;
-        assert_eq!(csrf.len(), 64, "{page} has a form");
-        self.sends(path, &format!("csrf={csrf}&why=asked+for{more}"), "same-origin").await
-    }
-}
 
 fn filled(path: &str, job: &str) -> String {
     path.replace("{job}", job)
@@ -148,7 +94,7 @@ async fn who_may_only_look_sees_no_button_and_is_refused_at_each() {
     let operator = Browser::of(&house, None, &[Scope::Operate]).await;
     let csrf = operator.csrf(&format!("/console/jobs/{running}")).await;
     let reader = Browser::of(&house, None, &[Scope::Read]).await;
-    let stranger = Browser { house: &house, cookie: "safelight_console=0".to_owned() };
+    let stranger = Browser::holding(&house, "safelight_console=0".to_owned());
     let before = house.count("from safelight.operator_acts where action <> 'console.look'").await;
     for (path, more) in MUTATIONS {
         let path = filled(path, &running);

@@ -7,7 +7,7 @@ use safelight_jobs::id::{Case, Id, Subject};
 use serde_json::json;
 
 use crate::{
-    console_acts::Browser,
+    browser::Browser,
     house::{Answer, House},
 };
 

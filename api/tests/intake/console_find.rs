@@ -5,7 +5,7 @@ use safelight_api::tokens::Scope;
 use safelight_jobs::id::{self, Id, Kind, Order, Subject};
 use uuid::Uuid;
 
-use crate::{console_acts::Browser, house::House};
+use crate::{browser::Browser, house::House};
 
 /// Where the box leads.
 async fn leads(browser: &Browser<'_>, text: &str) -> (u16, String) {

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use safelight_api::tokens::Scope;
 use safelight_jobs::id::{self, Id};
 
-use crate::{console_acts::Browser, house::House};
+use crate::{browser::Browser, house::House};
 
 /// A page is slow from here on, where that is measured.
 const SLOW: Duration = Duration::from_millis(200);

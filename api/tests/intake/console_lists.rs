@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use safelight_api::tokens::Scope;
 use safelight_jobs::id::{self, Id};
 
-use crate::{console_acts::Browser, house::House};
+use crate::{browser::Browser, house::House};
 
 /// What stands between the mark and the next sign that is part of no id: on a page, and on each behind its link to more.
 async fn on_all_pages(operator: &Browser<'_>, first: &str, more: &str, mark: &str) -> Vec<Vec<String>> {

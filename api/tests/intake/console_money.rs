@@ -4,7 +4,7 @@
 use axum::http::StatusCode;
 use safelight_api::tokens::Scope;
 
-use crate::{console_acts::Browser, house::House};
+use crate::{browser::Browser, house::House};
 
 #[tokio::test]
 async fn refunds_disputes_and_money_without_an_order_are_seen_and_no_id_of_stripe_is_shown() {

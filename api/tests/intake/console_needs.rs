@@ -2,7 +2,7 @@
 
 use safelight_api::tokens::Scope;
 
-use crate::{alarms::looked_at_but, console_acts::Browser, house::House};
+use crate::{alarms::looked_at_but, browser::Browser, house::House};
 
 /// The cards that are lit, as their words.
 async fn lit(operator: &Browser<'_>) -> Vec<String> {

@@ -18,8 +18,8 @@ use safelight_sandbox::{
 use serde_json::{Value, json};
 
 use crate::{
+    browser::Browser,
     console::{look, sign_in},
-    console_acts::Browser,
     house::{Answer, House},
 };
 

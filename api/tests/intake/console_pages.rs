@@ -7,7 +7,7 @@ use safelight_jobs::id::{self, Id};
 use serde_json::json;
 
 use crate::{
-    console_acts::Browser,
+    browser::Browser,
     house::{House, POLICY},
 };
 

@@ -6,7 +6,7 @@ use safelight_api::tokens::Scope;
 use safelight_jobs::id::{Case, Id, Subject};
 
 use crate::{
-    console_acts::Browser,
+    browser::Browser,
     house::{Answer, House},
 };
 

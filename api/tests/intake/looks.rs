@@ -6,7 +6,7 @@ use safelight_api::tokens::Scope;
 use safelight_jobs::id::{self, Id};
 use serde_json::json;
 
-use crate::{certificates::certified, console_acts::Browser, house::House};
+use crate::{browser::Browser, certificates::certified, house::House};
 
 async fn kept(house: &House, about: &str, why: &str) -> i64 {
     house

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod alarms;
+mod browser;
 mod bulk_acts;
 mod certificates;
 mod codes;
@@ -17,6 +18,7 @@ mod console_needs;
 mod console_oidc;
 mod console_pages;
 mod console_refresh;
+mod console_refunds;
 mod console_repairs;
 mod console_rights;
 mod console_sessions;

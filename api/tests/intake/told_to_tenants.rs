@@ -5,7 +5,7 @@ use safelight_api::tokens::Scope;
 use safelight_jobs::id::{self, Id};
 use serde_json::json;
 
-use crate::{console_acts::Browser, house::House};
+use crate::{browser::Browser, house::House};
 
 const WHY: &str = "the supplier of Anna is on holiday";
 
