@@ -34,6 +34,8 @@ mod control;
 mod enqueue;
 #[path = "engine/failures/mod.rs"]
 mod failures;
+#[path = "engine/far_away.rs"]
+mod far_away;
 #[path = "engine/fleet.rs"]
 mod fleet;
 #[path = "engine/foreign_bytes/mod.rs"]
@@ -50,6 +52,8 @@ mod lines;
 mod list_pages;
 #[path = "engine/looks.rs"]
 mod looks;
+#[path = "engine/neighbours.rs"]
+mod neighbours;
 #[path = "engine/orders.rs"]
 mod orders;
 #[path = "engine/payloads.rs"]

@@ -53,8 +53,11 @@ impl Session {
         let mut all = vec!["search_path = public", "time zone 'UTC'"];
         // No warning that a transaction is begun or ended which already was.
         all.push("client_min_messages = error");
-        if role != Role::Owner {
-            all.push(SILENT);
+        match role {
+            // A host that cuts statements after a while (two minutes at Supabase) means an application's: an index of a large
+            // table takes what it takes.
+            Role::Owner => all.push("statement_timeout = 0"),
+            _ => all.push(SILENT),
         }
         if pooler == Pooler::None {
             all.extend(NETWORK);
