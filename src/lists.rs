@@ -9,8 +9,22 @@ use crate::process::remark;
 #[derive(Debug, Args)]
 pub(crate) struct Most {
     /// How many
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = ON_A_PAGE, value_parser = number())]
     most: u16,
+}
+
+/// How many a page has where nobody says it.
+const ON_A_PAGE: u16 = 100;
+
+/// What may be said of it.
+pub(crate) fn number() -> clap::builder::RangedI64ValueParser<u16> {
+    clap::value_parser!(u16).range(1..=1000)
+}
+
+impl From<Option<u16>> for Most {
+    fn from(said: Option<u16>) -> Self {
+        Self { most: said.unwrap_or(ON_A_PAGE) }
+    }
 }
 
 impl Most {

@@ -38,8 +38,9 @@ pub(crate) struct Refund {
     /// With --review: later than this place, the `next` of the page before
     #[arg(long, requires = "review")]
     after: Option<Place>,
-    #[command(flatten)]
-    most: Most,
+    /// With --review: how many [default: 100]
+    #[arg(long, requires = "review", value_parser = lists::number())]
+    most: Option<u16>,
     /// Say yes beforehand: the money is given back
     #[arg(long)]
     yes: bool,
@@ -84,8 +85,9 @@ impl Refund {
     }
 
     async fn list(&self, pool: &sqlx::PgPool) -> anyhow::Result<()> {
+        let most = Most::from(self.most);
         let (rows, next) =
-            self.most.page(intake::in_review(pool, self.after, self.most.and_one()).await?, InReview::place);
+            most.page(intake::in_review(pool, self.after, most.and_one()).await?, InReview::place);
         if self.json {
             let rows: Vec<_> = rows
                 .iter()

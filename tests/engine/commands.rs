@@ -311,6 +311,7 @@ async fn what_is_missing_stands_elsewhere_or_was_not_confirmed_ends_with_its_own
         (&["refund", &order, "--why", "work_died", "--by", "ops_1", "--yes"], 6),
         (&["refund", &order, "--why", "She asked", "--by", "ops_1", "--yes"], 2),
         (&["refund", &order, "--why", "work_died", "--by", "ops_1"], 7),
+        (&["refund", &order, "--why", "work_died", "--by", "ops_1", "--yes", "--most", "500"], 2), // how much it is says --amount-cents
         (&["delete", "photo", &nothing, "--by", "ops_1", "--why", "hers", "--yes"], 5),
         (&["delete", "order", &order, "--by", "ops_1", "--why", "hers", "--yes"], 6),
         (&["delete", "photo", &nothing, "--why", "hers", "--yes"], 2),

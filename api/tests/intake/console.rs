@@ -265,11 +265,14 @@ async fn the_overview_draws_what_ended_how_old_work_is_and_what_is_due_and_says_
     house
         .run(
             "insert into safelight.jobs_archive (id, queue, kind, version, payload, attempt, waits, outcome, run_at, created_at, finished_at, prune_on)
-            select safelight.uuid_v7(), 'sweeps', 'sweep_orphans', 1, '{}', 1, 0, 'done', now(), now(), now(), now()::date + 21 from generate_series(1, 10000)",
+            select safelight.uuid_v7(), 'sweeps', 'sweep_orphans', 1, '{}', 1, 0, 'done', now(), now(), now(), now()::date + 21 from generate_series(1, 10000);
+            insert into safelight.deletions (id, tenant, subject_id, trigger, state, answer_due)
+            select safelight.uuid_v7(), 'koselfie', id, 'retention', 'planned', now() + interval '3 days' from safelight.subjects, generate_series(1, 2000)",
         )
         .await;
     let many = look(&house, "/console", &session).await.text;
     assert!(many.contains("Among the newest 10000 jobs, made since"), "{many}");
+    assert!(many.contains("2000 or more open deletions reach their legal deadline"), "{many}");
 }
 
 /// For looking at them: the pages as files, with their style sheet.
