@@ -74,7 +74,7 @@ test("the cron starts one sweep, which a worker ends; the same again does no har
   const asked = sweeps();
   assert.ok(asked.length >= 1 && asked.length <= 1 + minute() - from, `${asked.length} sweeps`);
   assert.equal(await age(), -1);
-  const worker = spawn(program, ["worker", "--queues", "sweeps"], { stdio: ["ignore", "ignore", "inherit"] });
+  const worker = spawn(program, ["--log", "error", "worker", "--queues", "sweeps"], { stdio: ["ignore", "ignore", "inherit"] });
   try {
     for (let tries = 0; tries < 100 && worker.exitCode === null && (await age()) < 0; tries += 1) await setTimeout(200);
     assert.ok((await age()) >= 0, "no sweep ended");
@@ -83,7 +83,7 @@ test("the cron starts one sweep, which a worker ends; the same again does no har
   }
 });
 
-/** A paid-for-later order of three photos, made with the client that was built beside the example. */
+/** An order of three photos that nobody has paid yet, made with the client that was built beside the example. */
 async function order() {
   const { safelight } = await import(pathToFileURL(join(folder, "clients/typescript/dist/index.js")).href);
   const client = safelight({ url, token });

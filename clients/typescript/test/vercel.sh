@@ -2,7 +2,7 @@
 # The example of Next.js, built by Vercel's own command and asked as Vercel asks it, against an intake on a private Postgres and the
 # stand-ins: vercel.sh PROGRAM. Needs Node 20, npm, a gigabyte for as long as it runs, and some minutes.
 #
-# Never: asks Vercel, where there is no project and nobody is signed in; or writes into the checkout.
+# Never: signs in at Vercel or deploys anything, also where somebody is signed in; or writes into the checkout.
 set -euo pipefail
 program=$(realpath "$1")
 vercel=60.1.3
@@ -16,7 +16,8 @@ say() { printf '%s\n' "$*" >&2; }
 quietly() { "$@" >"$work/log" 2>&1 || { tail -n 40 "$work/log" >&2; say "It failed: $*"; exit 1; }; }
 
 mkdir -p "$work/cli" "$work/home/clients" "$work/home/.vercel"
-(cd "$repository/clients" && tar c --exclude node_modules --exclude dist --exclude .next --exclude .vercel --exclude next-env.d.ts typescript) | tar x -C "$work/home/clients"
+tar c -C "$repository/clients" --exclude node_modules --exclude dist --exclude .next --exclude .vercel --exclude next-env.d.ts typescript |
+    tar x --no-same-owner -C "$work/home/clients"
 cat >"$work/home/.vercel/project.json" <<'JSON'
 { "projectId": "prj_none", "orgId": "team_none", "settings": { "framework": "nextjs", "rootDirectory": "clients/typescript/examples/next" } }
 JSON
@@ -43,5 +44,5 @@ unset SENTRY_DSN
 CRON_SECRET=$(node -p 'require("crypto").randomBytes(32).toString("hex")')
 export CRON_SECRET SAFELIGHT_MODELS=$repository/models
 say "What was built, asked ..."
-timeout 180 "$program" bench --log error run -- bash "$repository/clients/typescript/test/with_intake.sh" "$program" \
+timeout 240 "$program" bench --log error run -- bash "$repository/clients/typescript/test/with_intake.sh" "$program" \
     node "$repository/clients/typescript/test/vercel.mjs" "$work/home" "$program"
