@@ -1,5 +1,6 @@
 // The built client against a running intake: SAFELIGHT_URL and SAFELIGHT_TOKEN (scopes enqueue and read) are set by `./dev client`.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { test } from "node:test";
 import { followOrder, safelight, SafelightError } from "../dist/index.js";
@@ -42,6 +43,14 @@ test("a refusal is an error with its code", async () => {
 test("the kinds of jobs are typed", async () => {
   const { data } = await client.GET("/v1/jobs/kinds");
   assert.ok(data.kinds.some((kind) => kind.kind === "train_model" && kind.queue === "training"));
+});
+
+test("docs/deploy.md shows the example's route and cron as they are", () => {
+  const read = (file) => readFileSync(new URL(file, import.meta.url), "utf8");
+  const guide = read("../../../docs/deploy.md");
+  const [, ...route] = read("../examples/next/app/api/sweep/route.ts").trimEnd().split("\n");
+  assert.ok(guide.includes(route.map((line) => `    ${line}\n`).join("")));
+  assert.ok(guide.includes(/"crons": .*/.exec(read("../examples/next/vercel.json"))[0]));
 });
 
 /** An intake that is not ours, for what ours does rarely. */
