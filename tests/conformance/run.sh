@@ -132,12 +132,14 @@ fi
 
 # A host that starts us by our Procfile, and the Postgres that Supabase gives its projects, with their roles.
 meet "honcho starts the Procfile" "$program" bench --log error run -- bash "$here/../deploy/procfile.sh" "$program" "$work/py/bin/honcho"
-if npm_answers; then
+if ! npm_answers; then
+    say "Left out: Postgres 17, because npm does not answer."
+elif newer=$("$here/../deploy/postgres.sh" 17); then
     say "Postgres 17: a project's database, from its migrations to a deletion"
-    (cd "$here/../.." && PATH=$(tests/deploy/postgres.sh 17):$PATH RUST_MIN_STACK=4194304 SQLX_OFFLINE=true \
+    (cd "$here/../.." && PATH=$newer:$PATH RUST_MIN_STACK=4194304 SQLX_OFFLINE=true \
         timeout 300 cargo test --quiet --workspace --test engine -- neighbours:: far_away::) || failed="$failed neighbours.rs"
 else
-    say "Left out: Postgres 17, because npm does not answer."
+    failed="$failed postgres.sh"
 fi
 
 # An operator's walk through the console: the browser is the machine's own, what drives it comes from npm.

@@ -49,13 +49,16 @@ reached() {
         sleep 0.1
     done
 }
-web() { curl -fsS -o /dev/null "http://127.0.0.1:$port/ready" 2>/dev/null; }
-reached "an answer at the host's port" web
+web() {
+    python3 - "http://127.0.0.1:$port$2" "$1" 2>/dev/null <<'ASK'
+import os, sys, urllib.request
+urllib.request.urlopen(urllib.request.Request(sys.argv[1], method=sys.argv[2], headers={"authorization": "Bearer " + os.environ.get("SECRET", "")}))
+ASK
+}
+reached "an answer at the host's port" web GET /ready
 
 # One thing that takes all three: the host's web asks, a worker does, and the cron has looked at the schedule.
-secret=$(sed -n 's/^CRON_SECRET=//p' settings)
-printf 'header = "authorization: Bearer %s"' "$secret" |
-    curl -fsS -o /dev/null -K - -X POST "http://127.0.0.1:$port/sweeps/retention" || die "The intake took no sweep."
+SECRET=$(sed -n 's/^CRON_SECRET=//p' settings) web POST /sweeps/retention || die "The intake took no sweep."
 swept() { asks jobs list --kind sweep_retention --state done | is 'len(said["jobs"]) >= 1'; }
 ticked() { asks schedule list | is 'any(row["last_tick"] for row in said["schedules"])'; }
 reached "a sweep that a worker did" swept
@@ -67,7 +70,7 @@ for _ in $(seq 400); do kill -0 "$host" 2>/dev/null || break; sleep 0.1; done
 wait "$host" || true
 ! grep -q SIGKILL processes.log || die "The host had to kill."
 # The host starts them by a shell, which a signal for all ends first: they themselves say good-bye and let go of the port.
-gone() { asks queue workers | is 'said["workers"] == []' && ! web; }
+gone() { asks queue workers | is 'said["workers"] == []' && ! web GET /ready; }
 for _ in $(seq 40); do ! gone || break; sleep 0.1; done
 gone || die "Somebody of them is still there."
 echo "The Procfile: released, served, worked, ticked, and ended by one SIGTERM." >&2
