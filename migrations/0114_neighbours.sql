@@ -8,8 +8,8 @@ begin
     for holder in
         select distinct a.grantee, r.rolname
         from pg_class c, aclexplode(c.relacl) a left join pg_roles r on r.oid = a.grantee
-        where c.oid = to_regclass('_sqlx_migrations') and a.grantee <> c.relowner
-            and coalesce(r.rolname, '') not in ('safelight_api', 'safelight_worker')
+        where c.oid = to_regclass('_sqlx_migrations') and pg_has_role(c.relowner, 'usage') and a.grantee <> c.relowner
+            and coalesce(r.rolname, '') not in (current_user, 'safelight_api', 'safelight_worker')
     loop
         execute format('revoke all on _sqlx_migrations from %s',
             case when holder.grantee = 0 then 'public' else quote_ident(holder.rolname) end);

@@ -35,11 +35,12 @@ pub(crate) struct Refund {
     /// List what is in refund review instead
     #[arg(long, conflicts_with_all = ["paid", "why", "amount_cents"])]
     review: bool,
+    // What the next two require is beside what conflicts with it, and is not asked for then: they conflict themselves.
     /// With --review: later than this place, the `next` of the page before
-    #[arg(long, requires = "review")]
+    #[arg(long, requires = "review", conflicts_with = "paid")]
     after: Option<Place>,
     /// With --review: how many [default: 100]
-    #[arg(long, requires = "review", value_parser = lists::number())]
+    #[arg(long, requires = "review", conflicts_with = "paid", value_parser = lists::number())]
     most: Option<u16>,
     /// Say yes beforehand: the money is given back
     #[arg(long)]
