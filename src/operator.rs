@@ -162,6 +162,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> Option<u8> {
         return match error {
             TokenError::Scope | TokenError::NoScope | TokenError::Name | TokenError::Days => Some(2),
             TokenError::NoTenant(_) => Some(5),
+            TokenError::Replaced(_) => Some(6),
             TokenError::Database(_) => None,
         };
     }

@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use opentelemetry::{KeyValue, trace::TracerProvider as _};
+use opentelemetry::{
+    KeyValue,
+    trace::{SpanKind, TracerProvider as _},
+};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::{
     Resource,
@@ -24,6 +27,8 @@ const ALLOWED: &[&str] = &[
     "http.status",
     "job.name",
     "job.id",
+    "job.verdict",
+    "job.code",
     "attempt",
     "server.address",
     "busy_ns",
@@ -89,6 +94,11 @@ impl<E: Exports> Exports for Discreet<E> {
         for span in &mut batch {
             span.attributes.retain(|attribute| ALLOWED.contains(&attribute.key.as_str()));
             span.events = Default::default();
+            span.span_kind = match &*span.name {
+                "request" => SpanKind::Server,
+                "job" => SpanKind::Consumer,
+                _ => SpanKind::Client,
+            };
             span.status = match &span.status {
                 opentelemetry::trace::Status::Error { .. } => opentelemetry::trace::Status::error(""),
                 other => other.clone(),

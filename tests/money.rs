@@ -27,7 +27,7 @@ fn completed(id: &str, session: &str) -> StripeEvent {
         kind: "checkout.session.completed".to_owned(),
         created: 0,
         livemode: false,
-        object_id: session.to_owned(),
+        object_id: Some(session.to_owned()),
         payment_intent: None,
         payment_status: Some("paid".to_owned()),
     }
@@ -71,7 +71,7 @@ async fn n5_news_about_a_session_and_its_checkout_never_miss_each_other() {
         };
         let checkout = async {
             let mut tx = app.tx().await;
-            intake::start_checkout(&mut tx, "haloprofile", order, &session).await.unwrap();
+            intake::start_checkout(&mut tx, "haloprofile", order, &session, false).await.unwrap();
             tx.commit().await.unwrap();
         };
         tokio::join!(news, checkout);

@@ -29,6 +29,7 @@ pub const CODES: &[(&str, u16, &str)] = &[
     ("gate_closed", 409, "A gate is closed"),
     ("gone", 410, "Its time is over"),
     ("hold_is_over", 422, "The data would be kept until a day that is over"),
+    ("hold_too_long", 422, "The data would be kept longer than any claim lasts"),
     ("house_required", 403, "It takes a token of the house"),
     ("idempotency_in_flight", 409, "The first request with this key is still being done"),
     ("idempotency_key_invalid", 400, "Not an idempotency key"),

@@ -47,7 +47,9 @@ pub(crate) struct Claim {
 
 /// The layer between the token and the routes.
 pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next: Next) -> Result<Response, Error> {
-    let Some(key) = request.headers().get(KEY).cloned() else { return Ok(next.run(request).await) };
+    let mut keys = request.headers().get_all(KEY).iter();
+    let Some(key) = keys.next().cloned() else { return Ok(next.run(request).await) };
+    let more = keys.next().is_some();
     let caller = request.extensions().get::<Caller>().cloned();
     let person = request.extensions().get::<Person>().cloned();
     let holder = match (&caller, person) {
@@ -58,7 +60,8 @@ pub(crate) async fn layer(State(state): State<ApiState>, request: Request, next:
     if request.method() != Method::POST {
         return Ok(next.run(request).await);
     }
-    let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len())).ok_or(Error::KeyShape)?.to_owned();
+    let fits = |key: &&str| !more && (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
+    let key = key.to_str().ok().filter(fits).ok_or(Error::KeyShape)?.to_owned();
     let (mut parts, body) = request.into_parts();
     let whole = Request::from_parts(parts.clone(), body);
     let body = Bytes::from_request(whole, &state).await.map_err(input::broken)?;

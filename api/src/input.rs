@@ -51,12 +51,7 @@ pub(crate) struct Json<T> {
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Error;
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
-        let raw = RawJson::from_request(request, state).await?;
-        // A struct could be read from an array of its fields as well; nobody means that.
-        if raw.0.trim_ascii_start().starts_with(b"[") {
-            return Err(Error::BadBody { why: "expected an object, not an array".to_owned() });
-        }
-        Ok(Self { value: raw.read()? })
+        Ok(Self { value: RawJson::from_request(request, state).await?.object()? })
     }
 }
 
@@ -80,6 +75,14 @@ impl<S: Send + Sync> FromRequest<S> for RawJson {
 }
 
 impl RawJson {
+    pub(crate) fn object<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        // A struct could be read from an array of its fields as well; nobody means that.
+        if self.0.trim_ascii_start().starts_with(b"[") {
+            return Err(Error::BadBody { why: "expected an object, not an array".to_owned() });
+        }
+        self.read()
+    }
+
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
         // Postgres stores no NUL; nothing that we are sent has a use for one.
         if self.0.windows(6).any(|six| six == b"\\u0000") {

@@ -11,6 +11,7 @@ mod connections;
 mod console;
 mod door;
 pub mod error;
+mod heard;
 mod house;
 pub mod idempotency;
 mod input;

@@ -31,7 +31,7 @@ pub(crate) struct WhatFor {
 
 /// What for, as the request says it; nothing where it does not.
 pub(crate) fn said(headers: &HeaderMap) -> String {
-    headers.get(HEADER).and_then(|why| why.to_str().ok()).unwrap_or_default().to_owned()
+    headers.get(HEADER).and_then(|why| std::str::from_utf8(why.as_bytes()).ok()).unwrap_or_default().to_owned()
 }
 
 impl<N> To<N> {

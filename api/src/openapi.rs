@@ -62,6 +62,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
     document.merge(routes::described().into_openapi());
     document.merge(routes::of_a_person().into_openapi());
+    not_now(&mut document);
     headers::describe(&mut document);
     document.merge(routes::open().into_openapi());
     for operation in document.paths.paths.values_mut().flat_map(operations) {
@@ -79,6 +80,17 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         }
     }
     document
+}
+
+/// Any route may answer it: when all seats are taken, and when the database is away.
+fn not_now(document: &mut utoipa::openapi::OpenApi) {
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        let refused = operation.responses.responses.get("4XX").cloned();
+        if let Some(RefOr::T(mut response)) = refused {
+            "Not now: `code` says why, and whether something was done".clone_into(&mut response.description);
+            operation.responses.responses.entry("503".to_owned()).or_insert(RefOr::T(response));
+        }
+    }
 }
 
 fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

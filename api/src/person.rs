@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequestParts, Request, State},
     http::request::Parts,
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use safelight_jobs::{
     id::{Id, Subject},
@@ -81,27 +81,30 @@ pub(crate) async fn authenticate(
     let taken = state.rates.take(claims.sub, Some(PER_MINUTE));
     let mut response = match taken.refusal() {
         Some(refusal) => refusal,
-        None => {
-            let known = sqlx::query!(
-                r#"select s.tenant, s.id from safelight.accounts a join safelight.subjects s on s.id = a.subject_id
-                where a.auth_user = $1 and s.state <> 'erased'"#,
-                claims.sub
-            )
-            .fetch_optional(&state.pool)
-            .await?
-            .ok_or(Error::SignInUnknown)?;
-            let (mut parts, body) = request.into_parts();
-            let Ok(trace) = Trace::from_request_parts(&mut parts, &state).await;
-            parts.extensions.insert(Person {
-                stands_for: stands_for(claims.sub, &known.tenant),
-                tenant: known.tenant,
-                subject: known.id.into(),
-                claim: None,
-                trace,
-            });
-            next.run(Request::from_parts(parts, body)).await
-        }
+        None => asks(&state, claims.sub, request, next).await.into_response(),
     };
     taken.tell(response.headers_mut());
     Ok(response)
+}
+
+/// What this user's request is answered.
+async fn asks(state: &ApiState, user: Uuid, request: Request, next: Next) -> Result<Response, Error> {
+    let known = sqlx::query!(
+        r#"select s.tenant, s.id from safelight.accounts a join safelight.subjects s on s.id = a.subject_id
+                where a.auth_user = $1 and s.state <> 'erased'"#,
+        user
+    )
+    .fetch_optional(&state.pool)
+    .await?
+    .ok_or(Error::SignInUnknown)?;
+    let (mut parts, body) = request.into_parts();
+    let Ok(trace) = Trace::from_request_parts(&mut parts, state).await;
+    parts.extensions.insert(Person {
+        stands_for: stands_for(user, &known.tenant),
+        tenant: known.tenant,
+        subject: known.id.into(),
+        claim: None,
+        trace,
+    });
+    Ok(next.run(Request::from_parts(parts, body)).await)
 }

@@ -55,6 +55,11 @@ pub(crate) async fn around(request: Request, next: Next) -> Response {
         metrics::histogram!("safelight_http_request_seconds", &labels[..2]).record(duration.as_secs_f64());
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         tracing::info!(http.status = status, duration_ms, "answered");
+        let span = tracing::Span::current();
+        traces::says(&span, "http.status", i64::from(status));
+        if status >= 500 {
+            traces::failed(&span);
+        }
         response
     }
     .instrument(span)

@@ -85,6 +85,9 @@ pub enum TokenError {
     /// The tenant's policy is not installed.
     #[error("there is no tenant `{0}`; `safelight migrate` installs the tenants' policies")]
     NoTenant(String),
+    /// It is in its last hours already, and the one that took its place is the one to replace.
+    #[error("it was replaced already, and ends soon: replace {0}, which took its place")]
+    Replaced(Id<Token>),
     /// The database did not take it.
     #[error("the token could not be stored or read")]
     Database(#[from] sqlx::Error),
@@ -222,6 +225,9 @@ async fn note(
 
 /// Make a new token with the name, tenant, scopes, rate, end and idempotency keys of this one, and answer its text. The old one opens for `hours`
 /// more, so that whoever holds it can be given the new one without an outage; zero: not any more. None: it does not hold.
+///
+/// # Errors
+/// One that was replaced before, and whose successor holds: a second one would end with it, unseen.
 pub async fn rotate(pool: &PgPool, old: Id<Token>, hours: i32) -> Result<Option<Secret>, TokenError> {
     let mut write = db::begin(pool).await?;
     let made = rotate_within(&mut write, old, hours).await?;
@@ -231,11 +237,26 @@ pub async fn rotate(pool: &PgPool, old: Id<Token>, hours: i32) -> Result<Option<
 
 /// The same in the caller's transaction.
 pub async fn rotate_within(write: &mut PgConnection, old: Id<Token>, hours: i32) -> Result<Option<Secret>, TokenError> {
+    // Two who replace one at once are one after the other: the second sees what the first has made.
+    sqlx::query!("select id from safelight.tokens where id = $1 for update", old.uuid())
+        .fetch_optional(&mut *write)
+        .await?;
+    let newer = sqlx::query_scalar!(
+        r#"select n.id from safelight.tokens n, safelight.tokens o where o.id = $1 and o.revoked_at is null and (o.expires_at is null or o.expires_at > safelight.now())
+            and n.line = coalesce(o.line, o.id) and n.id > o.id
+            and n.revoked_at is null and (n.expires_at is null or n.expires_at > safelight.now()) order by n.id desc limit 1"#,
+        old.uuid()
+    )
+    .fetch_optional(&mut *write)
+    .await?;
+    if let Some(newer) = newer {
+        return Err(TokenError::Replaced(newer.into()));
+    }
     let (id, secret) = fresh();
     let made = sqlx::query!(
         r#"insert into safelight.tokens (id, tenant, name, secret_sha256, scopes, per_minute, expires_at, line)
         select $1, tenant, name, $2, scopes, per_minute, expires_at, coalesce(line, id) from safelight.tokens
-        where id = $3 and revoked_at is null and (expires_at is null or expires_at > safelight.now()) for update"#,
+        where id = $3 and revoked_at is null and (expires_at is null or expires_at > safelight.now())"#,
         id.uuid(),
         &sha256(&secret)[..],
         old.uuid()

@@ -25,6 +25,16 @@ pub fn of(span: &Span) -> Option<String> {
     here.is_valid().then(|| format!("00-{}-{}-{:02x}", here.trace_id(), here.span_id(), here.trace_flags().to_u8()))
 }
 
+/// What became of what this span stands for, said where it is collected and in no line of the log.
+pub fn says(span: &Span, key: &'static str, value: impl Into<opentelemetry::Value>) {
+    span.set_attribute(key, value);
+}
+
+/// What this span stands for failed. Why is not said: that is in the log.
+pub fn failed(span: &Span) {
+    span.set_status(opentelemetry::trace::Status::error(""));
+}
+
 fn sender(traceparent: &str) -> Option<SpanContext> {
     let mut parts = traceparent.split('-');
     let ("00", trace, span, flags, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next())

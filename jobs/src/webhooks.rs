@@ -81,8 +81,9 @@ async fn asks(tx: &mut Tx, event: &StripeEvent) -> Result<Option<Asks>, sqlx::Er
     if !over && !paid {
         return Ok(None);
     }
-    intake::lock_session(tx, &event.object_id).await?;
-    let order = sqlx::query_scalar!("select id from safelight.orders where checkout_session = $1", event.object_id)
+    let Some(session) = event.object_id.as_deref() else { return Ok(None) };
+    intake::lock_session(tx, session).await?;
+    let order = sqlx::query_scalar!("select id from safelight.orders where checkout_session = $1", session)
         .fetch_optional(&mut **tx)
         .await?;
     if let Some(order) = order {
@@ -90,11 +91,11 @@ async fn asks(tx: &mut Tx, event: &StripeEvent) -> Result<Option<Asks>, sqlx::Er
     }
     let erased = sqlx::query_scalar!(
         r#"select exists (select from safelight_fiscal.erased_checkouts where stripe_session = $1) as "erased!""#,
-        event.object_id
+        session
     )
     .fetch_one(&mut **tx)
     .await?;
-    let session = Some(event.object_id.clone());
+    let session = Some(session.to_owned());
     Ok(erased.then(|| Asks::ForTheBooks(BookMoney { session, payment: None, event: event.id.clone() })))
 }
 
@@ -102,7 +103,7 @@ async fn asks(tx: &mut Tx, event: &StripeEvent) -> Result<Option<Asks>, sqlx::Er
 pub async fn stripe(tx: &mut Tx, event: &StripeEvent) -> Result<Received, Stop> {
     let asks = asks(tx, event).await?;
     let received = if asks.is_some() { Received::Enqueued } else { Received::Ignored };
-    if !first_time(tx, "stripe", &event.id, &event.kind, Some(&event.object_id), None, received).await? {
+    if !first_time(tx, "stripe", &event.id, &event.kind, event.object_id.as_deref(), None, received).await? {
         return Ok(Received::Duplicate);
     }
     match asks {

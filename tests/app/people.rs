@@ -160,7 +160,7 @@ impl App {
         let session =
             self.services.stripe.create_session(&request, &checkout.order.to_string()).await.expect("a session");
         let mut tx = self.tx().await;
-        intake::start_checkout(&mut tx, person.tenant, checkout.order, &session.id).await.expect("a checkout");
+        intake::start_checkout(&mut tx, person.tenant, checkout.order, &session.id, false).await.expect("a checkout");
         tx.commit().await.expect("a commit");
         checkout.order
     }

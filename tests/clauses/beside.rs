@@ -239,7 +239,7 @@ async fn a_checkout_holds_no_order_while_it_waits_for_its_person() {
     let bell = app.bell();
     let checkout = tokio::spawn(async move {
         let mut tx = Tx::begin(&pool, &bell).await.unwrap();
-        intake::start_checkout(&mut tx, "koselfie", order, &session).await
+        intake::start_checkout(&mut tx, "koselfie", order, &session, false).await
     });
     waiting(&app, "share_subject").await;
     sqlx::query("select id from safelight.orders where id = $1 for update nowait")

@@ -151,7 +151,7 @@ async fn k39_k41_a_recipient_of_a_restricted_person_is_told_after_the_release() 
 async fn k39_an_address_that_supabase_does_not_take_is_not_said_to_be_told() {
     let app = App::spawn().await;
     let cy = app.person("koselfie").await;
-    app.corrects(&cy, "cy@nowhere").await;
+    app.corrects(&cy, "jörg@example.org").await;
     app.performs_one::<CorrectSignIn>().await;
     assert_eq!(app.died_of().await, ["auth_address_refused"]);
     let bo = app.person("koselfie").await;

@@ -26,7 +26,7 @@ async fn order_with_session(app: &App, change: impl FnOnce(&mut CheckoutRequest)
     change(&mut request);
     let session = app.services.stripe.create_session(&request, &order.to_string()).await.unwrap();
     let mut tx = app.tx().await;
-    intake::start_checkout(&mut tx, bob.tenant, order, &session.id).await.unwrap();
+    intake::start_checkout(&mut tx, bob.tenant, order, &session.id, false).await.unwrap();
     tx.commit().await.unwrap();
     order
 }
@@ -81,7 +81,7 @@ async fn k8_a_basic_plan_trains_nothing_although_training_was_consented_to() {
     app.grants(&ann, Purpose::Train, CapturePoint::Checkout, None, Some(order)).await.unwrap();
     let session = app.sandbox.stripe.create_session(&session_of(order)).unwrap();
     let mut tx = app.tx().await;
-    intake::start_checkout(&mut tx, ann.tenant, order, session["id"].as_str().unwrap()).await.unwrap();
+    intake::start_checkout(&mut tx, ann.tenant, order, session["id"].as_str().unwrap(), false).await.unwrap();
     tx.commit().await.unwrap();
     app.pays(order).await;
     app.run_due_jobs().await;

@@ -216,7 +216,7 @@ async fn localstripe_refunds_a_payment_lists_it_and_signs_its_news() {
         }
     };
     let paid = tokio::time::timeout(PATIENCE, paid).await.expect("the news of the payment");
-    assert_eq!(paid.object_id, payment);
+    assert_eq!(paid.object_id, Some(payment));
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ struct Span {
     trace: String,
     id: String,
     parent: String,
+    kind: i64,
+    failed: bool,
     said: HashMap<String, String>,
 }
 
@@ -48,12 +50,20 @@ impl Collector {
                 trace: text(&span["traceId"]),
                 id: text(&span["spanId"]),
                 parent: text(&span["parentSpanId"]),
+                kind: span["kind"].as_i64().unwrap_or_default(),
+                failed: span["status"]["code"] == 2,
                 said: span["attributes"]
                     .as_array()
                     .map(Vec::as_slice)
                     .unwrap_or_default()
                     .iter()
-                    .map(|said| (text(&said["key"]), text(&said["value"]["stringValue"])))
+                    .map(|said| {
+                        let value = &said["value"];
+                        (
+                            text(&said["key"]),
+                            value["stringValue"].as_str().or(value["intValue"].as_str()).unwrap_or_default().to_owned(),
+                        )
+                    })
                     .collect(),
             })
             .collect()
@@ -96,13 +106,32 @@ async fn one_trace_runs_from_the_request_over_the_job_to_the_provider_and_carrie
                 && let Some(call) = collector.below(&confirm, "provider_call", "server.address", "127.0.0.1")
                 && let Some(follows) = collector.below(&confirm, "job", "job.name", "train_model")
             {
-                return (call, follows);
+                return (webhook, confirm, call, follows);
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    let (call, _) = tokio::time::timeout(SOON, whole).await.unwrap_or_else(|_| panic!("{:#?}", collector.spans()));
+    let (webhook, confirm, call, _) =
+        tokio::time::timeout(SOON, whole).await.unwrap_or_else(|_| panic!("{:#?}", collector.spans()));
     assert_eq!(call.said["http.method"], "GET", "Stripe is asked about the session");
+    assert_eq!((webhook.kind, confirm.kind, call.kind), (2, 5, 3), "served, consumed, called");
+    assert_eq!((webhook.said["http.status"].as_str(), confirm.said["job.verdict"].as_str()), ("200", "done"));
+    assert!(!webhook.failed && !confirm.failed);
+
+    // One that nobody can read is told as what failed.
+    let unreadable = "select safelight.enqueue('train_model', '{}')";
+    sqlx::query(unreadable).execute(&app.db).await.unwrap();
+    let parked = async {
+        loop {
+            let told = |span: &Span| span.said.get("job.verdict").is_some_and(|verdict| verdict == "parked");
+            if let Some(parked) = collector.spans().into_iter().find(told) {
+                return parked;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let parked = tokio::time::timeout(SOON, parked).await.unwrap_or_else(|_| panic!("{:#?}", collector.spans()));
+    assert!(parked.failed && !parked.said["job.code"].is_empty(), "{parked:?}");
 
     let everything = serde_json::to_string(&*collector.0.lock().unwrap()).unwrap();
     for never in [ann.email.as_str(), "cs_test", "whsec_", "/v1/checkout", "X-Amz", "token="] {

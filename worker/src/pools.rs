@@ -217,6 +217,7 @@ async fn attempt(mut job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynE
             tracing::warn!("its deadline is over; it is not run any more");
             let verdict = Some(Verdict::GiveUp { code: "deadline_over".to_owned() });
             tell(reports.as_ref(), &attempted, verdict.as_ref());
+            shown(&tracing::Span::current(), verdict.as_ref());
             return Ok(Answer::new(&kind, verdict));
         }
         let bound = registry::known(&kind).map_or(Duration::MAX, |known| known.timeout);
@@ -240,6 +241,7 @@ async fn attempt(mut job: Claimed, hands: Data<Hands>) -> Result<Answer, BoxDynE
             }
         };
         tell(reports.as_ref(), &attempted, verdict.as_ref());
+        shown(&tracing::Span::current(), verdict.as_ref());
         metrics::histogram!("safelight_job_seconds", "job" => kind.clone()).record(began.elapsed().as_secs_f64());
         metrics::counter!("safelight_job_attempts_total", "job" => kind.clone(), "verdict" => word(verdict.as_ref()))
             .increment(1);
@@ -258,6 +260,22 @@ fn tell(reports: Option<&Reports>, attempted: &Attempted, verdict: Option<&Verdi
     if let Some(reports) = reports {
         reports.of(attempted, verdict);
     }
+}
+
+/// The verdict, on the attempt's span.
+fn shown(span: &tracing::Span, verdict: Option<&Verdict>) {
+    traces::says(span, "job.verdict", word(verdict));
+    let code = match verdict {
+        Some(
+            Verdict::Retry { code, .. }
+            | Verdict::Trouble { code, .. }
+            | Verdict::GiveUp { code }
+            | Verdict::Park { code },
+        ) => code,
+        None | Some(Verdict::Done | Verdict::Wait { .. }) => return,
+    };
+    traces::says(span, "job.code", code.clone());
+    traces::failed(span);
 }
 
 fn word(verdict: Option<&Verdict>) -> &'static str {

@@ -43,7 +43,7 @@ pub(super) fn describe(document: &mut OpenApi) {
             tells(get, "etag", |status| status == "200" || status == "304");
         }
         for operation in operations(item) {
-            tells(operation, "retry-after", |status| status.starts_with('4'));
+            tells(operation, "retry-after", |status| status.starts_with('4') || status == "503");
             for (name, ..) in ALWAYS {
                 tells(operation, name, |_| true);
             }

@@ -77,7 +77,7 @@ pub(crate) struct NewBulkAct {
     act: String,
     /// To what: the words of `GET /v1/jobs`. Something must narrow it.
     jobs: Sought,
-    /// In a few words, without anything about a person. At most 300 bytes.
+    /// In a few words, without anything about a person. At most 300 letters.
     why: String,
 }
 

@@ -128,7 +128,7 @@ pub(crate) struct ControlChange {
     #[serde(default, deserialize_with = "said")]
     #[schema(value_type = Option<Rate>)]
     rate: Option<Option<Rate>>,
-    /// In a few words, without anything about a person. At most 300 bytes.
+    /// In a few words, without anything about a person. At most 300 letters.
     why: String,
 }
 

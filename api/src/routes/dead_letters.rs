@@ -105,7 +105,7 @@ pub(crate) struct WhichDead {
     /// True: all that there are. Else something must narrow it.
     #[serde(default)]
     all: bool,
-    /// In a few words, without anything about a person. At most 300 bytes.
+    /// In a few words, without anything about a person. At most 300 letters.
     why: String,
 }
 

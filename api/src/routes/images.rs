@@ -17,7 +17,6 @@ use safelight_jobs::{
     providers::storage::StorageError,
 };
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::{
@@ -141,11 +140,30 @@ pub(super) fn life(left: Option<i64>) -> Option<Duration> {
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
+/// Where one image is read.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ImageLink {
+    /// Whoever has the link can read the image.
+    url: String,
+    /// How long it works.
+    seconds: u64,
+}
+
+/// Does this `Accept` name JSON, and not to refuse it?
+fn wants_json(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut words = range.split(';').map(str::trim);
+        let named = words.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+        named && !words.any(|word| word.strip_prefix("q=").is_some_and(|q| q.trim_matches(['0', '.']).is_empty()))
+    })
+}
+
 /// Read one delivered image: a redirect to a link that works for some minutes, or the link as JSON where JSON is asked for.
 #[utoipa::path(get, path = "/v1/subjects/{subject}/images/{artifact}", tag = "orders", operation_id = "readImage",
     params(("subject" = String, Path, description = "subject_…"), ("artifact" = String, Path, description = "artifact_…"), WhatFor),
     security(("token" = ["read"])),
-    responses((status = 302, description = "The image is there"), (status = 200, description = "The link, as JSON"),
+    responses((status = 302, description = "The image is there", headers(("location" = String, description = "The link"))),
+        (status = 200, description = "The link, as JSON", body = ImageLink),
         (status = 410, description = "Its time is over", body = Problem, content_type = "application/problem+json"),
         (status = "4XX", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn read(
@@ -176,12 +194,10 @@ pub(crate) async fn read(
     }
     let life = life(row.left_seconds).ok_or_else(gone)?;
     let link = state.storage.signed_get(&keys::stored(&row.storage_key)?, life).await?;
-    let wants_json = headers
-        .get(header::ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("application/json"));
+    let wants_json = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(wants_json);
     if wants_json {
-        let answer = json!({ "url": link.expose(), "seconds": life.as_secs() });
+        let answer = ImageLink { url: link.expose().to_owned(), seconds: life.as_secs() };
+        let answer = serde_json::to_value(&answer).map_err(|_| Error::Internal)?;
         return Ok(idempotency::answer(StatusCode::OK, &answer));
     }
     Ok((StatusCode::FOUND, [(header::LOCATION, link.expose().to_owned())]).into_response())

@@ -34,7 +34,7 @@ pub(crate) struct JobView {
     kind: String,
     /// Its queue.
     queue: String,
-    /// `ready`, `waiting` for its time, `set_aside` until there is room, `running`, `held`, `done`, `cancelled` or `dead`.
+    /// As a search names it: `ready`, `scheduled` for its time, `set_aside` until there is room, `running`, `held`, `done`, `cancelled` or `dead`.
     state: String,
     /// What it waits for, why it is held, or why it ended.
     why: Option<String>,
@@ -90,7 +90,7 @@ async fn stands(state: &ApiState, job: Id<id::Job>, tenant: Option<&str>) -> Res
             subject_id, order_id, run_at, created_at as "created_at!", finished_at
         from (
             select tenant, kind, queue, case state when 1 then 'running' when 2 then 'held' when 4 then 'set_aside'
-                    else case when run_at > safelight.now() then 'waiting' else 'ready' end end as state,
+                    when 3 then 'scheduled' else 'ready' end as state,
                 why, attempt, max_attempts, waits, subject_id, order_id, run_at, created_at, null::timestamptz as finished_at
             from safelight.jobs where id = $1
             union all

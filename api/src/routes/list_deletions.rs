@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::{list_jobs::Part, window::Cases};
+use super::{
+    list_jobs::{Limit, Part},
+    window::Cases,
+};
 use crate::{
     caller::{Read, To},
     error::Error,
@@ -33,7 +36,8 @@ pub(crate) struct SoughtDeletions {
     /// The `next` of the page before.
     cursor: Option<String>,
     /// Entries of one page: 50 if none is said, 200 at the most.
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 200)]
+    limit: Option<Limit>,
 }
 
 /// One deletion of a list, without its steps.

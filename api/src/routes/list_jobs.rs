@@ -92,12 +92,25 @@ pub(crate) struct Part {
     /// The `next` of the page before.
     cursor: Option<String>,
     /// Entries of one page: 50 if none is said, 200 at the most.
-    limit: Option<usize>,
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 200)]
+    limit: Option<Limit>,
+}
+
+/// How many entries a page may have: one to [`MOST`].
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "usize")]
+pub(crate) struct Limit(usize);
+
+impl TryFrom<usize> for Limit {
+    type Error = &'static str;
+    fn try_from(said: usize) -> Result<Self, Self::Error> {
+        (1..=MOST).contains(&said).then_some(Self(said)).ok_or("a page has one to two hundred entries")
+    }
 }
 
 impl Part {
     /// Of words that a list reads among others.
-    pub(super) fn new(cursor: Option<String>, limit: Option<usize>) -> Self {
+    pub(super) fn new(cursor: Option<String>, limit: Option<Limit>) -> Self {
         Self { cursor, limit }
     }
 
@@ -122,7 +135,7 @@ impl Part {
 
     /// Entries of it.
     pub(crate) fn most(&self) -> usize {
-        self.limit.unwrap_or(USUAL).clamp(1, MOST)
+        self.limit.map_or(USUAL, |Limit(said)| said)
     }
 }
 
@@ -138,8 +151,10 @@ pub(crate) struct JobLine {
     queue: String,
     /// As a search names it.
     state: String,
-    /// What it waits for, is held for, or ended with.
+    /// What it waits for, is held for, or ended with; a search takes it as `code`.
     code: Option<String>,
+    /// What stands behind the code: which queue or provider has no room, or what is waited for.
+    detail: Option<String>,
     /// Of which tenant; none: the house.
     tenant: Option<String>,
     /// Of which order.
@@ -160,12 +175,14 @@ pub(crate) struct JobLine {
 
 /// One job of a search.
 pub(crate) fn line(job: &search::Job) -> JobLine {
+    let (code, detail) = job.said();
     JobLine {
         job: job.id.into(),
         kind: job.kind.clone(),
         queue: job.queue.clone(),
         state: job.state.clone(),
-        code: job.code.clone(),
+        code: code.map(str::to_owned),
+        detail: detail.map(str::to_owned),
         tenant: job.tenant.clone(),
         order: job.order_id.map(Id::from),
         subject: job.subject_id.map(Id::from),

@@ -36,7 +36,13 @@ use axum::middleware;
 use safelight_jobs::id::{BadId, Id, Kind};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{caller, error::Error, idempotency, person, state::ApiState};
+use crate::{
+    caller,
+    error::Error,
+    heard::{self, Heard},
+    idempotency, person,
+    state::ApiState,
+};
 
 /// The largest bulk of jobs, in bytes: as many as one takes, each with a time and some ids.
 const MOST_BULK: usize = 256 * 1024;
@@ -76,6 +82,7 @@ fn a_state(word: Option<&str>, known: &[&str]) -> Result<(), Error> {
 /// Everything that needs a token.
 pub(crate) fn v1(state: &ApiState) -> OpenApiRouter<ApiState> {
     described()
+        .layer(middleware::from_fn_with_state(Heard::of(&described().into_openapi()), heard::layer))
         // Layers wrap from below: the token comes first, then the key.
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::layer))
         .layer(middleware::from_fn_with_state(state.clone(), caller::authenticate))
@@ -133,6 +140,7 @@ pub(crate) fn described() -> OpenApiRouter<ApiState> {
 /// What a signed-in person may do about themselves.
 pub(crate) fn me(state: &ApiState) -> OpenApiRouter<ApiState> {
     of_a_person()
+        .layer(middleware::from_fn_with_state(Heard::of(&of_a_person().into_openapi()), heard::layer))
         .layer(middleware::from_fn_with_state(state.clone(), idempotency::layer))
         .layer(middleware::from_fn_with_state(state.clone(), person::authenticate))
 }

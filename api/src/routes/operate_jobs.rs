@@ -27,7 +27,7 @@ use crate::{
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Reason {
-    /// In a few words, without anything about a person. At most 300 bytes.
+    /// In a few words, without anything about a person. At most 300 letters.
     #[schema(example = "the customer asked us to stop")]
     pub(crate) why: String,
 }

@@ -99,7 +99,7 @@ pub(crate) async fn checkout(
     body: Json<CheckoutStarted>,
 ) -> Result<Response, Error> {
     let mut tx = caller.begin(&state).await?;
-    intake::start_checkout(&mut tx, caller.tenant()?, order, &body.value.session).await?;
+    intake::start_checkout(&mut tx, caller.tenant()?, order, &body.value.session, state.config.livemode).await?;
     caller.finish(tx, StatusCode::OK, &Noted { order }).await
 }
 

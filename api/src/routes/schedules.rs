@@ -73,7 +73,7 @@ pub(crate) async fn list(caller: To<Read>, State(state): State<ApiState>) -> Res
 pub(crate) struct ScheduleChange {
     /// True: its ticks make no jobs any more, and none is made up for later. False: they do again, from now on.
     paused: bool,
-    /// In a few words, without anything about a person. At most 300 bytes.
+    /// In a few words, without anything about a person. At most 300 letters.
     why: String,
 }
 

@@ -23,8 +23,9 @@ pub(crate) struct Slot {
     /// The photo.
     #[schema(value_type = String, example = "artifact_019a8f2e6c5d7b1290f3a4b5c6d7e8f9")]
     artifact: Id<Artifact>,
-    /// PUT the bytes here within an hour. Whoever has the link can write there.
-    put_url: String,
+    /// PUT the bytes here within an hour. Whoever has the link can write there. Null in a repeated answer, once the photo has arrived
+    /// or its hour is over.
+    put_url: Option<String>,
 }
 
 /// Make a place for one photo.
@@ -47,7 +48,7 @@ pub(crate) async fn slot(
     .await?
     .ok_or_else(|| Error::not_found(batch))?;
     let slot = intake::slot(&mut tx, &state.storage, tenant, subject.into(), batch).await?;
-    let answer = Slot { artifact: slot.artifact, put_url: slot.put_url.expose().to_owned() };
+    let answer = Slot { artifact: slot.artifact, put_url: Some(slot.put_url.expose().to_owned()) };
     caller.finish_without(tx, StatusCode::CREATED, &answer, &["put_url"]).await
 }
 

@@ -145,12 +145,13 @@ async fn somebody_is_restricted_and_released_within_one_minute_when_they_were_to
         ("&ground=claims", 422, "`keep_until`"),
         ("&ground=accuracy&keep_until=2926-01-01T10:00", 422, "`keep_until`"),
         ("&ground=claims&keep_until=2020-01-01T10:00", 422, "hold_is_over"),
+        ("&ground=claims&keep_until=2926-01-01T10:00", 422, "hold_too_long"),
     ] {
         refused(&operator.presses(&page, &restrict, more).await, status, says);
     }
     assert!(stands(&house, ann, "active").await);
     leads_to(
-        &operator.presses(&page, &restrict, "&ground=claims&keep_until=2926-01-01T10:00").await,
+        &operator.presses(&page, &restrict, "&ground=claims&keep_until=2046-01-01T10:00").await,
         &page,
         "restricted",
     );

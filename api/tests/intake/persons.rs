@@ -152,6 +152,7 @@ async fn n27_a_sign_in_that_is_not_this_projects_opens_nothing_and_changes_nothi
         (ann.sign_in(&house, |token| token.audience = "another".to_owned()), "sign_in_refused"),
         (ann.sign_in(&house, |token| token.role = "service_role".to_owned()), "sign_in_refused"),
         (ann.sign_in(&house, |token| token.expires_at -= 2 * 3600), "sign_in_refused"),
+        (ann.sign_in(&house, |token| token.not_before = Some(token.issued_at + 600)), "sign_in_refused"),
         (unknown, "sign_in_unknown"),
     ] {
         for (route, answer) in everything(&house, &bearer).await {

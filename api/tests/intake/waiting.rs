@@ -179,7 +179,11 @@ async fn a_replaced_token_opens_until_its_hours_are_over_and_the_new_one_is_like
     let new = tokens::rotate(&house.owner, id, 24).await.expect("rotated").expect("a token");
     assert_eq!(house.get(&old, "/v1/jobs/kinds").await.status, StatusCode::OK);
     assert_eq!(house.get(new.expose(), "/v1/jobs/kinds").await.status, StatusCode::OK);
+    let again = tokens::rotate(&house.owner, id, 24).await.map(|_| ()).expect_err("it has its successor");
+    let successor = tokens::id_of(&new).expect("an id");
+    assert!(matches!(again, tokens::TokenError::Replaced(by) if by == successor), "{again}");
     let known = tokens::list(&house.owner).await.expect("a list");
+    assert_eq!(known.len(), 2);
     let like = |token: &tokens::Known| (token.tenant.clone(), token.name.clone(), token.scopes.clone());
     assert_eq!(like(&known[0]), like(&known[1]));
     house.turn_clock_to("25 hours").await;

@@ -71,12 +71,18 @@ async function patient(options: Options, request: Request): Promise<Response> {
     try {
       const response = await send(request.clone());
       if (tried >= retries || !(await passes(response))) return response;
-      seconds = Number(response.headers.get("retry-after") ?? seconds);
+      seconds = until(response.headers.get("retry-after")) ?? seconds;
     } catch (error) {
       if (tried >= retries || request.signal.aborted) throw error;
     }
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   }
+}
+
+/** Seconds that `Retry-After` asks to wait: as a number, as the intake says it, or as a date, as something between may (RFC 9110, 10.2.3). */
+function until(said: string | null): number | undefined {
+  const seconds = said === null ? NaN : /^\d+$/.test(said) ? Number(said) : (Date.parse(said) - Date.now()) / 1000;
+  return Number.isNaN(seconds) ? undefined : Math.min(Math.max(seconds, 0), 60);
 }
 
 /** Will the same request fare better in a moment? Under its key it is the same request, also where the first is still under way. */
@@ -95,7 +101,7 @@ export async function* followOrder(options: Options, order: string, signal?: Abo
   for (;;) {
     const headers = new Headers({ authorization: `Bearer ${options.token}`, accept: "text/event-stream" });
     if (last !== undefined) headers.set("last-event-id", last);
-    const request = new Request(`${options.url}/v1/orders/${encodeURIComponent(order)}/events`, { headers, ...(signal && { signal }) });
+    const request = new Request(`${options.url.replace(/\/+$/, "")}/v1/orders/${encodeURIComponent(order)}/events`, { headers, ...(signal && { signal }) });
     const response = await patient(options, request);
     if (response.status === 204) return;
     if (!response.ok || response.body === null) throw await refusal(response);

@@ -1188,7 +1188,7 @@ export interface components {
             /** @description True: nothing of it starts any more; what runs may end. False: it starts again. */
             paused?: boolean | null;
             rate?: components["schemas"]["Rate"] | null;
-            /** @description In a few words, without anything about a person. At most 300 bytes. */
+            /** @description In a few words, without anything about a person. At most 300 letters. */
             why: string;
         };
         /** @description A control that was changed. */
@@ -1502,6 +1502,16 @@ export interface components {
             /** @description Why it is withheld. */
             withheld_because?: string | null;
         };
+        /** @description Where one image is read. */
+        ImageLink: {
+            /**
+             * Format: int64
+             * @description How long it works.
+             */
+            seconds: number;
+            /** @description Whoever has the link can read the image. */
+            url: string;
+        };
         /** @description What became of one item. */
         Item: {
             /** @description The wish was known, or came earlier in this request. */
@@ -1526,13 +1536,15 @@ export interface components {
              * @description Attempts spent.
              */
             attempts: number;
-            /** @description What it waits for, is held for, or ended with. */
+            /** @description What it waits for, is held for, or ended with; a search takes it as `code`. */
             code?: string | null;
             /**
              * Format: date-time
              * @description Since when.
              */
             created_at: string;
+            /** @description What stands behind the code: which queue or provider has no room, or what is waited for. */
+            detail?: string | null;
             /**
              * Format: date-time
              * @description When it ended.
@@ -1601,7 +1613,7 @@ export interface components {
              * @description Not before this instant.
              */
             run_at?: string | null;
-            /** @description `ready`, `waiting` for its time, `set_aside` until there is room, `running`, `held`, `done`, `cancelled` or `dead`. */
+            /** @description As a search names it: `ready`, `scheduled` for its time, `set_aside` until there is room, `running`, `held`, `done`, `cancelled` or `dead`. */
             state: string;
             /** @description Of which person. */
             subject?: string | null;
@@ -1665,7 +1677,7 @@ export interface components {
             act: string;
             /** @description To what: the words of `GET /v1/jobs`. Something must narrow it. */
             jobs: components["schemas"]["Sought"];
-            /** @description In a few words, without anything about a person. At most 300 bytes. */
+            /** @description In a few words, without anything about a person. At most 300 letters. */
             why: string;
         };
         /** @description One consent, as it was given. */
@@ -2013,7 +2025,7 @@ export interface components {
         /** @description Why somebody acts. */
         Reason: {
             /**
-             * @description In a few words, without anything about a person. At most 300 bytes.
+             * @description In a few words, without anything about a person. At most 300 letters.
              * @example the customer asked us to stop
              */
             why: string;
@@ -2103,7 +2115,7 @@ export interface components {
         ScheduleChange: {
             /** @description True: its ticks make no jobs any more, and none is made up for later. False: they do again, from now on. */
             paused: boolean;
-            /** @description In a few words, without anything about a person. At most 300 bytes. */
+            /** @description In a few words, without anything about a person. At most 300 letters. */
             why: string;
         };
         /** @description A schedule that was changed. */
@@ -2170,8 +2182,11 @@ export interface components {
              * @example artifact_019a8f2e6c5d7b1290f3a4b5c6d7e8f9
              */
             artifact: string;
-            /** @description PUT the bytes here within an hour. Whoever has the link can write there. */
-            put_url: string;
+            /**
+             * @description PUT the bytes here within an hour. Whoever has the link can write there. Null in a repeated answer, once the photo has arrived
+             *     or its hour is over.
+             */
+            put_url?: string | null;
         };
         /** @description What is looked for; what is left out does not narrow. */
         Sought: {
@@ -2342,7 +2357,7 @@ export interface components {
             kind?: string | null;
             /** @description Of one tenant. */
             tenant?: string | null;
-            /** @description In a few words, without anything about a person. At most 300 bytes. */
+            /** @description In a few words, without anything about a person. At most 300 letters. */
             why: string;
         };
         /** @description Which consent to withdraw: no more fields than giving it took. */
@@ -2575,6 +2590,20 @@ export interface operations {
                     "application/json": components["schemas"]["BatchView"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -2618,6 +2647,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Slot"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -2669,6 +2712,20 @@ export interface operations {
                     "application/json": components["schemas"]["Closed"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -2710,6 +2767,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BulkActs"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -2756,6 +2827,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["BulkActBegun"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -2825,6 +2910,20 @@ export interface operations {
                     "application/json": components["schemas"]["Matching"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -2866,6 +2965,20 @@ export interface operations {
                     "application/json": components["schemas"]["BulkActView"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -2902,6 +3015,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Controls"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -2955,6 +3082,20 @@ export interface operations {
                     "application/json": components["schemas"]["ControlStored"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -2998,6 +3139,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Groups"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -3047,6 +3202,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -3102,6 +3271,20 @@ export interface operations {
                     "application/json": components["schemas"]["Deletions"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3147,6 +3330,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeletionView"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -3196,6 +3393,20 @@ export interface operations {
                     "application/json": unknown;
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3241,6 +3452,20 @@ export interface operations {
                 };
                 content: {
                     "text/html": string;
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -3312,6 +3537,20 @@ export interface operations {
                     "application/json": components["schemas"]["Jobs"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3356,6 +3595,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Enqueued"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -3404,6 +3657,20 @@ export interface operations {
                     "application/json": components["schemas"]["Items"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3440,6 +3707,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Kinds"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -3510,6 +3791,20 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3557,6 +3852,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Payload"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -3610,6 +3919,20 @@ export interface operations {
                     "application/json": components["schemas"]["Acted"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3646,6 +3969,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Standing"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -3694,6 +4031,20 @@ export interface operations {
                     "application/json": components["schemas"]["Granted"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3740,6 +4091,20 @@ export interface operations {
                     "application/json": components["schemas"]["Withdrawn"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3782,6 +4147,20 @@ export interface operations {
                     "application/json": components["schemas"]["Erasure"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3822,6 +4201,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Exporting"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -3867,6 +4260,20 @@ export interface operations {
             };
             /** @description Its time is over */
             410: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
                 headers: {
                     "ratelimit-limit": components["headers"]["ratelimit-limit"];
                     "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
@@ -3932,6 +4339,20 @@ export interface operations {
                     "application/json": components["schemas"]["Orders"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -3976,6 +4397,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Placed"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -4046,6 +4481,20 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4095,6 +4544,20 @@ export interface operations {
                     "application/json": components["schemas"]["Noted"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4138,6 +4601,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeletionBegun"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -4198,6 +4675,20 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4247,6 +4738,20 @@ export interface operations {
                     "application/json": components["schemas"]["RefundAsked"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4292,6 +4797,20 @@ export interface operations {
                     "application/json": components["schemas"]["DeletionBegun"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4328,6 +4847,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Schedules"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -4379,6 +4912,20 @@ export interface operations {
                     "application/json": components["schemas"]["ScheduleStored"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4423,6 +4970,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Registered"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -4472,6 +5033,20 @@ export interface operations {
                     "application/json": components["schemas"]["Standing"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4515,6 +5090,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Opened"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -4569,6 +5158,20 @@ export interface operations {
                     "application/json": components["schemas"]["Consents"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4616,6 +5219,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Granted"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -4667,6 +5284,20 @@ export interface operations {
                     "application/json": components["schemas"]["Withdrawn"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4712,6 +5343,20 @@ export interface operations {
                     "application/json": components["schemas"]["Erasure"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4755,6 +5400,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Exporting"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -4820,6 +5479,20 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4865,11 +5538,15 @@ export interface operations {
                     "x-request-id": components["headers"]["x-request-id"];
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["ImageLink"];
+                };
             };
             /** @description The image is there */
             302: {
                 headers: {
+                    /** @description The link */
+                    location?: string;
                     "ratelimit-limit": components["headers"]["ratelimit-limit"];
                     "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
                     "ratelimit-reset": components["headers"]["ratelimit-reset"];
@@ -4880,6 +5557,20 @@ export interface operations {
             };
             /** @description Its time is over */
             410: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
                 headers: {
                     "ratelimit-limit": components["headers"]["ratelimit-limit"];
                     "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
@@ -4939,6 +5630,20 @@ export interface operations {
                     "application/json": components["schemas"]["ComparedAgain"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -4986,6 +5691,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Objection"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -5037,6 +5756,20 @@ export interface operations {
                     "application/json": components["schemas"]["Corrected"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -5084,6 +5817,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Released"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */
@@ -5135,6 +5882,20 @@ export interface operations {
                     "application/json": components["schemas"]["Restricted"];
                 };
             };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description Refused, and nothing changed: `code` says why */
             "4XX": {
                 headers: {
@@ -5178,6 +5939,20 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Arrived"];
+                };
+            };
+            /** @description Not now: `code` says why, and whether something was done */
+            503: {
+                headers: {
+                    "ratelimit-limit": components["headers"]["ratelimit-limit"];
+                    "ratelimit-remaining": components["headers"]["ratelimit-remaining"];
+                    "ratelimit-reset": components["headers"]["ratelimit-reset"];
+                    "retry-after": components["headers"]["retry-after"];
+                    "x-request-id": components["headers"]["x-request-id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description Refused, and nothing changed: `code` says why */

@@ -96,3 +96,21 @@ test("an order is followed over streams that end, from what is known", async () 
   assert.deepEqual(states, ["paid", "training", "delivered"]);
   assert.deepEqual(asked, [undefined, "b"]);
 });
+
+test("a date in retry-after is waited for, and an address may end with a slash", async () => {
+  const asked = [];
+  const answer = (request, response) => {
+    asked.push({ path: request.url, at: Date.now() });
+    if (asked.length === 1) {
+      response.writeHead(503, { "retry-after": new Date(Date.now() + 2500).toUTCString() });
+      return response.end();
+    }
+    response.writeHead(200, { "content-type": "text/event-stream" });
+    response.end('event: order\nid: a\ndata: {"state":"delivered"}\n\n');
+  };
+  await standIn(answer, async (address) => {
+    for await (const view of followOrder({ url: `${address}/`, token: "t" }, "order_1")) assert.equal(view.state, "delivered");
+  });
+  assert.deepEqual(asked.map((request) => request.path), ["/v1/orders/order_1/events", "/v1/orders/order_1/events"]);
+  assert.ok(asked[1].at - asked[0].at > 1000, "it came back when it was told, not at once");
+});

@@ -103,9 +103,23 @@ pub(crate) async fn lock_session(tx: &mut sqlx::PgConnection, session: &str) -> 
 
 /// The web backend has opened a payment session for an order. Consents that training needs are given by now: those that
 /// come later do not count. News about the session may have come earlier than this call (N5).
-pub async fn start_checkout(tx: &mut Tx, tenant: &str, order: Id<Order>, session: &str) -> Result<(), IntakeError> {
-    if !session.starts_with("cs_") || session.len() > 255 {
+///
+/// # Errors
+/// No session's id, or one of Stripe's other mode, whose payment would never be heard here; an order that has another one, or has ended.
+pub async fn start_checkout(
+    tx: &mut Tx,
+    tenant: &str,
+    order: Id<Order>,
+    session: &str,
+    livemode: bool,
+) -> Result<(), IntakeError> {
+    let plain = session.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !session.starts_with("cs_") || session.len() > 255 || !plain {
         return Err(IntakeError::invalid("bad_session", "`session` is not an id of a Stripe Checkout Session (cs_…)"));
+    }
+    if session.starts_with(if livemode { "cs_test_" } else { "cs_live_" }) {
+        let why = "`session` is one of Stripe's other mode: this intake hears live payments only where STRIPE_LIVEMODE is true, and test payments only where it is not";
+        return Err(IntakeError::invalid("bad_session", why));
     }
     lock_session(tx, session).await?;
     // The person first, then rows: who ends an order or gives its money back asks for the same locks.

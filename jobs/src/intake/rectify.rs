@@ -48,8 +48,8 @@ pub async fn rectify(
     if correction.email.is_none() && correction.name.is_none() {
         return Err(IntakeError::invalid("nothing_to_correct", "give `email`, `name` or both"));
     }
-    if correction.email.as_ref().is_some_and(|email| !email.contains('@') || email.len() > 320) {
-        return Err(IntakeError::invalid("bad_email", "`email` is not a mail address"));
+    if let Some(email) = &correction.email {
+        super::subject::mail_address(email)?;
     }
     sqlx::query!("select safelight.share_subject($1)", subject.uuid()).fetch_one(&mut **tx).await?;
     super::subject_of(tx, tenant, subject).await?;

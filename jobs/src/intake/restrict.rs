@@ -11,6 +11,9 @@ use crate::{
 
 use super::{IntakeError, entry};
 
+/// The longest that data are held beyond their term: as long as the longest limitation of a claim (BGB section 197).
+const LONGEST_YEARS: i32 = 30;
+
 /// Why a person's data are restricted: Art. 18(1)(a) to (d).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ground {
@@ -71,11 +74,21 @@ pub async fn restrict(
     ground: Ground,
     by: Option<&str>,
 ) -> Result<i32, IntakeError> {
-    let over = sqlx::query_scalar!(r#"select $1::timestamptz <= safelight.now() as "over?""#, ground.keep_until())
-        .fetch_one(&mut **tx)
-        .await?;
-    if over == Some(true) {
+    let hold = sqlx::query!(
+        r#"select $1::timestamptz <= safelight.now() as "over?", $1::timestamptz > safelight.now() + make_interval(years => $2) as "too_long?""#,
+        ground.keep_until(),
+        LONGEST_YEARS
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    if hold.over == Some(true) {
         return Err(IntakeError::invalid("hold_is_over", "`keep_until` is over already: it would hold nothing"));
+    }
+    if hold.too_long == Some(true) {
+        let why = format!(
+            "`keep_until` is more than {LONGEST_YEARS} years away: no claim lasts longer, and what is held is not deleted"
+        );
+        return Err(IntakeError::invalid("hold_too_long", why));
     }
     restrict_again(tx, tenant, subject, ground, by).await
 }

@@ -22,11 +22,27 @@ pub struct Account {
     pub auth_user: Option<Uuid>,
 }
 
+/// One address, as a mailer takes it: no second one, no name before it, nothing that ends a line of a mail's head. Whoever's address
+/// no mailer takes would never be told that their erasure is done.
+pub(super) fn mail_address(text: &str) -> Result<(), IntakeError> {
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "\",;:<>()[]\\".contains(c);
+    let is_domain = |domain: &str| domain.contains('.') && domain.split('.').all(|label| !label.is_empty());
+    let fits = text.len() <= 320
+        && !text.contains(odd)
+        && text.split_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty() && local.len() <= 64 && !domain.contains('@') && is_domain(domain)
+        });
+    fits.then_some(()).ok_or_else(|| {
+        IntakeError::invalid(
+            "bad_email",
+            "`email` is not one mail address, such as ann@example.org, without a name or blanks",
+        )
+    })
+}
+
 /// A new subject with a key of its own; the account is sealed under that key.
 pub async fn register(tx: &mut Tx, vault: &Vault, tenant: &str, account: &Account) -> Result<Id<Subject>, IntakeError> {
-    if !account.email.contains('@') || account.email.len() > 320 {
-        return Err(IntakeError::invalid("bad_email", "`email` is not a mail address"));
-    }
+    mail_address(&account.email)?;
     let subject = Id::<Subject>::new();
     sqlx::query!("insert into safelight.subjects (id, tenant) values ($1, $2)", subject.uuid(), tenant)
         .execute(&mut **tx)

@@ -31,8 +31,8 @@ pub struct StripeEvent {
     pub created: i64,
     /// False for test money: refuse what does not match our own key.
     pub livemode: bool,
-    /// The object it is about, for example `cs_…` or `re_…`.
-    pub object_id: String,
+    /// The object it is about, for example `cs_…` or `re_…`; none where that has no id, as a balance.
+    pub object_id: Option<String>,
     /// The payment that object belongs to, where it names one.
     pub payment_intent: Option<String>,
     /// The session's payment status at that time, where it has one.
@@ -54,7 +54,7 @@ pub enum WebhookError {
     /// The signature is right, and more than five minutes old or ahead.
     #[error("the signature's time is more than five minutes from ours; it is a replay, or a clock is wrong")]
     Stale,
-    /// The signature is right and the body is not an event with an id, a type and an object.
+    /// The signature is right and the body is not an event with an id and a type, or one that money hangs on has no object with an id.
     #[error("the signed body is not an event that we can read")]
     Unreadable,
 }
@@ -112,11 +112,8 @@ fn read(raw: &[u8]) -> Option<StripeEvent> {
         r#type: String,
         created: i64,
         livemode: bool,
-        data: Data,
-    }
-    #[derive(Deserialize)]
-    struct Data {
-        object: Object,
+        #[serde(default)]
+        data: serde_json::Value,
     }
     #[derive(Deserialize)]
     struct Object {
@@ -128,7 +125,6 @@ fn read(raw: &[u8]) -> Option<StripeEvent> {
         payment_status: serde_json::Value,
     }
     let wire: Wire = serde_json::from_slice(raw).ok()?;
-    let object = wire.data.object;
     let is_id = |text: &str| is_plain_id(text) && !holds_card_number(text);
     let is_kind = |text: &str| {
         let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'_';
@@ -137,14 +133,24 @@ fn read(raw: &[u8]) -> Option<StripeEvent> {
     let is_word = |text: &str| text.len() <= 40 && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     // Seconds until the year 5138: a card number does not pass for a time either.
     let is_time = (0..100_000_000_000).contains(&wire.created);
-    (is_id(&wire.id) && is_kind(&wire.r#type) && is_time && is_id(&object.id)).then(|| StripeEvent {
-        id: wire.id,
-        kind: wire.r#type,
-        created: wire.created,
-        livemode: wire.livemode,
-        object_id: object.id,
-        payment_intent: object.payment_intent.filter(|id| is_id(id)),
-        payment_status: object.payment_status.as_str().filter(|word| is_word(word)).map(str::to_owned),
+    let object = wire.data.get("object").cloned().and_then(|object| serde_json::from_value::<Object>(object).ok());
+    let object = object.filter(|object| is_id(&object.id));
+    // What other kinds are about may have no id, as a balance, or one of another sort: they are taken, and nothing is done.
+    let needs_object = ["checkout.session.", "charge.", "refund."].iter().any(|start| wire.r#type.starts_with(start));
+    (is_id(&wire.id) && is_kind(&wire.r#type) && is_time && (object.is_some() || !needs_object)).then(|| {
+        let (object_id, payment_intent, payment_status) = match object {
+            Some(object) => (Some(object.id), object.payment_intent, object.payment_status),
+            None => (None, None, serde_json::Value::Null),
+        };
+        StripeEvent {
+            id: wire.id,
+            kind: wire.r#type,
+            created: wire.created,
+            livemode: wire.livemode,
+            object_id,
+            payment_intent: payment_intent.filter(|id| is_id(id)),
+            payment_status: payment_status.as_str().filter(|word| is_word(word)).map(str::to_owned),
+        }
     })
 }
 

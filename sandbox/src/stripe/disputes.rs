@@ -21,7 +21,19 @@ impl State {
             let text = format!("This PaymentIntent ({payment_intent}) does not have a successful charge.");
             let charge = charge.ok_or_else(|| StripeError::invalid("payment_intent", text))?;
             let paid = ledger.get("charge", &charge)?.clone();
-            let left = number(&paid["amount"]).unwrap_or(0) - number(&paid["amount_refunded"]).unwrap_or(0);
+            // What another dispute holds, or took for good, is not there to be asked back a second time.
+            let taken = |dispute: &Value| dispute["charge"] == charge.as_str() && dispute["status"] != "won";
+            let taken: i64 = ledger
+                .all("dispute")
+                .iter()
+                .filter(|dispute| taken(dispute))
+                .filter_map(|dispute| number(&dispute["amount"]))
+                .sum();
+            let left = number(&paid["amount"]).unwrap_or(0) - number(&paid["amount_refunded"]).unwrap_or(0) - taken;
+            if left <= 0 {
+                let text = format!("Charge {charge} has nothing left to be disputed.");
+                return Err(StripeError::invalid("charge", text));
+            }
             let dispute = ledger.sample(
                 "dispute",
                 json!({

@@ -214,7 +214,10 @@ async fn change(
         return auth_error(&headers, 400, "bad_json", "Could not parse request body as JSON");
     };
     let email = wish["email"].as_str().filter(|email| !email.is_empty()).map(str::to_lowercase);
-    let is_one = |email: &str| email.split_once('@').is_some_and(|(who, at)| !who.is_empty() && at.contains('.'));
+    // By a pattern of ASCII letters: an address of others, which mailers take, is none to it.
+    let is_one = |email: &str| {
+        email.is_ascii() && email.split_once('@').is_some_and(|(who, at)| !who.is_empty() && at.contains('.'))
+    };
     if email.as_deref().is_some_and(|email| !is_one(email) || email.contains(char::is_whitespace)) {
         return auth_error(&headers, 400, "validation_failed", "Unable to validate email address: invalid format");
     }

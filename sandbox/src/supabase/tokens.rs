@@ -27,6 +27,8 @@ pub struct UserToken {
     pub issued_at: i64,
     /// `exp`, unix seconds.
     pub expires_at: i64,
+    /// `nbf`, unix seconds; Supabase's own have none.
+    pub not_before: Option<i64>,
 }
 
 impl UserToken {
@@ -41,13 +43,14 @@ impl UserToken {
             role: "authenticated".to_owned(),
             issued_at: now,
             expires_at: now + 3600,
+            not_before: None,
         }
     }
 
     /// What it says, in full.
     #[must_use]
     pub fn claims(&self, issuer: &str) -> Value {
-        json!({
+        let mut claims = json!({
             "iss": issuer,
             "sub": self.subject,
             "aud": self.audience,
@@ -62,7 +65,11 @@ impl UserToken {
             "amr": [{ "method": "otp", "timestamp": self.issued_at }],
             "session_id": Uuid::new_v4(),
             "is_anonymous": false,
-        })
+        });
+        if let Some(from) = self.not_before {
+            claims["nbf"] = json!(from);
+        }
+        claims
     }
 }
 

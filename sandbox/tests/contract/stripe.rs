@@ -213,6 +213,7 @@ async fn a_disputed_payment_cannot_be_refunded_until_the_bank_says_that_it_was_w
     let intent = house.paid();
     house.sandbox.stripe.refund_part(&intent, 400).unwrap();
     let dispute = house.sandbox.stripe.dispute(&intent).unwrap();
+    assert!(house.sandbox.stripe.dispute(&intent).is_err(), "all of it is asked back already");
     assert_eq!((&dispute["amount"], &dispute["status"]), (&json!(1500), &json!("needs_response")));
     let listed = house.stripe_get(&format!("disputes?payment_intent={intent}")).await;
     assert_eq!(listed["data"][0]["id"], dispute["id"]);

@@ -48,6 +48,9 @@ pub enum TokenError {
     /// It has ended.
     #[error("the token has ended; refresh it")]
     Expired,
+    /// It has not begun.
+    #[error("the token does not hold yet; look at the clock of who issued it")]
+    NotYet,
     /// A key of the service or of nobody, where a person is needed.
     #[error("the token is not that of a signed-in user")]
     NotAUser,
@@ -80,6 +83,7 @@ pub struct UserTokens {
 struct Wire {
     sub: Uuid,
     exp: i64,
+    nbf: Option<i64>,
     role: Option<String>,
 }
 
@@ -127,6 +131,9 @@ impl UserTokens {
         let claims = decode::<Wire>(token, &key, &wanted).map_err(|_| TokenError::Forged)?.claims;
         if now >= claims.exp.saturating_add(LEEWAY) {
             return Err(TokenError::Expired);
+        }
+        if claims.nbf.is_some_and(|from| now < from.saturating_sub(LEEWAY)) {
+            return Err(TokenError::NotYet);
         }
         if claims.role.as_deref() != Some(AUTHENTICATED) {
             return Err(TokenError::NotAUser);

@@ -75,10 +75,32 @@ fn an_event_of_an_unknown_kind_or_with_a_thin_object_is_accepted() {
     thin["type"] = json!("v2.core.something_new");
     thin["data"]["object"] = json!({"id": "new_1"});
     let read = deliver(&thin).unwrap();
-    assert_eq!((read.object_id.as_str(), read.payment_intent, read.payment_status), ("new_1", None, None));
+    assert_eq!((read.object_id.as_deref(), read.payment_intent, read.payment_status), (Some("new_1"), None, None));
     thin["data"]["object"] = json!({"id": "ch_1", "payment_intent": {"id": "pi_9"}, "payment_status": 7});
     let read = deliver(&thin).unwrap();
     assert_eq!((read.payment_intent.as_deref(), read.payment_status), (Some("pi_9"), None));
+}
+
+/// A balance has no id, an invoice that is to come neither, and a thin event no object.
+#[test]
+fn an_event_about_what_has_no_id_is_accepted_unless_money_hangs_on_it() {
+    for (kind, data) in [
+        ("balance.available", json!({"object": {"object": "balance", "available": []}})),
+        ("invoice.upcoming", json!({"object": {"id": null, "payment_intent": ["odd"]}})),
+        ("v2.core.event_destination.ping", json!({})),
+        ("customer.updated", json!({"object": {"id": "4242424242424242"}})),
+    ] {
+        let mut other = event();
+        other["type"] = json!(kind);
+        other["data"] = data;
+        assert_eq!(deliver(&other).unwrap().object_id, None, "{kind}");
+    }
+    for kind in ["checkout.session.completed", "charge.refunded", "charge.dispute.created", "refund.updated"] {
+        let mut ours = event();
+        ours["type"] = json!(kind);
+        ours["data"] = json!({"object": {"id": null}});
+        assert_eq!(deliver(&ours), Err(WebhookError::Unreadable), "{kind}");
+    }
 }
 
 #[test]
