@@ -4,10 +4,11 @@
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
+    held,
     id::{self, Id},
     look,
     operate::{self, Act, OperateError},
-    payload, queue,
+    payload,
 };
 use serde_json::json;
 
@@ -70,8 +71,7 @@ impl JobCommand {
                 let mut tx = db::begin(&pool).await?;
                 look::at_job(&mut tx, job, why.operator()).await?;
                 tx.commit().await?;
-                let known =
-                    queue::explain(&pool, job, None).await?.ok_or_else(|| OperateError::NotFound(job.to_string()))?;
+                let known = held::explain(&pool, job).await?.ok_or_else(|| OperateError::NotFound(job.to_string()))?;
                 if why.json {
                     say(json!({ "job": job, "state": known.state, "code": known.code, "detail": known.detail }));
                 } else {

@@ -238,7 +238,8 @@ fn line(job: &search::Job, aside: &BTreeMap<String, String>) -> String {
 }
 
 fn document(job: &search::Job, aside: &BTreeMap<String, String>) -> Value {
-    json!({ "job": Id::<id::Job>::from(job.id), "kind": job.kind, "queue": job.queue, "state": job.state, "code": job.code,
+    let (code, detail) = job.said();
+    json!({ "job": Id::<id::Job>::from(job.id), "kind": job.kind, "queue": job.queue, "state": job.state, "code": code, "detail": detail,
         "set_aside": why_aside(job, aside),
         "tenant": job.tenant, "order": job.order_id.map(Id::<Order>::from), "subject": job.subject_id.map(Id::<Subject>::from),
         "attempts": job.attempt, "waits": job.waits, "created_at": job.created_at, "finished_at": job.ended_at })
@@ -275,7 +276,13 @@ fn progress(act: &BulkAct) -> Value {
 }
 
 fn progress_line(act: &BulkAct) -> String {
-    let least = if act.matched.whole { "" } else { "at least " };
+    // Counted when it was asked for: by its turn more may match.
+    let seen = act.done + act.passed_over;
+    let least = match act.matched.whole {
+        false => "at least ",
+        true if seen > act.matched.jobs => "about ",
+        true => "",
+    };
     let passed = if act.passed_over > 0 { format!(", {} stood elsewhere", act.passed_over) } else { String::new() };
     format!(
         "{}  {:<8} {:<9} {} of {least}{}{passed}  {} by {}: {} ({})",
@@ -283,7 +290,7 @@ fn progress_line(act: &BulkAct) -> String {
         act.act.as_str(),
         act.state(),
         act.done,
-        act.matched.jobs,
+        act.matched.jobs.max(seen),
         act.asked_at.format("%F %T"),
         act.actor,
         act.why,

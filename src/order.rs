@@ -4,12 +4,12 @@
 use clap::{Args, Subcommand};
 use safelight_jobs::{
     db::{self, Role},
+    held,
     id::{self, Id, Order, Subject},
     late_orders::{LateOrder, late_orders},
     look,
     operate::OperateError,
     place::Place,
-    queue,
 };
 use serde_json::json;
 use sqlx::PgPool;
@@ -177,7 +177,7 @@ async fn show(pool: &PgPool, order: Id<Order>, why: &Why) -> anyhow::Result<()> 
     let mut waiting = Vec::new();
     for job in jobs {
         let id = Id::<id::Job>::from(job.id);
-        if let Some(known) = queue::explain(pool, id, None).await? {
+        if let Some(known) = held::explain(pool, id).await? {
             waiting.push((id, job.kind, known));
         }
     }

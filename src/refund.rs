@@ -87,8 +87,7 @@ impl Refund {
 
     async fn list(&self, pool: &sqlx::PgPool) -> anyhow::Result<()> {
         let most = Most::from(self.most);
-        let (rows, next) =
-            most.page(intake::in_review(pool, self.after, most.and_one()).await?, InReview::place);
+        let (rows, next) = most.page(intake::in_review(pool, self.after, most.and_one()).await?, InReview::place);
         if self.json {
             let rows: Vec<_> = rows
                 .iter()
@@ -104,18 +103,52 @@ impl Refund {
             say("Nothing is in refund review.");
         }
         for row in rows {
-            let (money, repair) =
-                (money(row.kept_cents, &row.currency), if row.can_be_repaired { "  can be redriven" } else { "" });
-            say(format_args!(
-                "{}  {:<12} {:<24} {:<15} {money} kept{repair}",
-                row.about, row.tenant, row.problem, row.status
-            ));
+            say(line(&row));
         }
         lists::go_on(next, "there are more: --review --after");
         Ok(())
     }
 }
 
+fn line(row: &InReview) -> String {
+    let asked = match row.asked_cents {
+        0 => String::new(),
+        cents => format!(", {} asked to go back", money(cents, &row.currency)),
+    };
+    let repair = if row.can_be_repaired { "  can be redriven" } else { "" };
+    format!(
+        "{}  {:<12} {:<24} {:<15} {} kept{asked}{repair}",
+        row.about,
+        row.tenant,
+        row.problem,
+        row.status,
+        money(row.kept_cents, &row.currency)
+    )
+}
+
 fn money(cents: i64, currency: &str) -> String {
     format!("{}.{:02} {}", cents / 100, cents.abs() % 100, currency.to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_reviews_says_what_is_asked_to_go_back_already() {
+        let row = |asked_cents| InReview {
+            about: "cs_test_1".to_owned(),
+            tenant: "koselfie".to_owned(),
+            problem: "paid_after_erasure".to_owned(),
+            kept_cents: 1900,
+            asked_cents,
+            currency: "eur".to_owned(),
+            status: "paid".to_owned(),
+            can_be_repaired: false,
+            sold_at: chrono::Utc::now(),
+            sale: uuid::Uuid::nil(),
+        };
+        assert!(line(&row(1900)).ends_with("19.00 EUR kept, 19.00 EUR asked to go back"), "{}", line(&row(1900)));
+        assert!(line(&row(0)).ends_with("19.00 EUR kept"), "{}", line(&row(0)));
+    }
 }

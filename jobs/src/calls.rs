@@ -18,6 +18,7 @@ use crate::{
     policy::{DataClass, Processor},
     providers::fal::{SubmitError, Submitted},
     purge_call::PurgeCall,
+    queue::REFUSED_US,
     registry,
     run::Run,
     stop::Stop,
@@ -211,7 +212,10 @@ async fn record(
             let stop = Stop::from(error);
             let code = match &stop {
                 Stop::Retry { code, .. } | Stop::GiveUp { code, .. } => *code,
-                Stop::Wait { .. } => "busy",
+                // A key or an account that is refused waits for a person, and is called by its name.
+                Stop::Wait { why, .. } => {
+                    REFUSED_US.into_iter().find(|code| why.split(':').next() == Some(code)).unwrap_or("busy")
+                }
             };
             sqlx::query!(
                 "update safelight.provider_calls set state = 'refused', code = $2, finished_at = safelight.now() where id = $1 and state in ('intended', 'unknown')",

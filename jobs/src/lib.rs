@@ -33,6 +33,7 @@ pub mod expire_consents;
 pub mod export_data;
 pub mod gate;
 pub mod generate_batch;
+pub mod held;
 pub mod id;
 pub mod images;
 pub mod intake;

@@ -18,8 +18,8 @@ use crate::{
 pub const BY_OPERATOR: &str = "by_operator";
 /// The most dead letters that one act takes.
 pub const AT_ONCE: i64 = 1000;
-/// The longest reason, in bytes.
-const LONGEST_WHY: usize = 300;
+/// The longest reason, in characters: a word with umlauts is no longer than another.
+pub const LONGEST_WHY: usize = 300;
 
 /// Who acts, why, and for whom.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,7 @@ pub enum OperateError {
     )]
     MustEnd(String),
     /// 422. No reason, or one that is none.
-    #[error("say why in at most {LONGEST_WHY} bytes, without a mail address or anything else about a person")]
+    #[error("say why in at most {LONGEST_WHY} characters, without a mail address or anything else about a person")]
     Reason,
     /// 422. Nothing narrows the act.
     #[error("say which: a job, a kind, a code or a tenant, or that all are meant")]
@@ -121,7 +121,7 @@ pub enum OperateError {
 /// A reason that may be stored: said, short, one line, and without a mail address.
 pub fn said(operator: Operator<'_>) -> Result<By<'_>, OperateError> {
     let why = operator.by.why.trim();
-    let fits = (1..=LONGEST_WHY).contains(&why.len()) && !why.chars().any(|c| c.is_control() || c == '@');
+    let fits = (1..=LONGEST_WHY).contains(&why.chars().count()) && !why.chars().any(|c| c.is_control() || c == '@');
     if fits { Ok(By { actor: operator.by.actor, why }) } else { Err(OperateError::Reason) }
 }
 
@@ -307,7 +307,9 @@ mod tests {
     #[test]
     fn a_reason_is_said_short_and_names_nobody() {
         assert_eq!(why("  fal is down ").expect("a reason").why, "fal is down");
-        for bad in ["", "   ", "asked by ann@example.org", "two\nlines", &"x".repeat(301)] {
+        let umlauts = "ü".repeat(LONGEST_WHY);
+        assert_eq!(why(&umlauts).expect("as long as it may be").why, umlauts);
+        for bad in ["", "   ", "asked by ann@example.org", "two\nlines", &"x".repeat(301), &"ü".repeat(301)] {
             assert!(matches!(why(bad), Err(OperateError::Reason)), "{bad}");
         }
     }

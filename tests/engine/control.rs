@@ -388,3 +388,53 @@ async fn why_is_it_waiting_is_answered_for_every_state() {
     assert_eq!(queue::explain(&app.worker, job, None).await.unwrap().unwrap().state, "done");
     assert_eq!(queue::explain(&app.worker, Id::new(), None).await.unwrap(), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_paused_something_is_said_although_somebody_else_changed_its_limit_meanwhile() {
+    let app = App::spawn().await;
+    app.enqueues_looks(0, 1).await;
+    let bob = queue::By { actor: "cli:bob", why: "their new limit" };
+    pauses(&app, Scope::Queue, "sweeps", true).await;
+    let mut tx = db::begin(&app.db).await.unwrap();
+    queue::change(&mut tx, Scope::Queue, "sweeps", Change { most: Some(Some(7)), ..Change::default() }, bob)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let said = queue::explain(&app.worker, Id::from(a_job(&app, 0).await), None).await.unwrap().expect("a job");
+    assert_eq!(said.detail, format!("sweeps is paused by {}: {}", BY.actor, BY.why));
+    let controls = queue::controls(&app.db).await.unwrap();
+    assert_eq!((controls[0].actor.as_str(), controls[0].most), (BY.actor, Some(7)));
+    pauses(&app, Scope::Queue, "sweeps", false).await;
+    sets(&app, Scope::Queue, "sweeps", Change { most: Some(Some(8)), ..Change::default() }).await;
+    assert_eq!(app.count("select count(*) from safelight.controls where paused_by is not null").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_nothing_may_be_claimed_that_is_why_a_job_waits() {
+    let app = App::spawn().await;
+    app.enqueues_looks(0, 1).await;
+    let job = a_job(&app, 0).await;
+    assert_ne!(why(&app, job).await, "nothing_is_claimed");
+    sqlx::query("update safelight.restore_gate set guarded = true, cleared_life = 'the one before'")
+        .execute(&app.db)
+        .await
+        .unwrap();
+    assert_eq!(why(&app, job).await, "nothing_is_claimed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_time_is_over_waits_for_what_another_that_is_due_waits_for() {
+    let app = App::spawn().await;
+    app.enqueues_looks(0, 1).await;
+    let job = a_job(&app, 0).await;
+    let waits =
+        "update safelight.jobs set state = 3, why = 'fal_busy: too many requests', run_at = safelight.now() + $1";
+    for (minutes, code) in [(5, "fal_busy: too many requests"), (-5, "no_worker")] {
+        sqlx::query(waits)
+            .bind(sqlx::postgres::types::PgInterval::try_from(chrono::Duration::minutes(minutes)).unwrap())
+            .execute(&app.db)
+            .await
+            .unwrap();
+        assert_eq!(why(&app, job).await, code);
+    }
+}

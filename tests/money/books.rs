@@ -43,6 +43,27 @@ async fn money_that_nobody_told_us_of_is_found_booked_and_served() {
     assert_eq!(app.compares_money().await, nothing(), "a second look finds nothing new");
 }
 
+/// Somebody who is restricted pays: it is confirmed when they are released, and until then one job waits, however often it is looked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_waits_to_be_confirmed_is_not_driven_again_by_each_comparison() {
+    let app = App::spawn().await;
+    let (ann, order) = app.basic_order(false).await;
+    let mut tx = app.tx().await;
+    safelight_jobs::intake::restrict(&mut tx, ann.tenant, ann.id, safelight_jobs::intake::Ground::Accuracy, None)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    app.pays(order).await;
+    app.run_due_jobs().await;
+    let waiting = "select count(*) from safelight.jobs where kind = 'confirm_payment'";
+    assert_eq!(app.count(waiting).await, 1);
+    for _ in 0..3 {
+        app.compares_money().await;
+    }
+    assert_eq!(app.count(waiting).await, 1);
+    app.stands(order, "placed", None).await;
+}
+
 /// A refund of a sale that is older than any session of the span: the list of refunds finds it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refund_of_an_old_sale_is_found_by_its_own_time() {

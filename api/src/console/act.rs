@@ -14,6 +14,7 @@ use safelight_jobs::{
     intake::is_code,
     operate::{self, Operator},
     queue::By,
+    sweeps::Sweep,
 };
 use subtle::ConstantTimeEq;
 
@@ -120,7 +121,7 @@ const TYPED: &str = "typed";
 /// What cannot be taken back and is about this one is typed first: [`Form::typed`].
 pub(super) fn typed(what: &str) -> Markup {
     html! { label { span { "Type " code { (what) } " to say that it is meant" }
-    input name=(TYPED) type="text" required pattern=(what) autocomplete="off" autocapitalize="none" spellcheck="false"; } }
+    input name=(TYPED) type="text" required pattern=(what) autocapitalize="none" spellcheck="false"; } }
 }
 
 /// Words to choose from, as codes; none is chosen yet.
@@ -133,14 +134,14 @@ pub(super) fn choice(name: &str, label: &str, codes: &[impl AsRef<str>]) -> Mark
 
 /// A button that opens a form with a reason; nothing for who may only look. Works without scripts and by keyboard.
 pub(super) fn button(viewer: &Viewer, action: &str, label: &str, about: &str, more: &Markup) -> Markup {
-    let why = html! { label { "Why" input name="why" type="text" required maxlength="200" autocomplete="off"; } };
+    let why = html! { label { "Why" input name="why" type="text" required maxlength="200"; } };
     opens(viewer, action, label, about, &html! { (more) (why) })
 }
 
 /// The same with a reason that is a code: [`Form::code`].
 pub(super) fn coded(viewer: &Viewer, action: &str, label: &str, about: &str, more: &Markup) -> Markup {
     let why = html! { label { span { "Why, as a code such as " code { "support_says_so" } ", without names" }
-    input name="why" type="text" required pattern="[a-z0-9_]{3,64}" title="3 to 64 small letters, digits and underscores" autocomplete="off" autocapitalize="none" spellcheck="false"; } };
+    input name="why" type="text" required pattern="[a-z0-9_]{3,64}" title="3 to 64 small letters, digits and underscores" autocapitalize="none" spellcheck="false"; } };
     opens(viewer, action, label, about, &html! { (more) (why) })
 }
 
@@ -159,15 +160,56 @@ fn opens(viewer: &Viewer, action: &str, label: &str, about: &str, fields: &Marku
     }
 }
 
-/// Back to a page, which says what was done. `outcome` is a word of ours.
-pub(super) fn done(page: &str, outcome: &str) -> Response {
-    Redirect::to(&format!("{page}?done={outcome}")).into_response()
+/// What a form may have done, as its page says it afterwards; with those of [`is_outcome`] there are no others.
+const OUTCOMES: &[&str] = &[
+    "answered",
+    "asked_for",
+    "breaker_closed",
+    "cancelled",
+    "case_opened",
+    "discarded",
+    "extended",
+    "held",
+    "its_deletion_has_begun",
+    "limit_stored",
+    "noted_and_to_be_decided",
+    "nothing_it_is_being_made",
+    "nothing_it_was_upheld_before",
+    "nothing_its_outcome_is_known",
+    "overridden",
+    "overridden_and_restricted_as_before",
+    "paused",
+    "rate_stored",
+    "refund_asked_for",
+    "refused",
+    "released",
+    "restricted",
+    "resumed",
+    "retried",
+    "revoked",
+    "the_erasure_has_begun",
+    "upheld",
+    "upheld_and_restricted_as_before",
+    "verified",
+    "verified_and_its_erasure_has_begun",
+];
+
+/// Is it one of ours: of the list, so many dead letters, or a sweep that was started?
+fn is_outcome(word: &str) -> bool {
+    let number = |many: &str| (1..=4).contains(&many.len()) && many.bytes().all(|b| b.is_ascii_digit());
+    let many = ["_redriven", "_discarded"].iter().find_map(|fate| word.strip_suffix(fate));
+    let sweep = word.strip_suffix("_started");
+    OUTCOMES.contains(&word) || many.is_some_and(number) || sweep.is_some_and(|name| Sweep::named(name).is_some())
 }
 
-/// What was done a moment ago, as the address says it: a word, no sentence of a stranger.
+/// Back to a page, which says what was done. A word that is not on the list is not said.
+pub(super) fn done(page: &str, outcome: &str) -> Response {
+    let says = if is_outcome(outcome) { format!("?done={outcome}") } else { String::new() };
+    Redirect::to(&format!("{page}{says}")).into_response()
+}
+
+/// What was done a moment ago, as the address says it. An address may come from a stranger: it says what we say, or nothing.
 pub(super) fn said(done: Option<&str>) -> Markup {
-    let word = done.filter(|word| {
-        word.len() <= 40 && word.bytes().all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'0'..=b'9'))
-    });
+    let word = done.filter(|word| is_outcome(word));
     html! { @if let Some(word) = word { p.done role="status" { "Done: " (words::said(word)) "." } } }
 }

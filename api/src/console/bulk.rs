@@ -107,7 +107,7 @@ fn confirmation(viewer: &Viewer, act: Act, wanted: &Wanted, seen: &Preview) -> M
             input type="hidden" name="csrf" value=(viewer.csrf());
             input type="hidden" name="act" value=(act.as_str());
             @for (name, word) in wanted.words() { input type="hidden" name=(name) value=(word); }
-            label { "Why" input name="why" type="text" required maxlength="200" autocomplete="off"; }
+            label { "Why" input name="why" type="text" required maxlength="200"; }
             button type="submit" { (label(act)) " " (number(seen)) }
         }
     }
@@ -177,7 +177,9 @@ pub(super) async fn page(
 }
 
 fn progress(act: &BulkAct) -> Markup {
-    html! { (act.done) " of " @if !act.matched.whole { "at least " } (act.matched.jobs) @if act.passed_over > 0 { ", " (act.passed_over) " stood elsewhere" } }
+    // Counted when it was asked for: by its turn more may match.
+    let seen = act.done + act.passed_over;
+    html! { (act.done) " of " @if !act.matched.whole { "at least " } @else if seen > act.matched.jobs { "about " } (act.matched.jobs.max(seen)) @if act.passed_over > 0 { ", " (act.passed_over) " stood elsewhere" } }
 }
 
 /// The acts, newest first.

@@ -39,7 +39,7 @@ pub(super) fn of_case(viewer: &Viewer, case: &CaseRow) -> Markup {
     let who = html! {
         @match case.subject {
             Some(subject) => { input type="hidden" name="subject" value=(subject); p.small { "You know that it is " code { (subject) } "." } }
-            None => label { "Of whom" input name="subject" type="text" required pattern="subject_[0-9a-f]{32}" placeholder="subject_…" autocomplete="off" spellcheck="false"; }
+            None => label { "Of whom" input name="subject" type="text" required pattern="subject_[0-9a-f]{32}" placeholder="subject_…" spellcheck="false"; }
         }
         @if case.kind == "erasure" { (act::sure("It is of this person. With that everything about them is erased.")) }
     };

@@ -12,7 +12,9 @@ use safelight_jobs::{
     look, queue,
 };
 
-use super::{Page, Trouble, act, job::Done, overview::link, refresh::Again, sign_in::Viewer, watched, words};
+use super::{
+    Page, Trouble, act, certificate, job::Done, overview::link, refresh::Again, sign_in::Viewer, watched, words,
+};
 use crate::{
     error::Error,
     input::At,
@@ -66,6 +68,7 @@ pub(super) async fn page(
         }
         _ => None,
     };
+    let awaited = certificate::awaited(&state.pool, row.now).await?;
     let stays = what_stays(&state, deletion).await?;
     let late = row.completed_at.is_none() && row.answer_due < row.now;
     let head = html! {
@@ -84,6 +87,7 @@ pub(super) async fn page(
             div { dt { "legal deadline" } dd { (words::time(row.answer_due)) @if row.completed_at.is_none() { " " span.small { (words::distance(row.now, row.answer_due)) } } } }
             div { dt { "complete" } dd { (words::maybe_time(row.completed_at)) } }
             @if certified { div { dt { "certificate" } dd { a href={ "/console/deletions/" (deletion) "/certificate" } { "Read or print" } } } }
+            @else if let Some(ended) = row.completed_at { div { dt { "certificate" } dd { (awaited.said(ended, viewer.tenant())) } } }
             div.wide { dt { "subject" } dd { (link("subjects", &Id::<Subject>::from(row.subject_id).to_string())) } }
         }
         section {
@@ -117,7 +121,7 @@ pub(super) async fn page(
 }
 
 /// Its certificate, as a page to print.
-pub(super) async fn certificate(
+pub(super) async fn print(
     State(state): State<ApiState>,
     viewer: Viewer,
     deletion: Result<At<Deletion>, Error>,

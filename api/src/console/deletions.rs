@@ -14,7 +14,7 @@ use safelight_jobs::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Page, Trouble, overview::link, page as framed, parts, sign_in::Viewer, waits, words};
+use super::{Page, Trouble, certificate, overview::link, page as framed, parts, sign_in::Viewer, waits, words};
 use crate::{error::Error, state::ApiState};
 
 /// Rows of one list.
@@ -113,6 +113,7 @@ async fn finished(
     .fetch_all(&state.pool)
     .await?;
     let next = rows.get(MOST as usize - 1).map(|row| Id::<Deletion>::from(row.id));
+    let awaited = certificate::awaited(&state.pool, now).await?;
     Ok(html! {
         section {
             h2 { "Finished" }
@@ -120,7 +121,7 @@ async fn finished(
                 td { (link("deletions", &Id::<Deletion>::from(row.id).to_string())) } td { (row.tenant) } td { (words::said(&row.trigger)) }
                 td.n { (words::distance(now, row.at)) }
                 td.n { (words::age((row.at - row.requested_at).num_seconds())) @if row.at > row.answer_due { " " (words::state("late")) } }
-                td { @if row.certified { a href={ "/console/deletions/" (Id::<Deletion>::from(row.id)) "/certificate" } { "read" span.hidden { " of " (Id::<Deletion>::from(row.id)) } } } @else { span.none { "not yet" } } }
+                td.free { @if row.certified { a href={ "/console/deletions/" (Id::<Deletion>::from(row.id)) "/certificate" } { "read" span.hidden { " of " (Id::<Deletion>::from(row.id)) } } } @else { (awaited.said(row.at, tenant)) } }
             }))
             @if let Some(next) = next { p.after { a href={ "/console/deletions?before=" (next) } rel="next" { "Older" } } }
         }

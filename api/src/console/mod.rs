@@ -8,6 +8,7 @@ mod act;
 mod audit;
 mod bulk;
 mod cases;
+mod certificate;
 mod charts;
 mod controls;
 mod dead;
@@ -36,9 +37,11 @@ mod refresh;
 mod refund;
 mod resolve;
 mod rest;
+mod review;
 mod rights;
 mod schedules;
 mod sign_in;
+mod stands;
 mod subject;
 mod sweeps;
 mod tokens;
@@ -95,7 +98,7 @@ pub(crate) fn router() -> Router<ApiState> {
         .route("/console/orders/erased/refund", post(refund::ask_erased))
         .route("/console/deletions", get(deletions::page))
         .route("/console/deletions/{deletion}", get(deletion::page))
-        .route("/console/deletions/{deletion}/certificate", get(deletion::certificate))
+        .route("/console/deletions/{deletion}/certificate", get(deletion::print))
         .route("/console/cases", get(cases::page).post(open::case))
         .route("/console/cases/{case}/{act}", post(decisions::case))
         .route("/console/objections/{subject}/{purpose}", post(decisions::objection))

@@ -2,11 +2,16 @@
 //!
 //! Amounts, codes and times; Stripe's ids stay in the books.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 use safelight_jobs::{
     id::{Id, Order},
+    job::{Job, JobKey},
     place::{self, Place},
+    refund_payment::RefundPayment,
 };
+use uuid::Uuid;
 
 use super::{
     order,
@@ -14,9 +19,13 @@ use super::{
     parts::{self, MOST},
     refund,
     sign_in::Viewer,
+    waits::{self, Waits},
     words,
 };
 use crate::{error::Error, state::ApiState};
+
+/// The state of a refund that Stripe has not made yet.
+const ASKED: &str = "asked";
 
 /// An amount in minor units, with its currency.
 pub(super) fn amount(cents: i64, currency: &str) -> String {
@@ -29,8 +38,22 @@ pub(super) fn amount(cents: i64, currency: &str) -> String {
     )
 }
 
+fn key(refund: Uuid) -> JobKey {
+    RefundPayment { refund: refund.into() }.key()
+}
+
+/// What a refund that is asked for waits for.
+fn refund_waits(refund: Uuid, waiting: &BTreeMap<String, Waits>) -> Markup {
+    waits::said(waiting.get(key(refund).as_str()), "no job asks Stripe for it any more")
+}
+
 /// What came for an order, what went back, and what a bank asks back.
-pub(super) async fn of_order(state: &ApiState, order: Id<Order>, after: Option<Place>) -> Result<Markup, Error> {
+pub(super) async fn of_order(
+    state: &ApiState,
+    order: Id<Order>,
+    tenant: Option<&str>,
+    after: Option<Place>,
+) -> Result<Markup, Error> {
     let sale = sqlx::query!(
         r#"select stripe_session as "session!", status as "status!", review, currency as "currency!", sold_at as "sold_at!",
             amount_cents as "amount!", refunded_cents as "refunded!", asked_cents as "asked!", disputed_cents as "disputed!", kept_cents as "kept!"
@@ -59,6 +82,8 @@ pub(super) async fn of_order(state: &ApiState, order: Id<Order>, after: Option<P
     .fetch_all(&state.pool)
     .await?;
     let (moved, next) = parts::page(moved, MOST, |row| Place::of(row.at, row.id));
+    let asked: Vec<JobKey> = moved.iter().filter(|row| row.state == ASKED).map(|row| key(row.id)).collect();
+    let waiting = waits::of(&state.pool, &asked, tenant).await?;
     let sum = |cents: i64| amount(cents, &sale.currency);
     Ok(html! {
         section aria-label="Money" {
@@ -71,9 +96,10 @@ pub(super) async fn of_order(state: &ApiState, order: Id<Order>, after: Option<P
                 div { dt { "taken by a bank" } dd { (sum(sale.disputed)) } }
                 div { dt { "kept" } dd { (sum(sale.kept)) } }
             }
-            @if !moved.is_empty() { (parts::table("Refunds and disputes", &["what", "#amount", "state", "why", "since"], &moved, |row| html! {
+            @if !moved.is_empty() { (parts::table("Refunds and disputes", &["what", "#amount", "state", "why", "waits for", "since"], &moved, |row| html! {
                 th scope="row" { (row.what) } td.n { (amount(row.amount, &row.currency)) } td { (words::state(&row.state)) }
-                td { (row.code.as_deref().map(words::said).unwrap_or_default()) } td { (words::time(row.at)) }
+                td { (row.code.as_deref().map(words::said).unwrap_or_default()) }
+                td.free { @if row.state == ASKED { (refund_waits(row.id, &waiting)) } } td { (words::time(row.at)) }
             })) }
             (parts::more(next, &order::later(order, "money_after"), "", "Later refunds"))
         }
@@ -105,12 +131,26 @@ pub(super) async fn to_look_at(
     .fetch_all(&state.pool)
     .await?;
     let (rows, next) = parts::page(rows, MOST, |row| Place::of(row.sold_at, row.id));
+    let sales: Vec<Uuid> = rows.iter().filter(|row| row.asked > 0).map(|row| row.id).collect();
+    let asked = sqlx::query!(
+        r#"select s.id as sale, r.id, r.amount_cents, r.currency from safelight_fiscal.sales s
+            join safelight_fiscal.refunds r on r.stripe_session = s.stripe_session
+        where s.id = any ($1) and r.state = 'asked' order by r.asked_at, r.id"#,
+        &sales
+    )
+    .fetch_all(&state.pool)
+    .await?;
+    let keys: Vec<JobKey> = asked.iter().map(|refund| key(refund.id)).collect();
+    let waiting = waits::of(&state.pool, &keys, tenant).await?;
     Ok(html! { @if !rows.is_empty() {
         section aria-label="Money to look at" {
             h2 { "Money to look at" span.aside { "what an order holds is given back on its page" } }
             (parts::table("Money to look at", &["order", "tenant", "why", "#kept", "came", "to give back"], &rows, |row| html! {
                 td { @match row.order_id { Some(order) => (link("orders", &Id::<Order>::from(order).to_string())), None => span.none { "erased" } } }
-                td { (row.tenant) } td { (words::said(&row.review)) } td.n { (amount(row.kept, &row.currency)) } td { (words::time(row.sold_at)) }
+                td { (row.tenant) }
+                td.free { (words::said(&row.review)) @for refund in asked.iter().filter(|refund| refund.sale == row.id) {
+                    "; " (amount(refund.amount_cents, &refund.currency)) " asked to go back: " (refund_waits(refund.id, &waiting)) } }
+                td.n { (amount(row.kept, &row.currency)) } td { (words::time(row.sold_at)) }
                 td.free { @if row.order_id.is_none() { (refund::of_sale(viewer, row.id, &row.sold_at.format("%Y-%m-%d %H:%M").to_string(), row.kept - row.asked, &row.currency, row.disputed)) } }
             }))
             (parts::more(next, later, "", "Later sales"))

@@ -33,7 +33,7 @@ pub(super) async fn of_anybody(state: &ApiState, viewer: &Viewer) -> Result<Mark
     let who = html! {
         (act::choice("tenant", "Of which tenant", &tenants))
         label { "Whom the sender says to be, if anybody knows"
-        input name="subject" type="text" pattern="subject_[0-9a-f]{32}" placeholder="subject_…" autocomplete="off" spellcheck="false"; }
+        input name="subject" type="text" pattern="subject_[0-9a-f]{32}" placeholder="subject_…" spellcheck="false"; }
     };
     Ok(html! { div.acts { (button(viewer, "", &who)) } })
 }

@@ -10,14 +10,13 @@ use safelight_jobs::{
     id::{self, Id, Intent, Order, Subject},
     look,
     place::{self, Place},
-    queue::Explanation,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Page, Trouble, act, job::Done, money, overview::link, parts, refresh::Again, refund, rest, sign_in::Viewer,
-    watched, words,
+    Page, Trouble, act, job::Done, money, overview::link, parts, refresh::Again, refund, rest, review, sign_in::Viewer,
+    stands::Stands, watched, words,
 };
 use crate::{error::Error, input::At, state::ApiState};
 
@@ -64,9 +63,17 @@ pub(super) async fn page(
         h1.id { (order) }
         (act::said(done.done.as_deref()))
     };
+    let review = review::of(&state.pool, &[order.uuid()]).await?.remove(&order.uuid());
+    let stands = Stands {
+        order,
+        state: &row.state,
+        problem: row.problem.as_deref(),
+        checkout: row.checkout_at.is_some(),
+        review,
+    };
     let body = html! {
-        p.lead { (words::state(&row.state)) @if let Some(problem) = &row.problem { " " (words::said(problem)) } }
-        (waits(&state, order, &row.state, row.problem.as_deref(), row.checkout_at.is_some(), viewer.tenant()).await?)
+        p.lead { (review::state(&row.state, review)) @if let Some(problem) = &row.problem { " " (words::said(problem)) } }
+        (stands.section(&state, viewer.tenant()).await?)
         dl.facts {
             div { dt { "tenant" } dd { (row.tenant) } }
             div { dt { "plan" } dd { (row.plan) @if row.needs_model { ", with a model" } } }
@@ -78,7 +85,7 @@ pub(super) async fn page(
             div { dt { "delivered" } dd { (words::maybe_time(row.delivered_at)) } }
             div.wide { dt { "subject" } dd { (link("subjects", &Id::<Subject>::from(row.subject_id).to_string())) } }
         }
-        @if whole || money_after.is_some() { (money::of_order(&state, order, money_after).await?) }
+        @if whole || money_after.is_some() { (money::of_order(&state, order, viewer.tenant(), money_after).await?) }
         @if whole { (refund::section(&state, &viewer, order).await?) (rest::section(&viewer, order, &row.state)) }
         @if whole { (images(&state, order).await?) }
         @if whole || entries.is_some() { (timeline(&state, order, entries).await?) }
@@ -88,56 +95,6 @@ pub(super) async fn page(
     let works = matches!(row.state.as_str(), "placed" | "paid" | "training" | "generating");
     let now = sqlx::query_scalar!(r#"select safelight.now() as "now!""#).fetch_one(&state.pool).await?;
     Ok(watched("Order", Page::Orders, &viewer, &head, &body, works.then_some(Again { seconds: EVERY, now })))
-}
-
-/// Why nothing has come of it yet: the page that a customer waits for, or what its jobs and calls wait for.
-async fn waits(
-    state: &ApiState,
-    order: Id<Order>,
-    stands: &str,
-    problem: Option<&str>,
-    checkout: bool,
-    tenant: Option<&str>,
-) -> Result<Markup, Error> {
-    match stands {
-        "placed" if checkout => return Ok(html! { p.after { "It waits for the payment at Stripe." } }),
-        "placed" => return Ok(html! { p.after { "It waits for its checkout to begin." } }),
-        "refund_review" => {
-            return Ok(html! { p.after {
-                "It waits for a person: "
-                @if problem == Some("work_died") { "mend the cause and redrive its dead letter, or give the money back." }
-                @else { "nothing of it goes on by itself. Give the money back." }
-            } });
-        }
-        "paid" | "training" | "generating" => {}
-        _ => return Ok(html! {}),
-    }
-    let jobs = sqlx::query!(
-        r#"select j.id, j.kind, e.code as "code!", e.detail as "detail!" from (
-            select id, kind from safelight.jobs where order_id = $1 order by state = 1 desc, run_at, id limit 3) j
-        cross join lateral safelight.explain_job(j.id) e"#,
-        order.uuid()
-    )
-    .fetch_all(&state.pool)
-    .await?;
-    let calls = sqlx::query!(
-        r#"select processor, count(*) as "number!", min(created_at) as "first!", count(*) filter (where state = 'unknown') as "unknown!"
-        from safelight.provider_calls where order_id = $1 and state in ('intended', 'unknown', 'submitted') group by processor"#,
-        order.uuid()
-    )
-    .fetch_all(&state.pool)
-    .await?;
-    Ok(html! {
-        section aria-label="Why it waits" {
-            h2 { "Why it waits" }
-            @if jobs.is_empty() && calls.is_empty() { p { "Nothing of it is under way: " code { "reconcile_calls" } " looks at it within minutes, and takes it to refund review if it is lost." } }
-            ul.why {
-                @for job in &jobs { li { (link("jobs", &Id::<id::Job>::from(job.id).to_string())) " " (words::said(&job.kind)) ": " strong { (words::said(&job.code)) } ", " (Explanation::told(&job.code, job.detail.clone(), tenant)) "." } }
-                @for call in &calls { li { (call.number) " calls at " (call.processor) " without an end, the first of " (words::time(call.first))
-                    @if call.unknown > 0 { "; the outcome of " (call.unknown) " is " (words::state("unknown")) } "." } }
-            }
-        }
-    })
 }
 
 async fn images(state: &ApiState, order: Id<Order>) -> Result<Markup, Error> {

@@ -11,9 +11,10 @@ use safelight_jobs::{
     intake::ORDER_STATES,
 };
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::{
-    Page, Trouble, act, job::Done, jobs::meant, late, money, overview::link, page as framed, parts, refund,
+    Page, Trouble, act, job::Done, jobs::meant, late, money, overview::link, page as framed, parts, refund, review,
     sign_in::Viewer, waits, words,
 };
 use crate::state::ApiState;
@@ -73,8 +74,10 @@ pub(super) async fn page(
             .fetch_optional(&state.pool)
             .await?,
         };
-    let under_way = rows.iter().filter(|row| waits::is_under_way(&row.state)).map(|row| row.id).collect();
-    let waiting = waits::of_orders(&state.pool, under_way).await?;
+    let may_wait = rows.iter().filter(|row| waits::may_wait(&row.state)).map(|row| row.id).collect();
+    let waiting = waits::of_orders(&state.pool, may_wait).await?;
+    let in_review: Vec<Uuid> = rows.iter().filter(|row| review::is_in_review(&row.state)).map(|row| row.id).collect();
+    let reviews = review::of(&state.pool, &in_review).await?;
     let body = html! {
         h1 { "Orders" }
         (act::said(done.done.as_deref()))
@@ -84,7 +87,7 @@ pub(super) async fn page(
         @if money_after.is_none() { section aria-label="Found" {
             @if rows.is_empty() { p.none { "No order matches" @if last.is_some() { " among the newest " (WINDOW) } "." } } @else {
                 (parts::table("Orders", &["order", "state", "problem", "#placed", "paid", "delivered", "plan", "tenant"], &rows, |row| html! {
-                    td { (link("orders", &Id::<Order>::from(row.id).to_string())) } td { (words::state(&row.state)) }
+                    td { (link("orders", &Id::<Order>::from(row.id).to_string())) } td { (review::state(&row.state, reviews.get(&row.id).copied())) }
                     td { (waits::order_said(&row.state, row.problem.as_deref(), waiting.get(&row.id))) }
                     td.n { (words::distance(row.now, row.created_at)) } td { (words::maybe_time(row.paid_at)) } td { (words::maybe_time(row.delivered_at)) }
                     td { (row.plan) } td { (row.tenant) }

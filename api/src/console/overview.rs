@@ -4,8 +4,9 @@ use axum::{extract::State, response::Response};
 use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 use safelight_jobs::id::{Deletion, Id, Order};
+use uuid::Uuid;
 
-use super::{Page, Trouble, charts, needs, parts, refresh::Again, sign_in::Viewer, waits, watched, words};
+use super::{Page, Trouble, charts, needs, parts, refresh::Again, review, sign_in::Viewer, waits, watched, words};
 use crate::{error::Error, house::House, numbers::Numbers, state::ApiState};
 
 /// How often it is looked at, in seconds.
@@ -85,8 +86,10 @@ async fn orders(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> R
     )
     .fetch_all(&state.pool)
     .await?;
-    let under_way = recent.iter().filter(|row| waits::is_under_way(&row.state)).map(|row| row.id).collect();
-    let waiting = waits::of_orders(&state.pool, under_way).await?;
+    let may_wait = recent.iter().filter(|row| waits::may_wait(&row.state)).map(|row| row.id).collect();
+    let waiting = waits::of_orders(&state.pool, may_wait).await?;
+    let in_review: Vec<Uuid> = recent.iter().filter(|row| review::is_in_review(&row.state)).map(|row| row.id).collect();
+    let reviews = review::of(&state.pool, &in_review).await?;
     Ok(html! {
         section {
             h2 { "Orders" span.aside { "the newest " (TALLIED) " counted" } }
@@ -96,7 +99,7 @@ async fn orders(state: &ApiState, tenant: Option<&str>, now: DateTime<Utc>) -> R
                 } }
                 (parts::table("Newest orders", &["order", "state", "problem", "#placed", "plan", "tenant"], &recent, |row| html! {
                     td { (link("orders", &Id::<Order>::from(row.id).to_string())) }
-                    td { (words::state(&row.state)) }
+                    td { (review::state(&row.state, reviews.get(&row.id).copied())) }
                     td { (waits::order_said(&row.state, row.problem.as_deref(), waiting.get(&row.id))) }
                     td.n { (words::distance(now, row.created_at)) } td { (row.plan) } td { (row.tenant) }
                 }))

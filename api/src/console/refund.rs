@@ -109,7 +109,7 @@ pub(super) fn by_session(viewer: &Viewer) -> Markup {
     let fields = html! {
         (once())
         p.small { "Its order is gone. What is left of it is the checkout session, which Stripe's page of the payment names." }
-        label { "Checkout session" input name="session" type="text" required pattern="cs_[A-Za-z0-9_]{1,250}" placeholder="cs_…" autocomplete="off" autocapitalize="none" spellcheck="false"; }
+        label { "Checkout session" input name="session" type="text" required pattern="cs_[A-Za-z0-9_]{1,250}" placeholder="cs_…" autocapitalize="none" spellcheck="false"; }
         label { "How many cents; empty: all that is left" input name="amount_cents" type="number" min="1" inputmode="numeric"; }
         (act::sure("Give it back."))
     };

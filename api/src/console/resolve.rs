@@ -32,7 +32,7 @@ pub(super) fn buttons(viewer: &Viewer, call: Id<Intent>) -> Markup {
         (outcome("accepted"))
         p.small { "The provider took it: it goes on as if the answer had come. Look at the provider first: this is believed." }
         label { "The provider's id of the request"
-            input name="request" type="text" required pattern="[A-Za-z0-9\\-]{8,128}" title="8 to 128 letters, digits and dashes" autocomplete="off" autocapitalize="none" spellcheck="false"; }
+            input name="request" type="text" required pattern="[A-Za-z0-9\\-]{8,128}" title="8 to 128 letters, digits and dashes" autocapitalize="none" spellcheck="false"; }
     };
     let not_made = html! {
         (outcome("not_made"))

@@ -62,7 +62,7 @@ pub(super) async fn section(
             @if stands == "active" { (act::button(viewer, &address(subject, "restrict"), "Restrict", &about, &grounds())) }
             @if stands == "restricted" { (act::button(viewer, &address(subject, "release"), "Release", &about, &release(state, subject).await?)) }
             @if lives { (act::button(viewer, &address(subject, "photo"), "Delete a photo", &about, &html! {
-                label { "Which photo or image of theirs" input name="photo" type="text" required pattern="artifact_[0-9a-f]{32}" placeholder="artifact_…" autocomplete="off" autocapitalize="none" spellcheck="false"; }
+                label { "Which photo or image of theirs" input name="photo" type="text" required pattern="artifact_[0-9a-f]{32}" placeholder="artifact_…" autocapitalize="none" spellcheck="false"; }
                 (act::sure("Delete it, with what rests on it. Nobody reads it from now on."))
             })) }
             @if lives { (act::button(viewer, &address(subject, "erase"), "Erase", &about, &html! {

@@ -14,7 +14,7 @@ use safelight_jobs::{
     db,
     id::{self, Id},
     look,
-    operate::Operator,
+    operate::{LONGEST_WHY, Operator},
     queue::search::Wanted,
 };
 
@@ -245,7 +245,7 @@ pub(super) fn field(body: &[u8], name: &str) -> String {
 /// Do these words say what for, name nobody, and hold no token that was put into the wrong field?
 pub(super) fn says_what_for(why: &str) -> bool {
     let tells = why.contains('@') || why.contains("slt_") || why.chars().any(char::is_control);
-    !(why.is_empty() || why.len() > 300 || tells)
+    !(why.is_empty() || why.chars().count() > LONGEST_WHY || tells)
 }
 
 /// What to say otherwise.

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{Path, Query, State},
-    response::{IntoResponse, Redirect, Response},
+    response::Response,
 };
 use maud::{Markup, html};
 use safelight_jobs::{
@@ -166,5 +166,5 @@ pub(super) async fn ask(
         queue::note_act(&mut tx, "sweep.asked", sweep.as_str(), &asked.id.to_string(), by, entry).await?;
     }
     tx.commit().await?;
-    Ok(Redirect::to(&format!("/console/jobs/{}?done={}_started", asked.id, sweep.as_str())).into_response())
+    Ok(act::done(&format!("/console/jobs/{}", asked.id), &format!("{}_started", sweep.as_str())))
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 use safelight_jobs::{
+    held::holders,
     id::{self, Id},
     job::JobKey,
     queue::Explanation,
@@ -34,14 +35,15 @@ pub(super) async fn of(
     )
     .fetch_all(pool)
     .await?;
+    let held = holders(pool, &rows.iter().map(|row| row.job_id).collect::<Vec<_>>()).await?;
     let waits = |job: Uuid, code: String, detail| {
-        let detail = Explanation::told(&code, detail, tenant);
+        let detail = held.told(job, Explanation::told(&code, detail, tenant), tenant);
         Waits { job: job.into(), code, detail }
     };
     Ok(rows.into_iter().map(|row| (row.key, waits(row.job_id, row.code, row.detail))).collect())
 }
 
-/// What the first job of each order waits for, for orders that are under way.
+/// What the first job of each order waits for, for orders that [`may_wait`].
 pub(super) async fn of_orders(pool: &PgPool, orders: Vec<Uuid>) -> Result<BTreeMap<Uuid, String>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"select w.order_id as "order_id!", e.code as "code!" from unnest($1::uuid[]) w(order_id)
@@ -54,8 +56,13 @@ pub(super) async fn of_orders(pool: &PgPool, orders: Vec<Uuid>) -> Result<BTreeM
     Ok(rows.into_iter().map(|row| (row.order_id, row.code)).collect())
 }
 
+/// May work of an order in this state wait for something? Also before it is paid: the job that looks whether it is may stand still.
+pub(super) fn may_wait(state: &str) -> bool {
+    state == "placed" || is_under_way(state)
+}
+
 /// Is work of an order in this state under way?
-pub(super) fn is_under_way(state: &str) -> bool {
+fn is_under_way(state: &str) -> bool {
     matches!(state, "paid" | "training" | "generating")
 }
 

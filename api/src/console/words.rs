@@ -55,9 +55,8 @@ pub(super) fn distance(now: DateTime<Utc>, at: DateTime<Utc>) -> String {
 /// A state as a small label; the colour says whether a person is needed.
 pub(super) fn state(word: &str) -> Markup {
     let tone = match word {
-        "delivered" | "complete" | "verified" | "succeeded" | "done" | "retained_by_law" | "alive" | "valid" => {
-            "tag good"
-        }
+        "delivered" | "complete" | "verified" | "succeeded" | "done" | "retained_by_law" | "alive" | "valid"
+        | "money_is_back" => "tag good",
         "stuck" | "dead" | "unknown" | "failed" | "refund_review" | "late" | "paused" | "in_trouble" | "silent"
         | "crashed" | "gave_up" | "stopped" => "tag bad",
         "refused" | "expired" | "withheld" | "cancelled" | "held" | "gone" | "revoked" => "tag dim",

@@ -8,7 +8,7 @@ use safelight_evidence::{
 };
 use safelight_jobs::id::{Deletion, Id};
 
-use crate::house::House;
+use crate::{browser::Browser, house::House};
 
 const TIME: &str = "2026-05-25T08:00:00.000001Z";
 
@@ -126,4 +126,45 @@ async fn metrics_say_how_far_the_sealer_is_and_what_is_not_outside_yet() {
     ] {
         assert!(metrics.lines().any(|said| said == line), "no `{line}` in:\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn a_finished_deletion_without_a_certificate_says_what_that_waits_for() {
+    let house = House::build().await;
+    let (subject, deletion) = (uuid::Uuid::now_v7(), Id::<Deletion>::new());
+    house
+        .run(&format!(
+            "insert into safelight.subjects (id, tenant) values ('{subject}', 'koselfie');
+            insert into safelight.deletions (id, tenant, subject_id, trigger, state, answer_due, completed_at)
+                values ('{}', 'koselfie', '{subject}', 'retention', 'complete', now(), now())",
+            deletion.uuid()
+        ))
+        .await;
+    let (operator, theirs) =
+        (Browser::of(&house, None, &[Scope::Read]).await, Browser::of(&house, Some("koselfie"), &[Scope::Read]).await);
+    let pages = [format!("/console/deletions/{deletion}"), "/console/deletions".to_owned()];
+    let outside = "waits for a checkpoint outside";
+    for (happens, says) in [
+        ("select 1", "about a minute after its end"),
+        (
+            "insert into safelight.audit_destinations (name, tries, code) values ('bucket', 3, 'folder_unreachable')",
+            "waits for a checkpoint outside: bucket folder unreachable",
+        ),
+        ("insert into safelight.audit_destinations (name) values ('folder')", "about a minute after its end"),
+        (
+            "update safelight.deletions set completed_at = now() - interval '20 minutes'",
+            "late: no checkpoint covers its end",
+        ),
+    ] {
+        house.run(happens).await;
+        for page in &pages {
+            let shown = operator.opens(page).await.text;
+            assert!(shown.contains(says), "{page} says {says}: {shown}");
+            let told = theirs.opens(page).await.text;
+            assert!(!told.contains("bucket"), "what fails at the house is the house's matter: {told}");
+            assert_eq!(told.contains(outside), says.contains(outside), "{told}");
+        }
+    }
+    house.run("update safelight.audit_destinations set code = 'refused'; update safelight.deletions set state = 'deleting', completed_at = null").await;
+    assert!(!operator.opens(&pages[0]).await.text.contains(outside), "nothing is due before its end");
 }

@@ -1,6 +1,10 @@
 //! The first page: what stands still is lit there and leads to where it is seen; and the findings of each tenant are their own.
 
 use safelight_api::tokens::Scope;
+use safelight_jobs::{
+    providers::fal::{NotAccepted, SubmitError},
+    stop::Stop,
+};
 
 use crate::{alarms::looked_at_but, browser::Browser, house::House};
 
@@ -36,11 +40,14 @@ async fn whatever_stands_still_is_lit_on_the_first_page() {
     house.run("update _sqlx_migrations set installed_on = now()").await;
     assert_eq!(lit(&operator).await, Vec::<String>::new());
 
+    let Stop::Wait { why: no_money, .. } = Stop::from(SubmitError::NotAccepted(NotAccepted::NoMoney)) else {
+        panic!("it waits for a person")
+    };
     let wrong = [
         (
-            "insert into safelight.jobs (id, queue, kind, payload, tenant, state, why, run_at, rank, max_attempts, created_at)
-            select safelight.uuid_v7(), 'training', 'train_model', '{}', 'koselfie', 3, 'fal_without_money', now() + interval '10 minutes', now(), 5, now()"
-                .to_owned(),
+            format!("insert into safelight.jobs (id, queue, kind, payload, tenant, state, why, run_at, rank, max_attempts, created_at)
+            select safelight.uuid_v7(), 'training', 'train_model', '{{}}', 'koselfie', 3, '{}', now() + interval '10 minutes', now(), 5, now()",
+                no_money.replace('\'', "''")),
             "jobs that a provider refuses our key or account (fal without money)",
         ),
         (

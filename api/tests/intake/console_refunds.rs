@@ -232,3 +232,93 @@ async fn nobody_gives_back_the_money_of_another_tenants_erased_order_and_who_loo
     }
     assert_eq!(house.count("from safelight_fiscal.refunds").await, 0);
 }
+
+/// The row of an order in the list of orders.
+async fn row(operator: &Browser<'_>, order: Id<Order>) -> String {
+    let list = operator.opens("/console/orders?state=refund_review").await.text;
+    let found =
+        list.split("aria-label=\"Found\"").nth(1).and_then(|found| found.split(&format!("/orders/{order}\"")).nth(1));
+    found.and_then(|rest| rest.split("</tr>").next()).expect("its row").to_owned()
+}
+
+#[tokio::test]
+async fn an_order_in_refund_review_waits_for_a_person_only_until_its_money_is_decided() {
+    let house = House::build().await;
+    let order = in_review(&house).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let (page, address) = (format!("/console/orders/{order}"), format!("/console/orders/{order}/refund"));
+    let lit = "<span class=\"tag bad\">refund review</span>";
+    let person = "It waits for a person";
+    let card = async || {
+        let first = operator.opens("/console").await.text;
+        first.contains("<a href=\"/console/orders?state=refund_review\">refund reviews</a>")
+    };
+    let give = async |cents: i64| {
+        let more = format!("&refund={}&amount_cents={cents}&sure=yes&why=goodwill", Id::<id::Refund>::new());
+        let done = operator.presses(&page, &address, &more).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    };
+    assert!(operator.opens(&page).await.text.contains(person) && row(&operator, order).await.contains(lit));
+    give(900).await;
+    assert!(operator.opens(&page).await.text.contains(person), "a part is not all of it");
+    assert!(!row(&operator, order).await.contains("refund under way"));
+
+    give(4000).await;
+    let shown = operator.opens(&page).await.text;
+    assert!(shown.contains("A refund is under way.") && !shown.contains(person), "{shown}");
+    // Each says what it waits for itself: its job is no job of the order.
+    let waits = "no worker<span class=\"small\"> no live worker serves the queue payments, ";
+    assert_eq!(shown.matches(waits).count(), 2, "{shown}");
+    let listed = row(&operator, order).await;
+    assert!(listed.contains(lit) && listed.contains("refund under way"), "counted until the money is back: {listed}");
+    assert!(card().await);
+
+    house.run("update safelight_fiscal.refunds set state = 'succeeded', stripe_refund = 're_' || id").await;
+    let shown = operator.opens(&page).await.text;
+    assert!(shown.contains("The money is back; nothing is left to do.") && !shown.contains(person), "{shown}");
+    assert!(!shown.contains(waits), "{shown}");
+    for listed in [row(&operator, order).await, shown, operator.opens("/console").await.text] {
+        assert!(listed.contains("<span class=\"tag good\">money is back</span>"), "{listed}");
+    }
+    assert!(!row(&operator, order).await.contains(lit), "what is not counted is not lit");
+    assert!(!card().await, "nobody is called about it");
+
+    house
+        .run(
+            "delete from safelight_fiscal.refunds;
+            insert into safelight_fiscal.disputes (stripe_dispute, tenant, stripe_session, amount_cents, currency, state, opened_at, seen_at)
+                values ('dp_back', 'haloprofile', 'cs_test_back', 4900, 'eur', 'needs_response', safelight.now(), safelight.now())",
+        )
+        .await;
+    let shown = operator.opens(&page).await.text;
+    assert!(
+        shown.contains("It waits for the customer&#39;s bank") || shown.contains("It waits for the customer's bank"),
+        "{shown}"
+    );
+    assert!(row(&operator, order).await.contains("at the bank"));
+}
+
+#[tokio::test]
+async fn money_to_look_at_says_what_is_asked_to_go_back_and_what_that_waits_for() {
+    let house = House::build().await;
+    of_erased(&house).await;
+    let operator = Browser::of(&house, None, &[Scope::Operate]).await;
+    let sale: uuid::Uuid =
+        sqlx::query_scalar("select id from safelight_fiscal.sales where stripe_session = 'cs_test_erased'")
+            .fetch_one(&house.owner)
+            .await
+            .expect("the sale");
+    assert!(!operator.opens("/console/orders").await.text.contains("asked to go back"));
+    let more = format!("&refund={}&sale={sale}&amount_cents=1900&sure=yes&why=erased", Id::<id::Refund>::new());
+    let done = operator.presses("/console/orders", "/console/orders/erased/refund", &more).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    operator.presses("/console/controls", "/console/controls/queue/payments", "&act=pause").await;
+    let shown = operator.opens("/console/orders").await.text;
+    let says = "19.00 EUR asked to go back: queue paused<span class=\"small\"> payments is paused by test: asked for, ";
+    assert!(shown.contains(says), "{shown}");
+    // A tenant is not told who of the house paused it.
+    let theirs = Browser::of(&house, Some("haloprofile"), &[Scope::Read]).await.opens("/console/orders").await.text;
+    assert!(theirs.contains("payments is paused, ") && !theirs.contains("by test"), "{theirs}");
+    house.run("update safelight.job_keys set key = 'gone' where key like 'refund_payment%'").await;
+    assert!(operator.opens("/console/orders").await.text.contains("no job asks Stripe for it any more"));
+}

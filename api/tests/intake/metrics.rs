@@ -45,8 +45,12 @@ async fn every_metric_of_an_alert_or_a_panel_is_there() {
     assert_eq!(answer.status, StatusCode::OK);
     let shown = named(&answer.text);
     // What a process counts appears with the first request or webhook.
-    let counted =
-        ["safelight_http_requests_total", "safelight_http_request_seconds_bucket", "safelight_webhooks_total"];
+    let counted = [
+        "safelight_http_connections_refused_total",
+        "safelight_http_requests_total",
+        "safelight_http_request_seconds_bucket",
+        "safelight_webhooks_total",
+    ];
     let mut wanted = named(&file("ops/alerts.yml"));
     wanted.extend(named(&file("ops/grafana-dashboard.json")));
     assert!(wanted.len() > 25, "{wanted:?}");

@@ -120,7 +120,12 @@ async fn what_is_held_is_found_at_once_behind_any_number_of_jobs_that_are_not() 
     let page = house.get(&backend, "/v1/jobs?state=held&limit=1").await;
     let next = page.body["next"].as_str().expect("a second one");
     let rest = house.get(&backend, &format!("/v1/jobs?state=held&limit=1&cursor={next}")).await;
-    assert_eq!((rest.body["jobs"].as_array().map(Vec::len), &rest.body["next"]), (Some(1), &json!(null)), "{}", rest.body);
+    assert_eq!(
+        (rest.body["jobs"].as_array().map(Vec::len), &rest.body["next"]),
+        (Some(1), &json!(null)),
+        "{}",
+        rest.body
+    );
 }
 
 #[tokio::test]

@@ -204,7 +204,7 @@ pub struct Control {
     pub per_second: Option<f64>,
     /// Starts in one go at the most.
     pub burst: Option<i32>,
-    /// Why somebody changed it.
+    /// Why somebody paused it, while it is paused; else why it was changed last.
     pub why: Option<String>,
     /// Who did.
     pub actor: String,
@@ -216,7 +216,9 @@ pub struct Control {
 pub async fn controls(pool: &PgPool) -> Result<Vec<Control>, sqlx::Error> {
     sqlx::query_as!(
         Control,
-        r#"select scope, name, paused, most, per_second, burst, why, actor, changed_at from safelight.controls
+        r#"select scope, name, paused, most, per_second, burst, case when paused then paused_why else why end as why,
+            case when paused then coalesce(paused_by, actor) else actor end as "actor!",
+            case when paused then coalesce(paused_at, changed_at) else changed_at end as "changed_at!" from safelight.controls
         where paused or most is not null or per_second is not null order by scope, name"#
     )
     .fetch_all(pool)

@@ -87,7 +87,7 @@ pub async fn provider_loads(pool: &PgPool) -> Result<Vec<ProviderLoad>, sqlx::Er
     .await
 }
 
-/// Codes of jobs that wait because a provider refuses the house itself: a key, a balance, or a place that is not set. They go on by
+/// Codes, before the words behind them, of jobs that wait because a provider refuses the house itself: a key, a balance, or a place that is not set. They go on by
 /// themselves a quarter of an hour after a person mended it.
 pub const REFUSED_US: [&str; 8] = [
     "fal_without_money",
@@ -106,10 +106,10 @@ pub async fn refused_us(pool: &PgPool, tenant: Option<&str>) -> Result<Vec<(Stri
     let codes = REFUSED_US.map(str::to_owned);
     let names = Queue::ALL.map(|queue| queue.as_str().to_owned());
     let rows = sqlx::query!(
-        r#"select j.why as "code!", count(*) as "jobs!" from unnest($3::text[]) q(name) cross join lateral (
+        r#"select split_part(j.why, ':', 1) as "code!", count(*) as "jobs!" from unnest($3::text[]) q(name) cross join lateral (
             select why, tenant from safelight.jobs where state = 3 and queue = q.name and run_at < safelight.now() + interval '20 minutes'
             order by run_at limit $4) j
-        where j.why = any ($1) and ($2::text is null or j.tenant = $2) group by j.why order by j.why"#,
+        where split_part(j.why, ':', 1) = any ($1) and ($2::text is null or j.tenant = $2) group by 1 order by 1"#,
         &codes,
         tenant,
         &names,

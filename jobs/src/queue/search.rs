@@ -170,6 +170,18 @@ pub struct Job {
     pub ended_at: Option<DateTime<Utc>>,
 }
 
+impl Job {
+    /// The code of what it waits for, is held for, or ended with, and what stands behind it: a sentence, or which queue or provider.
+    #[must_use]
+    pub fn said(&self) -> (Option<&str>, Option<&str>) {
+        match self.code.as_deref().map(|said| said.split_once(':').ok_or(said)) {
+            Some(Ok((code, behind))) => (Some(code), Some(behind.trim_start())),
+            Some(Err(code)) => (Some(code), None),
+            None => (None, None),
+        }
+    }
+}
+
 /// A page.
 #[derive(Debug, Clone)]
 pub struct Found {

@@ -11,6 +11,7 @@ use crate::{
     close_checkout::{self, Checkout, Due},
     confirm_payment::ConfirmPayment,
     id::{Id, Order},
+    job::Job,
     money,
     providers::stripe::{Session, Span, StripeError},
     stop::Stop,
@@ -134,9 +135,20 @@ async fn unbooked(look: &mut Look<'_>, session: &Session, ours: &Ours) -> Result
     }
     let event = look.event();
     match ours.order {
+        // One that waits already, for its worker or for the end of a restriction, will look by itself.
+        Some(order) if is_being_confirmed(look, order).await? => Ok(()),
         Some(order) => look.mend(&ConfirmPayment { order: order.into(), event }).await,
         None => look.mend(&BookMoney { session: Some(session.id.clone()), payment: None, event }).await,
     }
+}
+
+async fn is_being_confirmed(look: &mut Look<'_>, order: Uuid) -> Result<bool, Stop> {
+    let waits = sqlx::query_scalar!(
+        r#"select exists (select from safelight.jobs where order_id = $1 and kind = $2) as "waits!""#,
+        order,
+        ConfirmPayment::NAME
+    );
+    Ok(waits.fetch_one(&mut *look.run.reads().await?).await?)
 }
 
 /// A paid session that names an order of ours, and that we know nothing of.
