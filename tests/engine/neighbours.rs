@@ -122,7 +122,7 @@ async fn functions_of_the_application_are_called_as_if_safelight_were_not_there(
     let of_the_application = "create schema private; grant usage on schema private to authenticated;
         create function private.is_mine() returns boolean language sql as 'select true'";
     raw_sql(of_the_application).execute(&owner).await.unwrap();
-    let mut tx = owner.begin().await.unwrap();
+    let mut tx = db::begin(&owner).await.unwrap();
     raw_sql("set local role authenticated").execute(&mut *tx).await.unwrap();
     let mine: bool = sqlx::query_scalar("select private.is_mine()").fetch_one(&mut *tx).await.unwrap();
     assert!(mine);
