@@ -106,29 +106,6 @@ async fn h24_where_a_search_goes_on_names_no_job_of_another_tenant() {
 }
 
 #[tokio::test]
-async fn what_is_held_is_found_at_once_behind_any_number_of_jobs_that_are_not() {
-    let house = House::build().await;
-    let backend = house.backend("koselfie").await;
-    let held = "insert into safelight.jobs (id, queue, kind, payload, tenant, state, why, run_at, rank, max_attempts, created_at)
-        values (safelight.uuid_v7(), 'training', 'train_model', '{}', 'koselfie', 2, 'by_operator', now(), now(), 5, now())";
-    let others = "insert into safelight.jobs (id, queue, kind, payload, tenant, run_at, rank, max_attempts, created_at)
-        select safelight.uuid_v7(), 'training', 'train_model', '{}', 'koselfie', now(), now(), 5, now() from generate_series(1, 25000)";
-    house.run(held).await;
-    house.run(others).await;
-    house.run(held).await;
-    // Two a page, and as many as there are: had the window held the others too, it would have ended before the second.
-    let page = house.get(&backend, "/v1/jobs?state=held&limit=1").await;
-    let next = page.body["next"].as_str().expect("a second one");
-    let rest = house.get(&backend, &format!("/v1/jobs?state=held&limit=1&cursor={next}")).await;
-    assert_eq!(
-        (rest.body["jobs"].as_array().map(Vec::len), &rest.body["next"]),
-        (Some(1), &json!(null)),
-        "{}",
-        rest.body
-    );
-}
-
-#[tokio::test]
 async fn the_day_of_a_tokens_last_use_is_kept_and_a_wrong_secret_is_no_use() {
     let house = House::build().await;
     let backend = house.backend("haloprofile").await;
